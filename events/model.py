@@ -1,0 +1,82 @@
+"""A model and its deployments: one history per model, so that deployment numbers and names have one writer."""
+
+from events.base import BlobDigest, DeploymentId, Event, ModelId
+
+
+class ModelRegistered(Event, frozen=True, kw_only=True):
+    """The first push under a name made the model. The id is derived from the team and the name."""
+
+    model_id: ModelId
+    name: str
+    team: str
+
+
+class DeploymentPushed(Event, frozen=True, kw_only=True):
+    """An archive was uploaded and accepted: a new immutable deployment, or the new content of the development slot."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    number: int
+    """1, 2, 3 … per model; the default name is `deployment-<number>`."""
+    name: str
+    is_development: bool
+    source: BlobDigest
+    """The uploaded tar."""
+    config: BlobDigest
+    """The full truss config as JSON."""
+    raw_config: BlobDigest | None
+    """config.yaml as the user wrote it, where the client sent it."""
+    environment: str | None
+    """The environment that the push asks to be promoted to."""
+    scale_down_previous: bool
+    cpu_millicores: int
+    memory_bytes: int
+    predict_concurrency: int
+    deploy_timeout_s: int
+    labels: str
+    """A JSON object, `{}` when none."""
+    client: str
+    """A JSON object: what the pushing client says of itself (versions, git state)."""
+
+
+class DeploymentFailed(Event, frozen=True, kw_only=True):
+    """A built deployment could not be brought up: its replicas failed again and again before one was ready."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    reason: str
+
+
+class DeploymentRetried(Event, frozen=True, kw_only=True):
+    """A person asked to try a failed deployment again, from its build."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    attempt: int
+    """2 for the first retry."""
+
+
+class DeploymentDeactivated(Event, frozen=True, kw_only=True):
+    model_id: ModelId
+    deployment_id: DeploymentId
+    reason: str
+
+
+class DeploymentActivated(Event, frozen=True, kw_only=True):
+    """A deactivated deployment was taken up again."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+
+
+class DeploymentDeleted(Event, frozen=True, kw_only=True):
+    """Final. Its history stays."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+
+
+class ModelDeleted(Event, frozen=True, kw_only=True):
+    """Final for all its deployments. A push under the same name registers the model again, with numbers going on."""
+
+    model_id: ModelId

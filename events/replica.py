@@ -1,0 +1,93 @@
+"""One replica: a model server process on a node. Its history ends with it."""
+
+from events.base import BlobDigest, BuildId, DeploymentId, Event, ModelId, NodeId, ReplicaId
+
+
+class ReplicaAssigned(Event, frozen=True, kw_only=True):
+    """The placement decision, with all that the node needs to run it."""
+
+    replica_id: ReplicaId
+    model_id: ModelId
+    deployment_id: DeploymentId
+    node_id: NodeId
+    ordinal: int
+    """1, 2, 3 … per deployment."""
+    build_id: BuildId
+    bundle: BlobDigest
+    environment: BlobDigest
+    python_version: str
+    cpu_millicores: int
+    memory_bytes: int
+    predict_concurrency: int
+    reason: str
+
+
+class ReplicaEnvironmentReady(Event, frozen=True, kw_only=True):
+    """Bundle and Python environment are on the node."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    seconds: float
+    reused: bool
+
+
+class ReplicaProcessStarted(Event, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    pid: int
+    address: str
+    """`host:port` of the model server."""
+
+
+class ReplicaReady(Event, frozen=True, kw_only=True):
+    """Loaded and healthy: may take requests from this position on."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    address: str
+    seconds: float
+    """Since its process was started."""
+
+
+class ReplicaUnready(Event, frozen=True, kw_only=True):
+    """Its readiness probe failed: takes no new requests until it is ready again."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    reason: str
+
+
+class ReplicaDraining(Event, frozen=True, kw_only=True):
+    """Takes no new requests from this position on; running ones end by themselves."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    reason: str
+
+
+class ReplicaStopped(Event, frozen=True, kw_only=True):
+    """Ended as asked."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    reason: str
+    exit_code: int | None
+
+
+class ReplicaFailed(Event, frozen=True, kw_only=True):
+    """Ended by itself, or never came up."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    stage: str
+    """environment, start, load, run."""
+    reason: str
+    exit_code: int | None
+
+
+class ReplicaLost(Event, frozen=True, kw_only=True):
+    """Its node is gone; nobody can say how it ended."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    reason: str

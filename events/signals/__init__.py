@@ -1,0 +1,54 @@
+"""Signals: what is worth knowing now and not worth keeping. Lossy, unordered, unkept; never an event.
+
+Losing one may delay a decision, and never makes a wrong one.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from events.base import DeploymentId, NodeId
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What one gateway worker sees of one deployment: sent at once when it gets busy or parks, then every second."""
+
+    worker: str
+    deployment_id: DeploymentId
+    in_flight: int
+    parked: int
+    at: datetime
+
+
+class WakeAsked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Somebody called `wake`: have a replica ready, though no request waits."""
+
+    deployment_id: DeploymentId
+    at: datetime
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    node_id: NodeId
+    boot_id: str
+    at: datetime
+
+
+class Resumed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The channel was interrupted and works again: silence before this moment says nothing about anybody."""
+
+    at: datetime
+
+
+Signal = Load | WakeAsked | Heartbeat | Resumed
+
+
+class Signals(Protocol):
+    async def publish(self, signal: Signal) -> None:
+        """Sends if it can. Never raises for a channel that is away."""
+        ...
+
+    def listen(self) -> AsyncIterator[Signal]:
+        """Signals from now on, for ever; `Resumed` after each interruption."""
+        ...

@@ -1,0 +1,62 @@
+"""Every event that exists, and the one type that readers match on. Adding an event: ops/docs/adding-an-event.md."""
+
+import msgspec
+
+from events import access, build, environment, model, node, replica, scaling
+
+AnyEvent = (
+    model.ModelRegistered
+    | model.DeploymentPushed
+    | model.DeploymentFailed
+    | model.DeploymentRetried
+    | model.DeploymentDeactivated
+    | model.DeploymentActivated
+    | model.DeploymentDeleted
+    | model.ModelDeleted
+    | build.BuildRequested
+    | build.BuildStarted
+    | build.BuildStepFinished
+    | build.BuildSucceeded
+    | build.BuildFailed
+    | build.BuildStopped
+    | environment.EnvironmentCreated
+    | environment.EnvironmentConfigured
+    | environment.PromotionStarted
+    | environment.PromotionCompleted
+    | environment.PromotionFailed
+    | environment.PromotionCancelled
+    | environment.EnvironmentDeleted
+    | scaling.ScalingConfigured
+    | scaling.ReplicaTargetRaised
+    | scaling.ReplicaTargetLowered
+    | scaling.ScaledToZero
+    | scaling.ReplicasHeld
+    | scaling.ReplicaHoldReleased
+    | scaling.CapacityLacking
+    | replica.ReplicaAssigned
+    | replica.ReplicaEnvironmentReady
+    | replica.ReplicaProcessStarted
+    | replica.ReplicaReady
+    | replica.ReplicaUnready
+    | replica.ReplicaDraining
+    | replica.ReplicaStopped
+    | replica.ReplicaFailed
+    | replica.ReplicaLost
+    | node.NodeJoined
+    | node.NodeLost
+    | node.NodeLeft
+    | access.KeyIssued
+    | access.KeyRevoked
+    | access.SecretStored
+    | access.SecretRemoved
+)
+
+CATEGORIES = ("model", "build", "environment", "scaling", "replica", "node", "key", "secret")
+
+
+class UnknownEvent(msgspec.Struct, frozen=True):
+    """An event written by a newer version. Folds skip and count it; deciders refuse to decide on it."""
+
+    type: str
+    body: str
+    """The event as JSON text, untouched."""
