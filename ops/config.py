@@ -1,0 +1,247 @@
+"""Settings: every knob of a Causeway process, read once from `CAUSEWAY_*` variables, and nowhere else.
+
+The fields below are the documented list (`causeway doctor --settings` prints it): one variable a field, its
+default and one sentence. A variable that does not parse, or that nobody knows, is refused with its name, its
+value and what to write instead. `Settings.environ()` renders the same variables again, so that a supervisor
+can resolve what was left open (ports, addresses of the children) and hand the result to its children.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+PREFIX = "CAUSEWAY_"
+CHECKOUT = Path(__file__).resolve().parent.parent
+STATE_FOLDERS = (
+    "nats", "postgres", "blobs", "environments", "bundles", "replicas",
+    "logs", "run", "secrets", "snapshots", "cursors",
+)  # fmt: skip
+SANDBOXES = ("auto", "bubblewrap", "process")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+# What a child needs of its surroundings to find tools, certificates, proxies and package indexes.
+INHERITED = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "NO_COLOR", "NETRC",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
+INHERITED_PREFIXES = ("LC_", "XDG_", "PIP_", "UV_", "HF_", "AWS_", "GOOGLE_", "OTEL_")
+
+
+class BadSetting(ValueError):
+    """A variable that cannot be used; the message names it, its value and the fix."""
+
+    def __init__(self, variable: str, value: str, fix: str) -> None:
+        self.variable, self.value, self.fix = variable, re.sub(r"//[^/@]*@", "//…@", value), fix
+        super().__init__(f"{variable}={self.value!r}: {fix}")
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in schemes or not (parts.netloc or parts.query):
+            raise ValueError
+        return text.rstrip("/")
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return parse
+
+
+def _domain(text: str) -> str:
+    if not text or "/" in text or ":" in text or " " in text:
+        raise ValueError
+    return text.lower().strip(".")
+
+
+def _setting(parse: Callable[[str], Any], want: str, about: str, default: Any = MISSING) -> Any:
+    # An address may hold a password: never in a repr, which ends up in logs.
+    return field(
+        default=default,
+        repr="user:password" not in want,
+        metadata={"parse": parse, "want": want, "about": about},
+    )
+
+
+def _path_to(about: str) -> Any:
+    return _setting(_path, "a path", about, None)
+
+
+def _duration(default: float, about: str) -> Any:
+    return _setting(_seconds, "seconds, as a number >= 0, for example 2.5", about, default)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One process's settings. `None` means: not given, so the local stack starts or picks it."""
+
+    state: Path = _setting(
+        _path, "a folder", "Folder that holds everything this stack writes.", CHECKOUT / ".causeway"
+    )
+    port: int | None = _setting(
+        _port,
+        "a port number 1-65535 that must be free, or 0 to pick any free one",
+        "Public port. Not given: the port of the last run, else 8000, else a free one.",
+        None,
+    )
+    bind: str = _setting(str.strip, "an address", "Address the public port listens on.", "127.0.0.1")
+    public_url: str | None = _setting(
+        _url("http", "https"),
+        "a URL such as https://models.example.com",
+        "URL users reach the gateway by. Not given: http://<bind>:<port>.",
+        None,
+    )
+    domain: str = _setting(
+        _domain, "a host name without scheme or port", "Models answer on model-<id>.<domain>.", "localhost"
+    )
+    nats_url: str | None = _setting(
+        _url("nats", "tls", "ws", "wss"),
+        "a URL such as nats://user:password@host:4222",
+        "NATS server to use. Not given: one is started as a child.",
+        None,
+    )
+    postgres_url: str | None = _setting(
+        _url("postgresql", "postgres"),
+        "a URL such as postgresql://user:password@host/database",
+        "PostgreSQL to use. Not given: one is started as a child.",
+        None,
+    )
+    nats_server: Path | None = _path_to("nats-server binary. Not given: the one of the virtual environment.")
+    postgres_bin: Path | None = _path_to("Folder with postgres and initdb. Not given: the bundled one.")
+    uv: Path | None = _path_to("uv binary. Not given: the one of the virtual environment.")
+    bubblewrap: Path | None = _path_to("bwrap binary. Not given: looked up on PATH.")
+    truss_venv: Path = _setting(
+        _path, "a folder", "Virtual environment that holds the stock truss client.", CHECKOUT / ".venv-truss"
+    )
+    sandbox: str = _setting(
+        _one_of(*SANDBOXES),
+        f"one of {', '.join(SANDBOXES)}",
+        "How replicas and builds are fenced. auto: bubblewrap where it works, else a plain process.",
+        "auto",
+    )
+    log_level: str = _setting(
+        _one_of(*LOG_LEVELS), f"one of {', '.join(LOG_LEVELS)}", "Least severe line that is logged.", "info"
+    )
+    log_max_bytes: int = _setting(
+        _positive, "a number of bytes >= 1", "Size at which a child's log file is rotated.", 16 * 1024 * 1024
+    )
+    log_files: int = _setting(_positive, "a number >= 1", "Rotated log files kept of each child.", 3)
+    ready_fd: int | None = _setting(
+        _positive, "a file descriptor", "Set by the supervisor: where a child says that it is ready.", None
+    )
+    start_deadline_s: float = _duration(120.0, "Time every child has to become ready for the first time.")
+    stop_deadline_s: float = _duration(15.0, "Time a child has to stop before it is killed.")
+    restart_delay_s: float = _duration(0.2, "Wait before a dead child is restarted; doubles each time.")
+    restart_delay_cap_s: float = _duration(15.0, "Longest wait between two restarts of a child.")
+    healthy_after_s: float = _duration(30.0, "A child alive this long has its restart delay forgotten.")
+    inherited_env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def folder(self, name: str) -> Path:
+        """One folder of the state folder, made if missing. Secrets and run files are the owner's only."""
+        if name not in STATE_FOLDERS:
+            raise ValueError(f"unknown state folder {name!r}; known: {', '.join(STATE_FOLDERS)}")
+        path = self.state / name
+        path.mkdir(parents=True, exist_ok=True, mode=0o700 if name in ("secrets", "run") else 0o755)
+        return path
+
+    @property
+    def url(self) -> str:
+        """Where users reach the gateway; only known once a port is."""
+        if self.public_url is not None:
+            return self.public_url
+        if not self.port:
+            raise BadSetting(PREFIX + "PORT", str(self.port), "no port is picked yet; run `causeway up`")
+        host = "127.0.0.1" if self.bind in ("0.0.0.0", "::", "") else self.bind
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def but(self, **changes: Any) -> "Settings":
+        """The same settings with some fields replaced."""
+        return replace(self, **changes)
+
+    def environ(self) -> dict[str, str]:
+        """The variables that make a child read these same settings, with what it inherits of ours."""
+        rendered = {
+            PREFIX + each.name.upper(): str(value)
+            for each in fields(self)
+            if each.metadata and (value := getattr(self, each.name)) is not None
+        }
+        return dict(self.inherited_env) | rendered
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the variables of this process (or those given); raises `BadSetting`."""
+    given = os.environ if environ is None else environ
+    known = {PREFIX + each.name.upper(): each for each in fields(Settings) if each.metadata}
+    values: dict[str, Any] = {}
+    for variable, text in given.items():
+        if not variable.startswith(PREFIX) or text == "":
+            continue
+        if variable not in known:
+            near = get_close_matches(variable, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise BadSetting(variable, text, f"no such setting; {hint}")
+        spec = known[variable]
+        try:
+            values[spec.name] = spec.metadata["parse"](text)
+        except ValueError:
+            raise BadSetting(variable, text, f"write {spec.metadata['want']}") from None
+    return Settings(**values, inherited_env=tuple(sorted(_inherited(given))))
+
+
+def documented() -> tuple[tuple[str, str, str], ...]:
+    """Every variable, its default and what it is for, in the order of the fields."""
+    return tuple(
+        (
+            PREFIX + each.name.upper(),
+            "" if each.default is None else str(each.default),
+            each.metadata["about"],
+        )
+        for each in fields(Settings)
+        if each.metadata
+    )
+
+
+def _inherited(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        (name, value)
+        for name, value in environ.items()
+        if name in INHERITED or name.startswith(INHERITED_PREFIXES)
+    ]
