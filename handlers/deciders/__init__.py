@@ -1,0 +1,21 @@
+"""The table of deciders: which one answers a command, and which one folds a category."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from handlers.base import Command, Decider
+from handlers.deciders.access import KEY, SECRET
+from handlers.deciders.build import BUILD
+from handlers.deciders.environment import ENVIRONMENT
+from handlers.deciders.model import MODEL
+from handlers.deciders.node import NODE
+from handlers.deciders.replica import REPLICA
+from handlers.deciders.scaling import SCALING
+
+DECIDERS: tuple[Decider[Any, Any], ...] = (MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET)
+
+DECIDER_OF: Mapping[type[Command], Decider[Any, Any]] = MappingProxyType(
+    {command: decider for decider in DECIDERS for command in decider.commands}
+)
+DECIDER_FOR: Mapping[str, Decider[Any, Any]] = MappingProxyType({d.category: d for d in DECIDERS})

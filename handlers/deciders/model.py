@@ -1,0 +1,213 @@
+"""Rules of a model and its deployments: numbers and names are unique, one development slot, delete is final."""
+
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
+
+import msgspec
+
+from events.base import BlobDigest, DeploymentId, Event, ModelId, derive
+from events.model import (
+    DeploymentActivated,
+    DeploymentDeactivated,
+    DeploymentDeleted,
+    DeploymentFailed,
+    DeploymentPushed,
+    DeploymentRetried,
+    ModelDeleted,
+    ModelRegistered,
+)
+from handlers.base import Command, Context, Decider, Refused, told
+
+
+def model_id_of(team: str, name: str) -> ModelId:
+    """The id of the model of this name: known before it exists, so that two first pushes meet at one history."""
+    return ModelId(derive("model", team, name))
+
+
+class PushDeployment(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    model_name: str
+    team: str
+    name: str | None
+    """None: `deployment-<number>`."""
+    is_development: bool
+    source: BlobDigest
+    config: BlobDigest
+    raw_config: BlobDigest | None
+    environment: str | None
+    scale_down_previous: bool
+    cpu_millicores: int
+    memory_bytes: int
+    predict_concurrency: int
+    deploy_timeout_s: int
+    labels: str
+    client: str
+
+
+class FailDeployment(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    deployment_id: DeploymentId
+    reason: str
+
+
+class RetryDeployment(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    deployment_id: DeploymentId
+
+
+class DeactivateDeployment(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    deployment_id: DeploymentId
+    reason: str
+
+
+class ActivateDeployment(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    deployment_id: DeploymentId
+
+
+class DeleteDeployment(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    deployment_id: DeploymentId
+    current_in: str | None
+    """The environment whose current deployment it is, as the caller's view has it."""
+
+
+class DeleteModel(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+
+
+ModelCommand = (
+    PushDeployment
+    | FailDeployment
+    | RetryDeployment
+    | DeactivateDeployment
+    | ActivateDeployment
+    | DeleteDeployment
+    | DeleteModel
+)
+Phase = Literal["active", "failed", "inactive", "deleted"]
+
+
+class Slot(msgspec.Struct, frozen=True):
+    name: str
+    phase: Phase
+    attempt: int = 1
+
+
+class ModelState(msgspec.Struct, frozen=True):
+    registered: bool = False
+    pushes: int = 0
+    slots: Mapping[DeploymentId, Slot] = MappingProxyType({})
+
+
+_PHASE_AFTER: Mapping[type[Event], Phase] = MappingProxyType(
+    {
+        DeploymentFailed: "failed",
+        DeploymentDeactivated: "inactive",
+        DeploymentActivated: "active",
+        DeploymentDeleted: "deleted",
+    }
+)
+
+
+def evolve(state: ModelState, event: Event) -> ModelState:
+    replace = msgspec.structs.replace
+    match event:
+        case ModelRegistered():
+            return replace(state, registered=True)
+        case ModelDeleted():
+            gone = {key: replace(slot, phase="deleted") for key, slot in state.slots.items()}
+            return replace(state, registered=False, slots=gone)
+        case DeploymentPushed():
+            slot = Slot(event.name, "active")
+            return replace(state, pushes=event.number, slots={**state.slots, event.deployment_id: slot})
+        case DeploymentRetried():
+            slot = replace(state.slots[event.deployment_id], phase="active", attempt=event.attempt)
+            return replace(state, slots={**state.slots, event.deployment_id: slot})
+        case DeploymentFailed() | DeploymentDeactivated() | DeploymentActivated() | DeploymentDeleted():
+            slot = replace(state.slots[event.deployment_id], phase=_PHASE_AFTER[type(event)])
+            return replace(state, slots={**state.slots, event.deployment_id: slot})
+        case _:
+            return state
+
+
+def decide(command: ModelCommand, state: ModelState, ctx: Context) -> Sequence[Event]:
+    if isinstance(command, PushDeployment):
+        return _push(command, state)
+    if not state.registered:
+        raise Refused("not_found", f"there is no model {command.model_id}", "model_id")
+    if isinstance(command, DeleteModel):
+        return (told(ModelDeleted, command),)
+    slot = state.slots.get(command.deployment_id)
+    if slot is None or slot.phase == "deleted":
+        raise Refused("not_found", f"there is no deployment {command.deployment_id}", "deployment_id")
+    match command:
+        case FailDeployment():
+            return (told(DeploymentFailed, command),) if slot.phase == "active" else ()
+        case RetryDeployment():
+            return _retry(command, slot)
+        case DeactivateDeployment():
+            return () if slot.phase == "inactive" else (told(DeploymentDeactivated, command),)
+        case ActivateDeployment():
+            return () if slot.phase == "active" else (told(DeploymentActivated, command),)
+        case DeleteDeployment():
+            if command.current_in is not None:
+                reason = f"it is the current deployment of {command.current_in}: promote another one there first"
+                raise Refused("precondition", reason, "deployment_id")
+            return (told(DeploymentDeleted, command),)
+
+
+def _retry(command: RetryDeployment, slot: Slot) -> Sequence[Event]:
+    if slot.phase == "inactive":
+        raise Refused("precondition", "the deployment is deactivated: activate it instead", "deployment_id")
+    return (told(DeploymentRetried, command, attempt=slot.attempt + 1),)
+
+
+_NAME = re.compile(r"[0-9a-zA-Z_\-.]{1,128}")
+
+
+def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
+    if not command.model_name.strip():
+        raise Refused("invalid", "model_name is empty: set it in config.yaml or with --model-name", "model_name")
+    if command.is_development and command.environment is not None:
+        reason = "a development deployment cannot be promoted: push without --watch to promote"
+        raise Refused("invalid", reason, "environment")
+    number = state.pushes + 1
+    deployment_id = DeploymentId(derive("deployment", command.id))
+    name = "development" if command.is_development else command.name or f"deployment-{number}"
+    if not _NAME.fullmatch(name):
+        raise Refused("invalid", f"deployment name {name!r} may hold only letters, digits, _ - and .", "name")
+    replaced: list[Event] = []
+    for other_id, slot in state.slots.items():
+        if slot.phase == "deleted" or slot.name != name:
+            continue
+        if not command.is_development:
+            reason = f"the model already has a deployment named {name!r}: choose another --deployment-name"
+            raise Refused("conflict", reason, "name")
+        replaced.append(DeploymentDeleted(model_id=command.model_id, deployment_id=other_id))
+    pushed = told(DeploymentPushed, command, deployment_id=deployment_id, number=number, name=name)
+    if state.registered:
+        return (*replaced, pushed)
+    registered = ModelRegistered(model_id=command.model_id, name=command.model_name, team=command.team)
+    return (registered, *replaced, pushed)
+
+
+MODEL: Decider[ModelCommand, ModelState] = Decider(
+    category="model",
+    commands=(
+        PushDeployment,
+        FailDeployment,
+        RetryDeployment,
+        DeactivateDeployment,
+        ActivateDeployment,
+        DeleteDeployment,
+        DeleteModel,
+    ),
+    initial=ModelState(),
+    aggregate_id=lambda command: command.model_id,
+    decide=decide,
+    evolve=evolve,
+)

@@ -1,0 +1,177 @@
+"""Rules of a replica: assigned once, reported by its node's agent, drained or lost by others, ended once.
+
+A report about a replica that has already ended is old news, not an error: the agent may tell it twice.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from events.base import BlobDigest, BuildId, DeploymentId, Event, ModelId, NodeId, ReplicaId
+from events.replica import (
+    ReplicaAssigned,
+    ReplicaDraining,
+    ReplicaEnvironmentReady,
+    ReplicaFailed,
+    ReplicaLost,
+    ReplicaProcessStarted,
+    ReplicaReady,
+    ReplicaStopped,
+    ReplicaUnready,
+)
+from handlers.base import Command, Context, Decider, Refused, told
+
+
+class AssignReplica(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    model_id: ModelId
+    deployment_id: DeploymentId
+    node_id: NodeId
+    ordinal: int
+    build_id: BuildId
+    bundle: BlobDigest
+    environment: BlobDigest
+    python_version: str
+    cpu_millicores: int
+    memory_bytes: int
+    predict_concurrency: int
+    reason: str
+
+
+class ReportEnvironmentReady(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    seconds: float
+    reused: bool
+
+
+class ReportProcessStarted(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    pid: int
+    address: str
+
+
+class ReportReady(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    address: str
+    seconds: float
+
+
+class ReportUnready(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    reason: str
+
+
+class DrainReplica(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    reason: str
+
+
+class ReportStopped(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    reason: str
+    exit_code: int | None
+
+
+class ReportFailed(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    stage: str
+    reason: str
+    exit_code: int | None
+
+
+class DeclareReplicaLost(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    reason: str
+
+
+ReplicaCommand = (
+    AssignReplica
+    | ReportEnvironmentReady
+    | ReportProcessStarted
+    | ReportReady
+    | ReportUnready
+    | DrainReplica
+    | ReportStopped
+    | ReportFailed
+    | DeclareReplicaLost
+)
+
+Phase = Literal["none", "assigned", "prepared", "started", "ready", "unready", "ended"]
+LIVE: frozenset[Phase] = frozenset({"assigned", "prepared", "started", "ready", "unready"})
+
+
+class ReplicaState(msgspec.Struct, frozen=True):
+    phase: Phase = "none"
+    deployment_id: DeploymentId = DeploymentId("")
+    draining: bool = False
+
+
+_PHASE_AFTER: tuple[tuple[type, Phase], ...] = (
+    (ReplicaEnvironmentReady, "prepared"),
+    (ReplicaProcessStarted, "started"),
+    (ReplicaReady, "ready"),
+    (ReplicaUnready, "unready"),
+    (ReplicaStopped, "ended"),
+    (ReplicaFailed, "ended"),
+    (ReplicaLost, "ended"),
+)
+
+
+def evolve(state: ReplicaState, event: Event) -> ReplicaState:
+    match event:
+        case ReplicaAssigned():
+            return ReplicaState("assigned", event.deployment_id)
+        case ReplicaDraining():
+            return msgspec.structs.replace(state, draining=True)
+    for kind, phase in _PHASE_AFTER:
+        if isinstance(event, kind):
+            return msgspec.structs.replace(state, phase=phase)
+    return state
+
+
+_REPORTS: tuple[tuple[type[Command], frozenset[Phase], type[Event]], ...] = (
+    (ReportEnvironmentReady, frozenset({"assigned"}), ReplicaEnvironmentReady),
+    (ReportProcessStarted, frozenset({"assigned", "prepared"}), ReplicaProcessStarted),
+    (ReportReady, frozenset({"assigned", "prepared", "started", "unready"}), ReplicaReady),
+    (ReportUnready, frozenset({"ready"}), ReplicaUnready),
+    (ReportStopped, LIVE, ReplicaStopped),
+    (ReportFailed, LIVE, ReplicaFailed),
+    (DeclareReplicaLost, LIVE, ReplicaLost),
+)
+"""Which event a report becomes, and in which phases it is news."""
+
+
+def decide(command: ReplicaCommand, state: ReplicaState, ctx: Context) -> Sequence[Event]:
+    if isinstance(command, AssignReplica):
+        return (told(ReplicaAssigned, command),) if state.phase == "none" else ()
+    if state.phase == "none":
+        raise Refused("not_found", f"there is no replica {command.replica_id}", "replica_id")
+    if isinstance(command, DrainReplica):
+        if state.draining or state.phase == "ended":
+            return ()
+        return (told(ReplicaDraining, command, deployment_id=state.deployment_id),)
+    for report, news_in, fact in _REPORTS:
+        if isinstance(command, report) and state.phase in news_in:
+            return (told(fact, command, deployment_id=state.deployment_id),)
+    return ()
+
+
+REPLICA: Decider[ReplicaCommand, ReplicaState] = Decider(
+    category="replica",
+    commands=(
+        AssignReplica,
+        ReportEnvironmentReady,
+        ReportProcessStarted,
+        ReportReady,
+        ReportUnready,
+        DrainReplica,
+        ReportStopped,
+        ReportFailed,
+        DeclareReplicaLost,
+    ),
+    initial=ReplicaState(),
+    aggregate_id=lambda command: command.replica_id,
+    decide=decide,
+    evolve=evolve,
+)

@@ -1,0 +1,101 @@
+"""The only caller of `append`: decide from the fold, append under its position, and on a conflict decide again.
+
+What happens when the process or the broker dies in between: the command's id is in the history or it is not. The
+same command sent again therefore gives the first outcome, never a second effect.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+import structlog
+
+from events.base import Event, EventId, Metadata, Position, StreamName, derive
+from events.codec import event_type
+from events.log import Ambiguous, Conflict, Draft, Log
+from events.union import AnyEvent
+from handlers.base import Command, Context, Refused
+from handlers.clock import Clock
+from handlers.deciders import DECIDER_OF
+from handlers.decisions import Aggregate, Aggregates
+from projections.view import View
+
+_log = structlog.get_logger()
+ATTEMPTS = 5
+
+
+class Contended(Exception):
+    """Others kept changing the aggregate, or the log kept giving no answer. Nothing is known to have happened; ask again."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    position: Position
+    """Reached once a view has seen this command's events, or what made it unnecessary."""
+    events: tuple[Event, ...] = ()
+    """Empty: it was already so, or the command had been carried out before."""
+
+
+class Dispatch:
+    """`await dispatch(command)` gives an Outcome. Raises Refused, Contended, LogUnavailable."""
+
+    def __init__(self, log: Log, decisions: View[Aggregates], clock: Clock) -> None:
+        self._log = log
+        self._decisions = decisions
+        self._clock = clock
+
+    async def __call__(self, command: Command) -> Outcome:
+        decider = DECIDER_OF[type(command)]
+        stream = StreamName(decider.category, decider.aggregate_id(command))
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(0.002 * 2**attempt)
+            known = self._decisions.state.get(stream)
+            aggregate = Aggregate(decider.initial) if known is None else known
+            if command.id in aggregate.commands:
+                return Outcome(aggregate.commands[command.id])
+            if aggregate.unknown is not None:
+                raise Refused(
+                    "precondition",
+                    f"{stream} holds an event of a newer version ({aggregate.unknown}): upgrade",
+                )
+            events = tuple(decider.decide(command, aggregate.state, Context(self._clock.now())))
+            if not events:
+                return Outcome(self._decisions.position)
+            position = await self._append(stream, self._drafts(command, events), aggregate.position)
+            if position is not None:
+                return Outcome(position, events)
+        raise Contended(f"{stream} was changed by others {ATTEMPTS} times while {type(command).__name__} was decided")
+
+    async def _append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position | None:
+        """None: decide again; what has happened meanwhile is in the fold by then."""
+        try:
+            position = await self._log.append(stream, drafts, expected)
+        except Conflict as conflict:
+            _log.info("conflict", stream=str(stream), expected=expected, actual=conflict.actual)
+            await self._decisions.reached(conflict.actual or await self._log.head())
+            return None
+        except Ambiguous:
+            _log.warning("no answer to an append", stream=str(stream), command_id=drafts[0][1].command_id)
+            await self._decisions.reached(await self._log.head())
+            return None
+        await self._decisions.reached(position)
+        return position
+
+    def _drafts(self, command: Command, events: Sequence[Event]) -> tuple[Draft, ...]:
+        now = self._clock.now()
+        drafts = []
+        for index, event in enumerate(events):
+            known = cast(AnyEvent, event)
+            meta = Metadata(
+                id=EventId(derive("event", command.id, event_type(known), index)),
+                command_id=command.id,
+                correlation_id=command.correlation_id,
+                causation_id=command.causation_id,
+                actor=command.actor,
+                at=now,
+                index=index,
+                count=len(events),
+            )
+            drafts.append((known, meta))
+        return tuple(drafts)

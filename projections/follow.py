@@ -1,0 +1,66 @@
+"""The one loop that feeds folds: several views in one pass over the log, whole decisions at a time.
+
+All views of a follower are folded before any is announced, so a reader that is woken by one finds the others at the
+same position.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import structlog
+
+from events.base import Position
+from events.codec import Recorded
+from events.log import Log, LogBroken
+from projections.stores.snapshots import Snapshots
+from projections.view import View
+
+_log = structlog.get_logger()
+
+
+class Follower:
+    def __init__(self, log: Log, views: Sequence[View[Any]], snapshots: Snapshots | None = None) -> None:
+        self._log = log
+        self._views = tuple(views)
+        self._snapshots = snapshots
+
+    @property
+    def position(self) -> Position:
+        return min(view.position for view in self._views)
+
+    @property
+    def stale_since(self) -> float | None:
+        """Monotonic time since when the log is out of reach; None while the views are live."""
+        return self._log.stale_since
+
+    async def catch_up(self) -> None:
+        """Restore from snapshots where there are good ones, then fold up to the head as of now."""
+        head = await self._log.head()
+        if self._snapshots is not None:
+            for view in self._views:
+                await self._snapshots.restore(view, head)
+        if head < self.position:
+            raise LogBroken(f"the log ends at {head}, before position {self.position} which was seen earlier")
+        if head > self.position:
+            stream = self._log.follow(self.position)
+            await self._run(stream, until=head)
+        if self._snapshots is not None:
+            for view in self._views:
+                await self._snapshots.save(view)
+
+    async def run(self) -> None:
+        """Follow for ever. Ends only by being cancelled or by LogBroken."""
+        await self._run(self._log.follow(self.position), until=None)
+
+    async def _run(self, stream: AsyncIterator[tuple[Recorded, ...]], until: Position | None) -> None:
+        expected = self.position + 1
+        async for batch in stream:
+            if batch[0].position != expected:
+                raise LogBroken(f"expected position {expected}, the log gave {batch[0].position}")
+            expected = batch[-1].position + 1
+            for view in self._views:
+                view.fold(batch)
+            for view in self._views:
+                view.announce()
+            if until is not None and self.position >= until:
+                return
