@@ -132,6 +132,17 @@ class Settings:
     domain: str = _setting(
         _domain, "a host name without scheme or port", "Models answer on model-<id>.<domain>.", "localhost"
     )
+    url: str | None = _setting(
+        _url("http", "https"),
+        "a URL such as https://models.example.com",
+        "Plane that the command line talks to. Not given: the local stack.",
+        None,
+    )
+    api_key: str | None = field(
+        default=None,
+        repr=False,
+        metadata={"parse": str.strip, "want": "an API key", "about": "Key the command line presents."},
+    )
     nats_url: str | None = _setting(
         _url("nats", "tls", "ws", "wss"),
         "a URL such as nats://user:password@host:4222",
@@ -183,7 +194,7 @@ class Settings:
         return path
 
     @property
-    def url(self) -> str:
+    def origin(self) -> str:
         """Where users reach the gateway; only known once a port is."""
         if self.public_url is not None:
             return self.public_url
