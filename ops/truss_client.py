@@ -1,8 +1,9 @@
 """Runs the untouched truss client against a plane: `causeway truss push` is `truss push`, on our origin.
 
-Everything that the stock client accepts is passed on as it stands, with its exit code and its terminal. What is
-set for it: a trussrc of its own with one remote (so `--remote` may be left out), no keyring, no update check, no
-proxy for loopback. The client lives in an environment of its own; nothing of truss is imported here.
+Everything that the stock client accepts is passed on as it stands, with its exit code and its terminal.
+What is set for it: a trussrc of its own with one remote (so `--remote` may be left out), no keyring, no
+update check, no proxy for loopback. The client lives in an environment of its own; nothing of truss is
+imported here.
 """
 
 import os

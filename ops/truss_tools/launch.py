@@ -1,8 +1,9 @@
-"""Runs the stock truss command line against our own origin, inside `.venv-truss`: it knows truss, nothing of ours.
+"""Runs the stock truss command line against our own origin. Runs inside `.venv-truss`: knows nothing of ours.
 
-The client finds its REST address in a fixed table and falls back to the hosted platform, API key included, for any
-address that the table lacks. One entry in that table keeps every request on one origin; uploads follow when the
-server's credentials name no store of their own. The command line after that is the client's, untouched.
+The client finds its REST address in a fixed table and falls back to the hosted platform, API key included,
+for any address that the table lacks. One entry in that table keeps every request on one origin; uploads
+follow when the server's credentials name no store of their own. The command line after that is the
+client's, untouched.
 """
 
 import os
