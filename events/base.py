@@ -29,10 +29,13 @@ Position = NewType("Position", int)
 ORIGIN = Position(0)
 
 
-def derive(*parts: str | int) -> str:
-    """A short, stable id (12 characters of a-z2-7, 60 bits) for these parts: the same parts give the same id."""
+def derive(*parts: str | int, length: int = 12) -> str:
+    """A stable id of a-z2-7, 5 bits a character, for these parts: the same parts give the same id.
+
+    12 characters name things that number in thousands; events and commands take 24.
+    """
     digest = hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
-    return b32encode(digest[:8]).decode().lower()[:12]
+    return b32encode(digest).decode().lower()[:length]
 
 
 class StreamName(NamedTuple):

@@ -104,7 +104,7 @@ class Reactor(msgspec.Struct, Generic[S], frozen=True):
 def caused_by(why: Cause, reactor: str, *label: str | int) -> dict[str, Any]:
     """The identity fields of a reactor's command: the same cause and label give the same command."""
     return {
-        "id": CommandId(derive(reactor, *label, why.event_id)),
+        "id": CommandId(derive(reactor, *label, why.event_id, length=24)),
         "actor": Actor(f"reactor:{reactor}", "internal"),
         "correlation_id": why.correlation_id,
         "causation_id": why.event_id,

@@ -88,7 +88,7 @@ class Dispatch:
         for index, event in enumerate(events):
             known = cast(AnyEvent, event)
             meta = Metadata(
-                id=EventId(derive("event", command.id, event_type(known), index)),
+                id=EventId(derive("event", command.id, event_type(known), index, length=24)),
                 command_id=command.id,
                 correlation_id=command.correlation_id,
                 causation_id=command.causation_id,

@@ -1,0 +1,264 @@
+"""Reading the stream: plain pull requests, the next one sent ahead, frames decoded in bulk.
+
+The rules it keeps: positions come one after the other without a gap, batches hold whole decisions, and what cannot be
+put right by reading again is `LogBroken`. A reader owns its connection and its consumer; both are thrown away and made
+anew, at the position after the last one received, whenever anything is doubtful.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from secrets import token_hex
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from events.base import Position, StreamName
+from events.codec import CorruptMessage, Recorded, decode
+from events.log import LogBroken
+from events.log.nats_wire import Frame, Login, Wire, WireLost, status_of
+
+STREAM = "CAUSEWAY"
+PULL = 4000
+"""Messages asked for at a time; the next request goes out when half of them have come."""
+HEARTBEAT_S = 1.0
+SILENCE_S = 3.5
+"""Longer than this without a message or a heartbeat: the connection is dead, whatever TCP says."""
+EXPIRES_S = 30.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 2.0
+STREAM_NOT_FOUND, NOT_READY = 10059, 10008
+_NS = 1_000_000_000
+
+
+class Gap(Exception):
+    """The position after the last one received did not come."""
+
+
+class Reach:
+    """Since when the log has been out of reach, for whoever of this process talks to it."""
+
+    def __init__(self) -> None:
+        self._away: dict[object, float] = {}
+
+    def lost(self, who: object) -> None:
+        self._away.setdefault(who, time.monotonic())
+
+    def regained(self, who: object) -> None:
+        self._away.pop(who, None)
+
+    @property
+    def away_since(self) -> float | None:
+        return min(self._away.values(), default=None)
+
+
+def subject_of(stream: StreamName) -> str:
+    """The subject of an aggregate, without the event type. Any text can be an id: what a token cannot hold is %-coded."""
+    return ".".join(("evt", *(quote(part, safe="").replace(".", "%2E") for part in stream)))
+
+
+def stream_of(subject: str) -> StreamName:
+    try:
+        _, category, name = subject.split(".")
+    except ValueError:
+        raise LogBroken(f"a message under {subject!r}, where only evt.<category>.<id>.<type> can be") from None
+    return StreamName(unquote(category), unquote(name))
+
+
+def check_state(answer: Any, at_least: Position) -> Position:
+    """The head that a STREAM.INFO answer states. Raises LogBroken unless all events up to it, and `at_least`, are there."""
+    error = answer.get("error")
+    if error is not None and error["err_code"] == STREAM_NOT_FOUND:
+        raise LogBroken(f"the stream {STREAM} is missing. Restore it; it is never made again by itself")
+    if error is not None:
+        raise WireLost(f"the stream cannot be asked: {error['description']}")
+    state = answer["state"]
+    if state["last_seq"] < at_least:
+        raise LogBroken(f"the stream {STREAM} ends at {state['last_seq']}, but {at_least} was there before")
+    if state["messages"] != state["last_seq"]:
+        raise LogBroken(f"the stream {STREAM} holds {state['messages']} events up to position {state['last_seq']}")
+    return Position(state["last_seq"])
+
+
+class Reader:
+    """One pass over the stream, or over one aggregate's subjects, from a position on."""
+
+    def __init__(self, wire: Wire, after: Position, subject: str, wanted: int | None) -> None:
+        self.last = after
+        self._wire = wire
+        self._every = subject == "evt.>"
+        self._subject = subject
+        self._left = wanted
+        """How many more messages the reader wants in all; None for no end."""
+        self._asked = 0
+        """How many messages the server may still send on requests already made."""
+        self._consumer = token_hex(8)
+        self._streams: dict[bytes, StreamName] = {}
+
+    @classmethod
+    async def open(
+        cls, login: Login, after: Position, at_least: Position, subject: str = "evt.>", wanted: int | None = None
+    ) -> "Reader":
+        wire = await Wire.open(login)
+        try:
+            reader = cls(wire, after, subject, wanted)
+            check_state(msgspec.json.decode(await wire.request(f"$JS.API.STREAM.INFO.{STREAM}")), at_least)
+            await reader._make_consumer()
+        except BaseException:
+            wire.close()
+            raise
+        return reader
+
+    async def _make_consumer(self) -> None:
+        config = {
+            "name": self._consumer,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": self.last + 1,
+            "ack_policy": "none",
+            "filter_subject": self._subject,
+            "inactive_threshold": int(2 * EXPIRES_S * _NS),
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        subject = f"$JS.API.CONSUMER.CREATE.{STREAM}.{self._consumer}.{self._subject}"
+        question = msgspec.json.encode({"stream_name": STREAM, "config": config})
+        error = msgspec.json.decode(await self._wire.request(subject, question)).get("error")
+        if error is not None:
+            raise WireLost(f"no consumer: {error['description']}")
+
+    def close(self) -> None:
+        try:
+            self._wire.publish(f"$JS.API.CONSUMER.DELETE.{STREAM}.{self._consumer}", b"", "gone")
+        except WireLost:
+            pass  # The server forgets the consumer by itself, after its inactive_threshold.
+        self._wire.close()
+
+    def _pull(self) -> None:
+        """Keeps between half of PULL and one and a half asked for, so that the server never waits for the reader."""
+        more = PULL if self._left is None else min(PULL, self._left - self._asked)
+        if more > 0 and self._asked <= PULL // 2:
+            limits = {"expires": int(EXPIRES_S * _NS), "idle_heartbeat": int(HEARTBEAT_S * _NS)}
+            request = msgspec.json.encode({"batch": more, **limits})
+            self._wire.publish(f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{self._consumer}", request, "p")
+            self._asked += more
+
+    async def take(self) -> list[Recorded]:
+        """What has arrived, in order; possibly nothing but a heartbeat. Raises WireLost, TimeoutError, Gap, LogBroken."""
+        self._pull()
+        async with asyncio.timeout(SILENCE_S):
+            frames = await self._wire.take()
+        found: list[Recorded] = []
+        for frame in frames:
+            if frame[1]:
+                found.append(self._recorded(frame))
+            else:
+                self._hear(frame)
+        self._asked -= len(found)
+        if self._left is not None:
+            self._left -= len(found)
+        return found
+
+    def _recorded(self, frame: Frame) -> Recorded:
+        subject, reply, _, payload = frame
+        words = reply.split(b".")
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<position>.…; newer servers put a domain and an account hash first.
+        position = Position(int(words[5] if len(words) == 9 else words[7]))
+        if position != self.last + 1 and (self._every or position <= self.last):
+            raise Gap(f"after position {self.last} came {position}")
+        self.last = position
+        name = subject[: subject.rindex(b".")]
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = stream_of(name.decode())
+        try:
+            event, meta = decode(payload)
+        except CorruptMessage as error:
+            raise LogBroken(f"position {position} of the log: {error}") from error
+        return Recorded(position, stream, event, meta)
+
+    def _hear(self, frame: Frame) -> None:
+        """A word from the server itself: a heartbeat, the end of a pull request, or the end of the consumer."""
+        status = status_of(frame.headers)
+        if status == 100:
+            sent = header(frame.headers, "Nats-Last-Stream")
+            if self._every and sent is not None and int(sent) > self.last:
+                raise Gap(f"after position {self.last} nothing came, though {int(sent)} was sent")
+        elif status == 408:
+            self._asked -= int(header(frame.headers, "Nats-Pending-Messages") or self._asked)
+        elif status:
+            raise WireLost(f"the server ended the reading: {frame.headers[9:80].decode(errors='replace').strip()}")
+
+
+def header(block: bytes, name: str) -> str | None:
+    found = block.partition(f"\r\n{name}: ".encode())[2].partition(b"\r\n")[0]
+    return found.decode() or None
+
+
+def split_whole(events: Sequence[Recorded]) -> int:
+    """How many of the events, from the first on, form whole decisions."""
+    for count in range(len(events), 0, -1):
+        meta = events[count - 1].meta
+        if meta.index + 1 >= meta.count:
+            return count
+    return 0
+
+
+async def follow(
+    login: Login, after: Position, seen: Callable[[Position], Position], reach: Reach, grace_s: float
+) -> AsyncIterator[tuple[Recorded, ...]]:
+    """Every event after the position, for ever. `seen(p)` notes that p exists and gives the highest such position.
+
+    `grace_s`: how long a missing or shorter stream may be a cluster that is still putting itself together.
+    """
+    me, last, held = object(), after, list[Recorded]()
+    pause_s, doubt, doubted_at = FIRST_PAUSE_S, Position(-1), None
+    try:
+        while True:
+            reader: Reader | None = None
+            try:
+                reader = await Reader.open(login, last, at_least=seen(last))
+                reach.regained(me)
+                while True:
+                    found = held + await reader.take() if held else await reader.take()
+                    whole = split_whole(found)
+                    held, last = found[whole:], reader.last
+                    if found:
+                        pause_s, doubted_at = FIRST_PAUSE_S, None
+                    if whole:
+                        seen(last)
+                        yield tuple(found[:whole])
+            except Gap as gap:
+                if doubt == last:
+                    raise LogBroken(f"a hole in the log: {gap}, twice") from gap
+                doubt = last
+            except LogBroken:
+                doubted_at = time.monotonic() if doubted_at is None else doubted_at
+                if time.monotonic() - doubted_at >= grace_s:
+                    raise
+                reach.lost(me)
+            except OSError:
+                reach.lost(me)
+            finally:
+                if reader is not None:
+                    reader.close()
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LAST_PAUSE_S)
+    finally:
+        reach.regained(me)
+
+
+async def read(
+    login: Login, after: Position, until: Position, subject: str, at_least: Position
+) -> tuple[Recorded, ...]:
+    """Events with after < position <= until under the subject; one of them must be known to be at `until` or later."""
+    wanted = until - after if subject == "evt.>" else None
+    reader = await Reader.open(login, after, at_least, subject, wanted)
+    try:
+        found: list[Recorded] = []
+        while reader.last < until:
+            found += await reader.take()
+        return tuple(recorded for recorded in found if recorded.position <= until)
+    except Gap as gap:
+        raise LogBroken(f"a hole in the log: {gap}") from gap
+    finally:
+        reader.close()

@@ -1,0 +1,44 @@
+"""Who may come in: the hashes of issued keys, and the names of stored secrets."""
+
+import msgspec
+
+from events.access import KeyIssued, KeyRevoked, SecretRemoved, SecretStored
+from events.base import KeyId
+from events.codec import Recorded
+from projections.base import Projection
+
+
+class Key(msgspec.Struct, frozen=True):
+    key_id: KeyId
+    name: str
+    hash: str
+    scopes: tuple[str, ...]
+    issued_at: str
+
+
+class Secret(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+    stored_at: str
+
+
+class Access(msgspec.Struct):
+    keys: dict[KeyId, Key] = {}
+    secrets: dict[str, Secret] = {}
+
+
+def evolve(access: Access, recorded: Recorded) -> Access:
+    at = recorded.meta.at.isoformat()
+    match recorded.event:
+        case KeyIssued(key_id=key_id, name=name, hash=hashed, scopes=scopes):
+            access.keys[key_id] = Key(key_id, name, hashed, scopes, at)
+        case KeyRevoked(key_id=key_id):
+            access.keys.pop(key_id, None)
+        case SecretStored(name=name, version=version):
+            access.secrets[name] = Secret(name, version, at)
+        case SecretRemoved(name=name):
+            access.secrets.pop(name, None)
+    return access
+
+
+ACCESS: Projection[Access] = Projection("access", 1, Access, Access, evolve)
