@@ -48,18 +48,18 @@ class StreamName(NamedTuple):
         return f"{self.category}.{self.id}"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True, gc=False):
     """A fact, in the past tense. The tag is the class name; a later schema version has the tag `Name.v2`."""
 
 
-class Actor(msgspec.Struct, frozen=True):
+class Actor(msgspec.Struct, frozen=True, gc=False):
     """Who asked, and how we know: `key:<id>`, `reactor:<name>`, `agent:<node>`, `operator`."""
 
     name: str
     how: str
 
 
-class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where an event comes from. `index` of `count` places it within its decision."""
 
     id: EventId

@@ -14,7 +14,7 @@ from events.union import AnyEvent, UnknownEvent
 from events.upcasters import UPCASTERS, Upcast
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An event in the log: what every fold receives."""
 
     position: Position
@@ -27,7 +27,7 @@ class CorruptMessage(ValueError):
     """A message of the log that no version of the codec can have written."""
 
 
-class _Message(msgspec.Struct, frozen=True):
+class _Message(msgspec.Struct, frozen=True, gc=False):
     event: AnyEvent
     meta: Metadata
 

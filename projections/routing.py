@@ -7,6 +7,7 @@ that a request for a sleeping deployment is parked and one for an unknown deploy
 import msgspec
 
 from events.base import DeploymentId, ModelId, ReplicaId
+from events.build import BuildFailed, BuildRequested, BuildStopped
 from events.codec import Recorded
 from events.environment import EnvironmentCreated, EnvironmentDeleted, PromotionCompleted
 from events.model import (
@@ -19,7 +20,6 @@ from events.model import (
     ModelDeleted,
     ModelRegistered,
 )
-from events.build import BuildFailed, BuildRequested, BuildStopped
 from events.replica import (
     ReplicaAssigned,
     ReplicaDraining,

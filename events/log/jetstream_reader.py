@@ -61,7 +61,9 @@ def stream_of(subject: str) -> StreamName:
     try:
         _, category, name = subject.split(".")
     except ValueError:
-        raise LogBroken(f"a message under {subject!r}, where only evt.<category>.<id>.<type> can be") from None
+        raise LogBroken(
+            f"a message under {subject!r}, where only evt.<category>.<id>.<type> can be"
+        ) from None
     return StreamName(unquote(category), unquote(name))
 
 
@@ -76,7 +78,9 @@ def check_state(answer: Any, at_least: Position) -> Position:
     if state["last_seq"] < at_least:
         raise LogBroken(f"the stream {STREAM} ends at {state['last_seq']}, but {at_least} was there before")
     if state["messages"] != state["last_seq"]:
-        raise LogBroken(f"the stream {STREAM} holds {state['messages']} events up to position {state['last_seq']}")
+        raise LogBroken(
+            f"the stream {STREAM} holds {state['messages']} events up to position {state['last_seq']}"
+        )
     return Position(state["last_seq"])
 
 
@@ -97,7 +101,12 @@ class Reader:
 
     @classmethod
     async def open(
-        cls, login: Login, after: Position, at_least: Position, subject: str = "evt.>", wanted: int | None = None
+        cls,
+        login: Login,
+        after: Position,
+        at_least: Position,
+        subject: str = "evt.>",
+        wanted: int | None = None,
     ) -> "Reader":
         wire = await Wire.open(login)
         try:
@@ -152,7 +161,7 @@ class Reader:
             if frame[1]:
                 found.append(self._recorded(frame))
             else:
-                self._hear(frame)
+                self._hear(frame[2])
         self._asked -= len(found)
         if self._left is not None:
             self._left -= len(found)
@@ -176,17 +185,17 @@ class Reader:
             raise LogBroken(f"position {position} of the log: {error}") from error
         return Recorded(position, stream, event, meta)
 
-    def _hear(self, frame: Frame) -> None:
+    def _hear(self, headers: bytes) -> None:
         """A word from the server itself: a heartbeat, the end of a pull request, or the end of the consumer."""
-        status = status_of(frame.headers)
+        status = status_of(headers)
         if status == 100:
-            sent = header(frame.headers, "Nats-Last-Stream")
+            sent = header(headers, "Nats-Last-Stream")
             if self._every and sent is not None and int(sent) > self.last:
                 raise Gap(f"after position {self.last} nothing came, though {int(sent)} was sent")
         elif status == 408:
-            self._asked -= int(header(frame.headers, "Nats-Pending-Messages") or self._asked)
+            self._asked -= int(header(headers, "Nats-Pending-Messages") or self._asked)
         elif status:
-            raise WireLost(f"the server ended the reading: {frame.headers[9:80].decode(errors='replace').strip()}")
+            raise WireLost(f"the server ended the reading: {headers[9:80].decode(errors='replace').strip()}")
 
 
 def header(block: bytes, name: str) -> str | None:

@@ -114,9 +114,7 @@ def _start(command: StartBuild, state: BuildState) -> Sequence[Event]:
         raise Refused("precondition", f"build {command.build_id} has ended", "build_id")
     if state.phase == "running" and state.builder != command.builder:
         raise Refused("conflict", f"build {command.build_id} is {state.builder}'s", "builder")
-    return (
-        told(BuildStarted, command, deployment_id=state.deployment_id, attempt=state.attempt + 1),
-    )
+    return (told(BuildStarted, command, deployment_id=state.deployment_id, attempt=state.attempt + 1),)
 
 
 BUILD: Decider[BuildCommand, BuildState] = Decider(

@@ -143,7 +143,12 @@ def _move(
 ) -> Sequence[Event]:
     if target == state.target:
         return ()
-    fields = {"deployment_id": command.deployment_id, "previous": state.target, "rule": rule, "grounds": grounds}
+    fields = {
+        "deployment_id": command.deployment_id,
+        "previous": state.target,
+        "rule": rule,
+        "grounds": grounds,
+    }
     if target == 0:
         return (told(ScaledToZero, command, **fields),)
     kind = ReplicaTargetRaised if target > state.target else ReplicaTargetLowered

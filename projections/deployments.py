@@ -1,0 +1,271 @@
+"""The catalogue: models, their deployments, and each deployment's status with a one-line reason and its position."""
+
+from typing import Literal
+
+import msgspec
+
+from events.base import BlobDigest, BuildId, DeploymentId, ModelId, Position, ReplicaId
+from events.build import (
+    BuildFailed,
+    BuildRequested,
+    BuildStarted,
+    BuildStepFinished,
+    BuildStopped,
+    BuildSucceeded,
+)
+from events.codec import Recorded
+from events.model import (
+    DeploymentActivated,
+    DeploymentDeactivated,
+    DeploymentDeleted,
+    DeploymentFailed,
+    DeploymentPushed,
+    DeploymentRetried,
+    ModelDeleted,
+    ModelRegistered,
+)
+from events.replica import (
+    ReplicaAssigned,
+    ReplicaDraining,
+    ReplicaEnvironmentReady,
+    ReplicaFailed,
+    ReplicaLost,
+    ReplicaProcessStarted,
+    ReplicaReady,
+    ReplicaStopped,
+    ReplicaUnready,
+)
+from events.scaling import (
+    AutoscalingSettings,
+    CapacityLacking,
+    ReplicaTargetLowered,
+    ReplicaTargetRaised,
+    ScaledToZero,
+    ScalingConfigured,
+)
+from projections.base import Projection
+
+Status = Literal[
+    "BUILDING",
+    "BUILD_FAILED",
+    "BUILD_STOPPED",
+    "DEPLOYING",
+    "DEPLOY_FAILED",
+    "LOADING_MODEL",
+    "ACTIVE",
+    "UNHEALTHY",
+    "SCALED_TO_ZERO",
+    "WAKING_UP",
+    "DEACTIVATING",
+    "INACTIVE",
+]
+BuildPhase = Literal["none", "requested", "running", "succeeded", "failed", "stopped"]
+ReplicaPhase = Literal["starting", "loading", "ready", "unready", "draining"]
+
+
+class Deployment(msgspec.Struct):
+    deployment_id: DeploymentId
+    model_id: ModelId
+    number: int
+    name: str
+    is_development: bool
+    created_at: str
+    """ISO 8601, UTC."""
+    position: Position
+    """Of its push."""
+    source: BlobDigest
+    config: BlobDigest
+    raw_config: BlobDigest | None
+    cpu_millicores: int
+    memory_bytes: int
+    predict_concurrency: int
+    labels: str
+    phase: Literal["active", "failed", "inactive"] = "active"
+    build: BuildPhase = "none"
+    build_id: BuildId | None = None
+    truss_hash: str = ""
+    settings: AutoscalingSettings = AutoscalingSettings()
+    target: int = 0
+    replicas: dict[ReplicaId, ReplicaPhase] = {}
+    was_ready: bool = False
+    """Some replica of it has been ready since it was pushed, retried or activated."""
+    failing: bool = False
+    """A replica failed and none has been ready since."""
+    reason: str = ""
+    reason_position: Position = Position(0)
+
+    def count(self, phase: ReplicaPhase) -> int:
+        return sum(1 for each in self.replicas.values() if each == phase)
+
+
+class Model(msgspec.Struct):
+    model_id: ModelId
+    name: str
+    team: str
+    created_at: str
+    deployments: list[DeploymentId] = []
+    """Oldest first."""
+
+
+class Catalogue(msgspec.Struct):
+    models: dict[ModelId, Model] = {}
+    deployments: dict[DeploymentId, Deployment] = {}
+
+    def by_name(self, name: str) -> Model | None:
+        return next((model for model in self.models.values() if model.name == name), None)
+
+    def development_of(self, model_id: ModelId) -> Deployment | None:
+        own = (self.deployments[each] for each in self.models[model_id].deployments)
+        return next((deployment for deployment in own if deployment.is_development), None)
+
+
+_OF_BUILD: dict[BuildPhase, Status] = {
+    "none": "BUILDING",
+    "requested": "BUILDING",
+    "running": "BUILDING",
+    "failed": "BUILD_FAILED",
+    "stopped": "BUILD_STOPPED",
+}
+
+
+def status(deployment: Deployment) -> Status:
+    if deployment.phase == "inactive":
+        return "DEACTIVATING" if deployment.replicas else "INACTIVE"
+    if deployment.build != "succeeded":
+        return _OF_BUILD[deployment.build]
+    if deployment.phase == "failed":
+        return "DEPLOY_FAILED"
+    if deployment.count("ready"):
+        return "ACTIVE"
+    if deployment.target == 0:
+        return "SCALED_TO_ZERO" if deployment.was_ready else "DEPLOYING"
+    if deployment.was_ready and (deployment.failing or deployment.count("unready")):
+        return "UNHEALTHY"
+    if deployment.was_ready:
+        return "WAKING_UP"
+    return "LOADING_MODEL" if deployment.count("loading") else "DEPLOYING"
+
+
+def evolve(catalogue: Catalogue, recorded: Recorded) -> Catalogue:
+    event = recorded.event
+    at = recorded.meta.at.isoformat()
+    match event:
+        case ModelRegistered():
+            catalogue.models[event.model_id] = Model(event.model_id, event.name, event.team, at)
+        case ModelDeleted():
+            for each in catalogue.models.pop(event.model_id).deployments:
+                del catalogue.deployments[each]
+        case DeploymentPushed():
+            _push(catalogue, event, at, recorded.position)
+        case DeploymentDeleted():
+            catalogue.models[event.model_id].deployments.remove(event.deployment_id)
+            del catalogue.deployments[event.deployment_id]
+        case _:
+            deployment = catalogue.deployments.get(getattr(event, "deployment_id", ""))
+            if deployment is not None:
+                reason = _change(deployment, recorded) or _replica_change(deployment, recorded)
+                if reason is not None:
+                    deployment.reason, deployment.reason_position = reason, recorded.position
+    return catalogue
+
+
+def _push(catalogue: Catalogue, event: DeploymentPushed, at: str, position: Position) -> None:
+    catalogue.models[event.model_id].deployments.append(event.deployment_id)
+    catalogue.deployments[event.deployment_id] = Deployment(
+        event.deployment_id,
+        event.model_id,
+        event.number,
+        event.name,
+        event.is_development,
+        at,
+        position,
+        event.source,
+        event.config,
+        event.raw_config,
+        event.cpu_millicores,
+        event.memory_bytes,
+        event.predict_concurrency,
+        event.labels,
+        reason="pushed; its build will be requested",
+        reason_position=position,
+    )
+
+
+def _change(deployment: Deployment, recorded: Recorded) -> str | None:
+    """Applies an event about the whole deployment; gives the reason of the status that it leads to."""
+    match recorded.event:
+        case BuildRequested() as event:
+            deployment.build, deployment.build_id = "requested", event.build_id
+            return "waits for a builder"
+        case BuildStarted() as event:
+            deployment.build = "running"
+            return f"builder {event.builder} is at it" + (f", attempt {event.attempt}" * (event.attempt > 1))
+        case BuildStepFinished() as event:
+            return f"build step {event.step} is done"
+        case BuildSucceeded() as event:
+            deployment.build, deployment.truss_hash = "succeeded", event.truss_hash
+            return f"built in {event.seconds:.1f} s"
+        case BuildFailed() as event:
+            deployment.build = "failed"
+            return f"build step {event.step} failed: {event.reason}"
+        case BuildStopped() as event:
+            deployment.build = "stopped"
+            return event.reason
+        case DeploymentFailed() as event:
+            deployment.phase = "failed"
+            return event.reason
+        case DeploymentDeactivated() as event:
+            deployment.phase = "inactive"
+            return event.reason
+        case DeploymentRetried() | DeploymentActivated() as event:
+            deployment.phase, deployment.was_ready, deployment.failing = "active", False, False
+            return "to be tried again" if isinstance(event, DeploymentRetried) else "activated"
+        case ScalingConfigured() as event:
+            deployment.settings = event.settings
+        case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
+            deployment.target = event.target
+            return f"{event.previous} -> {event.target} replicas: {event.rule}"
+        case ScaledToZero() as event:
+            deployment.target, deployment.failing = 0, False
+            return f"{event.previous} -> 0 replicas: {event.rule}"
+        case CapacityLacking() as event:
+            return event.reason
+    return None
+
+
+def _replica_change(deployment: Deployment, recorded: Recorded) -> str | None:
+    replicas = deployment.replicas
+    match recorded.event:
+        case ReplicaAssigned() as event:
+            replicas[event.replica_id] = "starting"
+            return f"replica {event.replica_id} is being prepared on node {event.node_id}"
+        case ReplicaEnvironmentReady() as event:
+            return f"replica {event.replica_id} has its environment"
+        case ReplicaProcessStarted() as event:
+            _set_unless_draining(deployment, event.replica_id, "loading")
+            return f"replica {event.replica_id} loads the model"
+        case ReplicaReady() as event:
+            _set_unless_draining(deployment, event.replica_id, "ready")
+            deployment.was_ready, deployment.failing = True, False
+            return f"replica {event.replica_id} is ready"
+        case ReplicaUnready() as event:
+            _set_unless_draining(deployment, event.replica_id, "unready")
+            return f"replica {event.replica_id} is not ready: {event.reason}"
+        case ReplicaDraining() as event:
+            if event.replica_id in replicas:
+                replicas[event.replica_id] = "draining"
+        case ReplicaStopped() as event:
+            replicas.pop(event.replica_id, None)
+        case ReplicaFailed() | ReplicaLost() as event:
+            replicas.pop(event.replica_id, None)
+            deployment.failing = deployment.count("ready") == 0 and deployment.target > 0
+            return f"replica {event.replica_id}: {event.reason}"
+    return None
+
+
+def _set_unless_draining(deployment: Deployment, replica_id: ReplicaId, phase: ReplicaPhase) -> None:
+    if deployment.replicas.get(replica_id, "draining") != "draining":
+        deployment.replicas[replica_id] = phase
+
+
+DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 1, Catalogue, Catalogue, evolve)

@@ -1,0 +1,104 @@
+"""The environments of every model: what is current, what is being promoted, the settings."""
+
+import msgspec
+
+from events.base import DeploymentId, ModelId, Position
+from events.codec import Recorded
+from events.environment import (
+    EnvironmentConfigured,
+    EnvironmentCreated,
+    EnvironmentDeleted,
+    PromotionCancelled,
+    PromotionCompleted,
+    PromotionFailed,
+    PromotionStarted,
+)
+from events.model import DeploymentDeleted, ModelDeleted, ModelRegistered
+from events.scaling import AutoscalingSettings
+from projections.base import Projection
+
+PRODUCTION = "production"
+
+
+class Environment(msgspec.Struct):
+    model_id: ModelId
+    name: str
+    created_at: str
+    current: DeploymentId | None = None
+    autoscaling: AutoscalingSettings | None = None
+    """None until somebody set them: the current deployment then keeps its own."""
+    active: PromotionStarted | None = None
+    last_result: str = ""
+    """How the last promotion ended, in one line."""
+    position: Position = Position(0)
+
+
+class Environments(msgspec.Struct):
+    models: dict[ModelId, dict[str, Environment]] = {}
+
+    def of(self, model_id: ModelId) -> dict[str, Environment]:
+        return self.models.get(model_id, {})
+
+    def current_in(self, model_id: ModelId, deployment_id: DeploymentId) -> str | None:
+        """The environment whose current deployment it is (production first)."""
+        names = sorted(name for name, e in self.of(model_id).items() if e.current == deployment_id)
+        return PRODUCTION if PRODUCTION in names else next(iter(names), None)
+
+
+def evolve(environments: Environments, recorded: Recorded) -> Environments:
+    event, at = recorded.event, recorded.meta.at.isoformat()
+    match event:
+        case ModelRegistered(model_id=model_id):
+            environments.models[model_id] = {PRODUCTION: Environment(model_id, PRODUCTION, at)}
+        case ModelDeleted(model_id=model_id):
+            environments.models.pop(model_id, None)
+        case EnvironmentCreated():
+            own = environments.models.setdefault(event.model_id, {})
+            own[event.environment] = Environment(
+                event.model_id, event.environment, at, autoscaling=event.autoscaling
+            )
+        case EnvironmentDeleted():
+            environments.of(event.model_id).pop(event.environment, None)
+        case DeploymentDeleted(model_id=model_id, deployment_id=deployment_id):
+            for environment in environments.of(model_id).values():
+                if environment.current == deployment_id:
+                    environment.current = None
+        case (
+            EnvironmentConfigured()
+            | PromotionStarted()
+            | PromotionCompleted()
+            | PromotionFailed()
+            | PromotionCancelled()
+        ):
+            environment_or_none = environments.of(event.model_id).get(event.environment)
+            if environment_or_none is not None:
+                _change(environment_or_none, event)
+                environment_or_none.position = recorded.position
+    return environments
+
+
+def _change(
+    environment: Environment,
+    event: EnvironmentConfigured
+    | PromotionStarted
+    | PromotionCompleted
+    | PromotionFailed
+    | PromotionCancelled,
+) -> None:
+    match event:
+        case EnvironmentConfigured():
+            environment.autoscaling = event.autoscaling
+        case PromotionStarted():
+            environment.active = event
+        case PromotionCompleted():
+            environment.active, environment.current = None, event.deployment_id
+            environment.last_result = f"deployment {event.deployment_id} was promoted"
+        case PromotionFailed():
+            environment.active = None
+            environment.last_result = f"promotion of {event.deployment_id} failed: {event.reason}"
+        case PromotionCancelled():
+            environment.active = None
+            environment.last_result = f"promotion of {event.deployment_id} was cancelled: {event.reason}"
+
+
+ENVIRONMENTS: Projection[Environments] = Projection("environments", 1, Environments, Environments, evolve)
