@@ -10,7 +10,7 @@ Promises that every implementation keeps (tests/contract/test_log.py):
   through restarts of the broker.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from events.base import Metadata, Position, StreamName
@@ -19,6 +19,17 @@ from events.union import AnyEvent
 
 Draft = tuple[AnyEvent, Metadata]
 """An event that is about to be appended."""
+
+
+def check_decision(stream: StreamName, drafts: Sequence[Draft]) -> None:
+    """Raises ValueError for what no log takes: a nameless aggregate, too few or too many events, wrong places in it."""
+    if not (stream.category and stream.id):
+        raise ValueError(f"an aggregate has a category and an id, not {stream!r}")
+    if not 1 <= len(drafts) <= 1000:
+        raise ValueError(f"a decision has 1 to 1000 events, not {len(drafts)}")
+    for index, (_, meta) in enumerate(drafts):
+        if (meta.index, meta.count) != (index, len(drafts)):
+            raise ValueError(f"event {meta.id} says {meta.index} of {meta.count}, but is {index} of {len(drafts)}")
 
 
 class Conflict(Exception):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from events.base import ORIGIN, EventId, Position, StreamName
 from events.codec import Recorded, decode, encode
-from events.log import Conflict, Draft
+from events.log import Conflict, Draft, check_decision
 
 
 class MemoryLog:
@@ -18,14 +18,14 @@ class MemoryLog:
         self._grown = asyncio.Event()
 
     async def append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position:
-        if not 1 <= len(drafts) <= 1000:
-            raise ValueError(f"a decision has 1 to 1000 events, not {len(drafts)}")
+        check_decision(stream, drafts)
         repeated = self._positions.get(drafts[-1][1].id)
         actual = self._last.get(stream, ORIGIN)
         if repeated is not None:
             return repeated
         if actual != expected:
             raise Conflict(stream, expected, actual)
+        position = actual
         for event, meta in drafts:
             position = Position(len(self._recorded) + 1)
             # Through the codec, so that nothing lives here that could not live on a wire.
