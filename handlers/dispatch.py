@@ -65,13 +65,9 @@ class Dispatch:
             position = await self._append(stream, self._drafts(command, events), aggregate.position)
             if position is not None:
                 return Outcome(position, events)
-        raise Contended(
-            f"{stream} was changed by others {ATTEMPTS} times while {type(command).__name__} was decided"
-        )
+        raise Contended(f"{stream} was changed by others {ATTEMPTS} times while {type(command).__name__} was decided")
 
-    async def _append(
-        self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position
-    ) -> Position | None:
+    async def _append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position | None:
         """None: decide again; what has happened meanwhile is in the fold by then."""
         try:
             position = await self._log.append(stream, drafts, expected)

@@ -161,7 +161,7 @@ def evolve(catalogue: Catalogue, recorded: Recorded) -> Catalogue:
             catalogue.models[event.model_id].deployments.remove(event.deployment_id)
             del catalogue.deployments[event.deployment_id]
         case _:
-            deployment = catalogue.deployments.get(getattr(event, "deployment_id", ""))
+            deployment = catalogue.deployments.get(getattr(event, "deployment_id", DeploymentId("")))
             if deployment is not None:
                 reason = _change(deployment, recorded) or _replica_change(deployment, recorded)
                 if reason is not None:

@@ -54,9 +54,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
             environments.models.pop(model_id, None)
         case EnvironmentCreated():
             own = environments.models.setdefault(event.model_id, {})
-            own[event.environment] = Environment(
-                event.model_id, event.environment, at, autoscaling=event.autoscaling
-            )
+            own[event.environment] = Environment(event.model_id, event.environment, at, autoscaling=event.autoscaling)
         case EnvironmentDeleted():
             environments.of(event.model_id).pop(event.environment, None)
         case DeploymentDeleted(model_id=model_id, deployment_id=deployment_id):
@@ -79,11 +77,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
 
 def _change(
     environment: Environment,
-    event: EnvironmentConfigured
-    | PromotionStarted
-    | PromotionCompleted
-    | PromotionFailed
-    | PromotionCancelled,
+    event: EnvironmentConfigured | PromotionStarted | PromotionCompleted | PromotionFailed | PromotionCancelled,
 ) -> None:
     match event:
         case EnvironmentConfigured():

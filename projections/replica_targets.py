@@ -58,6 +58,4 @@ def evolve(targets: ReplicaTargets, recorded: Recorded) -> ReplicaTargets:
     return targets
 
 
-REPLICA_TARGETS: Projection[ReplicaTargets] = Projection(
-    "replica_targets", 1, ReplicaTargets, ReplicaTargets, evolve
-)
+REPLICA_TARGETS: Projection[ReplicaTargets] = Projection("replica_targets", 1, ReplicaTargets, ReplicaTargets, evolve)

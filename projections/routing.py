@@ -127,9 +127,7 @@ def _replica(
         deployment.replicas.pop(event.replica_id, None)
 
 
-def _environment(
-    table: RoutingTable, event: PromotionCompleted | EnvironmentCreated | EnvironmentDeleted
-) -> None:
+def _environment(table: RoutingTable, event: PromotionCompleted | EnvironmentCreated | EnvironmentDeleted) -> None:
     model = table.models.get(event.model_id)
     if model is None:
         return

@@ -13,7 +13,7 @@ Promises that every implementation keeps (tests/contract/test_log.py):
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from events.base import Metadata, Position, StreamName
+from events.base import ORIGIN, Metadata, Position, StreamName
 from events.codec import Recorded
 from events.union import AnyEvent
 
@@ -62,7 +62,7 @@ class Log(Protocol):
         ...
 
     async def read(
-        self, after: Position = Position(0), until: Position | None = None, stream: StreamName | None = None
+        self, after: Position = ORIGIN, until: Position | None = None, stream: StreamName | None = None
     ) -> tuple[Recorded, ...]:
         """Events with after < position <= until (default: the head as of now), of one aggregate or of all."""
         ...

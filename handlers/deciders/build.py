@@ -60,9 +60,7 @@ class StopBuild(Command, frozen=True, kw_only=True):
     reason: str
 
 
-BuildCommand = (
-    RequestBuild | StartBuild | ReportBuildStep | ReportBuildSucceeded | ReportBuildFailed | StopBuild
-)
+BuildCommand = RequestBuild | StartBuild | ReportBuildStep | ReportBuildSucceeded | ReportBuildFailed | StopBuild
 
 
 class BuildState(msgspec.Struct, frozen=True):

@@ -123,9 +123,7 @@ def decide(command: EnvironmentCommand, state: EnvironmentState, ctx: Context) -
             return _end(command, state)
         case CancelPromotion():
             if state.active is None:
-                raise Refused(
-                    "precondition", f"no promotion to {command.environment} is active", "environment"
-                )
+                raise Refused("precondition", f"no promotion to {command.environment} is active", "environment")
             active = state.active
             ids = {"promotion_id": active.promotion_id, "deployment_id": active.deployment_id}
             return (told(PromotionCancelled, command, **ids),)

@@ -155,9 +155,7 @@ def decide(command: ModelCommand, state: ModelState, ctx: Context) -> Sequence[E
             return () if slot.phase == "active" else (told(DeploymentActivated, command),)
         case DeleteDeployment():
             if command.current_in is not None:
-                reason = (
-                    f"it is the current deployment of {command.current_in}: promote another one there first"
-                )
+                reason = f"it is the current deployment of {command.current_in}: promote another one there first"
                 raise Refused("precondition", reason, "deployment_id")
             return (told(DeploymentDeleted, command),)
 
@@ -173,9 +171,7 @@ _NAME = re.compile(r"[0-9a-zA-Z_\-.]{1,128}")
 
 def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
     if not command.model_name.strip():
-        raise Refused(
-            "invalid", "model_name is empty: set it in config.yaml or with --model-name", "model_name"
-        )
+        raise Refused("invalid", "model_name is empty: set it in config.yaml or with --model-name", "model_name")
     if command.is_development and command.environment is not None:
         reason = "a development deployment cannot be promoted: push without --watch to promote"
         raise Refused("invalid", reason, "environment")

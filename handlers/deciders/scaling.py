@@ -64,9 +64,7 @@ class ReportNoCapacity(Command, frozen=True, kw_only=True):
     reason: str
 
 
-ScalingCommand = (
-    ConfigureScaling | BringUp | ReportQuiet | HoldReplicas | ReleaseHold | ScaleToZero | ReportNoCapacity
-)
+ScalingCommand = ConfigureScaling | BringUp | ReportQuiet | HoldReplicas | ReleaseHold | ScaleToZero | ReportNoCapacity
 
 
 class ScalingState(msgspec.Struct, frozen=True):
@@ -138,9 +136,7 @@ def _configure(command: ConfigureScaling, state: ScalingState) -> Sequence[Event
     return (*configured, *_move(command, state, max(state.target, settings.min_replica), "minimum", grounds))
 
 
-def _move(
-    command: ScalingCommand, state: ScalingState, target: int, rule: Rule, grounds: Grounds
-) -> Sequence[Event]:
+def _move(command: ScalingCommand, state: ScalingState, target: int, rule: Rule, grounds: Grounds) -> Sequence[Event]:
     if target == state.target:
         return ()
     fields = {

@@ -22,7 +22,5 @@ def check_settings(settings: AutoscalingSettings) -> None:
             allowed = f"at least {low}" if high is None else f"from {low} to {high}"
             raise Refused("invalid", f"{field} must be {allowed}, not {value}", field)
     if settings.min_replica > settings.max_replica:
-        reason = (
-            f"min_replica ({settings.min_replica}) must not be above max_replica ({settings.max_replica})"
-        )
+        reason = f"min_replica ({settings.min_replica}) must not be above max_replica ({settings.max_replica})"
         raise Refused("invalid", reason, "min_replica")

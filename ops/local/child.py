@@ -1,8 +1,8 @@
 """One process of the local stack as data, and the one way to start it.
 
 A child runs in a process group of its own, reads nothing from the terminal, inherits no variable that is not
-in its table row, and is killed by the kernel when the supervisor dies, however it dies. What a child starts in
-a *session* of its own (the node agent's replicas) is out of reach of all that, and survives.
+in its table row, and is killed by the kernel when the supervisor dies, however it dies. What a child starts
+in a *session* of its own (the node agent's replicas) is out of reach of all that, and survives.
 """
 
 import ctypes
@@ -13,20 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.local.os_user import OsUser
+
 Probe = Callable[[], Awaitable[bool]]
 
 PR_SET_PDEATHSIG = 1
 READY_FD_VARIABLE = "CAUSEWAY_READY_FD"
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True)
-class OsUser:
-    """The user of the operating system a child runs as, when it must not be ours."""
-
-    name: str
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def _unavailable(asked: int | None, remembered: int | None) -> str:
 
 
 class PortClaims:
-    """The ports this process holds against other stacks of the machine, until it ends or `release`."""
+    """The ports this process holds against other stacks of the machine, until it ends or `close`."""
 
     def __init__(self) -> None:
         self._held: dict[int, socket.socket] = {}
@@ -84,7 +84,7 @@ class PortClaims:
         """An inner port (no address users see): the remembered one if it can be had, else any."""
         return choose(0, remembered, lambda port: self.claim(port, host), candidates()).port
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Gives every port back."""
         for mark in self._held.values():
             mark.close()

@@ -2,8 +2,8 @@
 
 One task a child. It waits for those it comes after, starts it, waits for its readiness and then for its exit,
 and starts it again after a delay that doubles with every quick death. Nothing polls: exits wake through
-pidfds, readiness through a pipe (or a probe's own retries). A stop runs the order backwards. A child that dies
-over and over before it was ever ready ends the start with its last lines, instead of a loop nobody sees.
+pidfds, readiness through a pipe (or a probe's own retries). A stop runs the order backwards. A child that
+dies over and over before it was ever ready ends the start with its last lines, not in a loop nobody sees.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import msgspec
 
 from ops.local.child import Child, Started, start
 from ops.local.child_log import ChildLog
-from ops.local.files import write_private
+from ops.local.leftovers import Leftover, forget, remember
 from ops.local.processes import Process, identify
 from ops.local.readiness import announced
 from ops.local.stack_file import Phase, RoleStatus
@@ -136,7 +136,7 @@ class Supervisor:
             return f"cannot run {child.command[0]}: {error}"
         drain = self._logs[child.role].follow(started.output)
         process = identify(started.popen.pid) or Process(pid=started.popen.pid, started="gone")
-        self._remember(child.role, process)
+        remember(self._run, child.role, Leftover(process=process, stop_signal=int(child.stop_signal)))
         self._note(child.role, "starting", process=process)
         exited = asyncio.create_task(_exit_of(started.popen.pid))
         try:
@@ -154,7 +154,7 @@ class Supervisor:
             os.killpg(started.popen.pid, signal.SIGKILL)
         code = started.popen.wait()
         drain()
-        self._forget(child.role)
+        forget(self._run, child.role)
         return f"exited with {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
 
     async def _gate(self, child: Child, started: Started, exited: "asyncio.Task[None]") -> None:
@@ -212,12 +212,6 @@ class Supervisor:
 
     def _publish(self) -> None:
         self._changed(tuple(self._status.values()), self._all_ready.is_set())
-
-    def _remember(self, role: str, process: Process) -> None:
-        write_private(self._run / f"{role}.pid", msgspec.json.encode(process))
-
-    def _forget(self, role: str) -> None:
-        (self._run / f"{role}.pid").unlink(missing_ok=True)
 
 
 async def _exit_of(pid: int) -> None:

@@ -162,7 +162,9 @@ def _lay_out(project: Path, out: Path) -> None:
             (config.bundled_packages_dir, "packages"),
         ):
             _move(context / source, out / target)
-    (out / "packages").mkdir(exist_ok=True)
+    # The server makes data/ when it is missing, which a read-only app folder would not let it.
+    for folder in ("app/data", "packages"):
+        (out / folder).mkdir(exist_ok=True)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -83,9 +83,7 @@ class FolderBlobs:
         with self.open(digest) as source:
             return await asyncio.to_thread(source.read)
 
-    async def chunks(
-        self, digest: BlobDigest, start: int = 0, length: int | None = None
-    ) -> AsyncIterator[bytes]:
+    async def chunks(self, digest: BlobDigest, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start`, `length` of them or all."""
         left = self.size(digest) - start if length is None else length
         with self.open(digest) as source:
