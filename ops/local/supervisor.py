@@ -166,9 +166,7 @@ class Supervisor:
             return_when=asyncio.FIRST_COMPLETED,
         )
         if not done and self._was_ready[child.role].is_set():
-            self._tell(
-                f"{child.role} runs but is not ready after {self._pace.start_deadline_s:g} s; killing it"
-            )
+            self._tell(f"{child.role} runs but is not ready after {self._pace.start_deadline_s:g} s; killing it")
             os.killpg(started.popen.pid, signal.SIGKILL)
         elif ready in done and ready.result() and exited not in done:
             self._note(child.role, "ready")
