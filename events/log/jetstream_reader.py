@@ -6,20 +6,21 @@ anew, at the position after the last one received, whenever anything is doubtful
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from secrets import token_hex
-from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
 
 from events.base import Position, StreamName
 from events.codec import CorruptMessage, Recorded, decode
-from events.log import LogBroken
+from events.log import LogBroken, LogUnavailable
+from events.log.jetstream_checks import STREAM, check_state
+from events.log.jetstream_link import Reach
 from events.log.nats_wire import Frame, Login, Wire, WireLost, status_of
 
-STREAM = "CAUSEWAY"
 PULL = 4000
 """Messages asked for at a time; the next request goes out when half of them have come."""
 HEARTBEAT_S = 1.0
@@ -27,7 +28,6 @@ SILENCE_S = 3.5
 """Longer than this without a message or a heartbeat: the connection is dead, whatever TCP says."""
 EXPIRES_S = 30.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 2.0
-STREAM_NOT_FOUND, NOT_READY = 10059, 10008
 _NS = 1_000_000_000
 
 
@@ -35,25 +35,8 @@ class Gap(Exception):
     """The position after the last one received did not come."""
 
 
-class Reach:
-    """Since when the log has been out of reach, for whoever of this process talks to it."""
-
-    def __init__(self) -> None:
-        self._away: dict[object, float] = {}
-
-    def lost(self, who: object) -> None:
-        self._away.setdefault(who, time.monotonic())
-
-    def regained(self, who: object) -> None:
-        self._away.pop(who, None)
-
-    @property
-    def away_since(self) -> float | None:
-        return min(self._away.values(), default=None)
-
-
 def subject_of(stream: StreamName) -> str:
-    """The subject of an aggregate, without the event type. Any text can be an id: what a token cannot hold is %-coded."""
+    """The subject of an aggregate, without the event type. Any text can be an id: the unfit is %-coded."""
     return ".".join(("evt", *(quote(part, safe="").replace(".", "%2E") for part in stream)))
 
 
@@ -61,27 +44,8 @@ def stream_of(subject: str) -> StreamName:
     try:
         _, category, name = subject.split(".")
     except ValueError:
-        raise LogBroken(
-            f"a message under {subject!r}, where only evt.<category>.<id>.<type> can be"
-        ) from None
+        raise LogBroken(f"a message under {subject!r}, where only evt.<category>.<id>.<type> can be") from None
     return StreamName(unquote(category), unquote(name))
-
-
-def check_state(answer: Any, at_least: Position) -> Position:
-    """The head that a STREAM.INFO answer states. Raises LogBroken unless all events up to it, and `at_least`, are there."""
-    error = answer.get("error")
-    if error is not None and error["err_code"] == STREAM_NOT_FOUND:
-        raise LogBroken(f"the stream {STREAM} is missing. Restore it; it is never made again by itself")
-    if error is not None:
-        raise WireLost(f"the stream cannot be asked: {error['description']}")
-    state = answer["state"]
-    if state["last_seq"] < at_least:
-        raise LogBroken(f"the stream {STREAM} ends at {state['last_seq']}, but {at_least} was there before")
-    if state["messages"] != state["last_seq"]:
-        raise LogBroken(
-            f"the stream {STREAM} holds {state['messages']} events up to position {state['last_seq']}"
-        )
-    return Position(state["last_seq"])
 
 
 class Reader:
@@ -136,10 +100,9 @@ class Reader:
             raise WireLost(f"no consumer: {error['description']}")
 
     def close(self) -> None:
-        try:
+        # Without a connection the server forgets the consumer by itself, after its inactive_threshold.
+        with contextlib.suppress(WireLost):
             self._wire.publish(f"$JS.API.CONSUMER.DELETE.{STREAM}.{self._consumer}", b"", "gone")
-        except WireLost:
-            pass  # The server forgets the consumer by itself, after its inactive_threshold.
         self._wire.close()
 
     def _pull(self) -> None:
@@ -152,7 +115,7 @@ class Reader:
             self._asked += more
 
     async def take(self) -> list[Recorded]:
-        """What has arrived, in order; possibly nothing but a heartbeat. Raises WireLost, TimeoutError, Gap, LogBroken."""
+        """What has arrived, in order; possibly nothing. Raises WireLost, TimeoutError, Gap, LogBroken."""
         self._pull()
         async with asyncio.timeout(SILENCE_S):
             frames = await self._wire.take()
@@ -245,7 +208,7 @@ async def follow(
                 if time.monotonic() - doubted_at >= grace_s:
                     raise
                 reach.lost(me)
-            except OSError:
+            except (OSError, LogUnavailable):
                 reach.lost(me)
             finally:
                 if reader is not None:
