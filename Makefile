@@ -1,0 +1,64 @@
+# Every verb of the project. `make` alone lists them.
+# Needs Python >= 3.11 with venv, git and make; everything else is brought into this folder by `setup`.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+BIN := .venv/bin
+SEED ?=
+STEPS ?=
+ARGS ?=
+
+# The first Python that is new enough; say PYTHON=… to choose another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+
+.PHONY: help setup demo up down test check types lint format sim bench schema golden
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## make .venv and .venv-truss from the pinned requirements (quick when nothing changed)
+	@test -n "$(PYTHON)" || { echo "setup: Python 3.11 or newer is needed; found: $$(python3 --version 2>&1 || echo none)." \
+	"Install one, or say PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) ops/bootstrap.py
+
+demo: setup ## the whole main job on this machine: push, predict, scale to zero, promote, replay, audit
+	@$(BIN)/causeway demo $(ARGS)
+
+up: setup ## start the local stack and stay with it (Ctrl-C stops it)
+	@$(BIN)/causeway up $(ARGS)
+
+down: setup ## stop the local stack
+	@$(BIN)/causeway down $(ARGS)
+
+test: setup ## every test; ARGS="tests/ops -k name" narrows it
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types ## everything that is decided without running the system
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q tests/architecture
+	@$(BIN)/python -m events.schema --check
+
+lint: setup
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make format" >&2; exit 1; }
+
+types: setup ## mypy --strict over code and tests
+	@$(BIN)/mypy --strict
+
+format: setup ## put every file into the one format
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+sim: setup ## the simulator: SEED=… replays one, STEPS=… sets its length
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+
+bench: setup ## measure this machine and write ops/bench/RESULTS.md
+	@$(BIN)/python -m ops.bench $(ARGS)
+
+schema: setup ## write events/schema.json anew from the event types
+	@$(BIN)/python -m events.schema
+
+golden: setup ## freeze fixtures for event types that have none yet (never rewrites one)
+	@$(BIN)/python -m tests.golden
