@@ -48,7 +48,7 @@ E = TypeVar("E", bound=Event)
 
 
 def told(kind: type[E], command: Command, **more: object) -> E:
-    """The event that states what the command asked: fields of the same name, and `more`. Raises TypeError if one lacks."""
+    """The event that states what the command asked: fields of the same name, and `more`. TypeError if one lacks."""
     fields = {name: getattr(command, name) for name in kind.__struct_fields__ if hasattr(command, name)}
     return kind(**{**fields, **more})
 

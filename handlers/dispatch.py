@@ -26,7 +26,7 @@ ATTEMPTS = 5
 
 
 class Contended(Exception):
-    """Others kept changing the aggregate, or the log kept giving no answer. Nothing is known to have happened; ask again."""
+    """Others kept changing the aggregate, or the log gave no answer. Asking again with the same id is safe."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -1,0 +1,144 @@
+"""From a push to replicas: request the build, bring the built deployment up, wind down what nobody wants any more.
+
+pushed -> RequestBuild -> (built) -> BringUp        retried: the build again if it had failed, else BringUp again
+deactivated, failed, deleted -> StopBuild, ScaleToZero
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from events.base import BlobDigest, BuildId, DeploymentId, ModelId, derive
+from events.build import BuildFailed, BuildRequested, BuildStopped, BuildSucceeded
+from events.codec import Recorded
+from events.model import (
+    DeploymentActivated,
+    DeploymentDeactivated,
+    DeploymentDeleted,
+    DeploymentFailed,
+    DeploymentPushed,
+    DeploymentRetried,
+    ModelDeleted,
+)
+from events.scaling import ReplicaTargetLowered, ReplicaTargetRaised, ScaledToZero
+from handlers.base import NOW, Cause, Due, Reactor, cause, caused_by
+from handlers.deciders.build import RequestBuild, StopBuild
+from handlers.deciders.scaling import BringUp, ScaleToZero
+
+NAME = "bring_up"
+
+
+class Course(msgspec.Struct):
+    """One deployment on its way up or down."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    source: BlobDigest
+    config: BlobDigest
+    why: Cause
+    """The last event that called for something."""
+    wanted: bool = True
+    attempt: int = 1
+    build: Literal["none", "running", "succeeded", "failed"] = "none"
+    brought_up: bool = False
+    target: int = 0
+
+
+class BringUpState(msgspec.Struct):
+    courses: dict[DeploymentId, Course] = {}
+    dues: dict[DeploymentId, Due] = {}
+    """What is called for now; at most one step a deployment."""
+
+
+def build_id_of(course: Course) -> BuildId:
+    return BuildId(derive("build", course.deployment_id, course.attempt))
+
+
+def evolve(state: BringUpState, recorded: Recorded) -> BringUpState:
+    event = recorded.event
+    if isinstance(event, DeploymentPushed):
+        state.courses[event.deployment_id] = Course(
+            event.model_id, event.deployment_id, event.source, event.config, cause(recorded)
+        )
+    if isinstance(event, ModelDeleted):
+        touched = [c.deployment_id for c in state.courses.values() if c.model_id == event.model_id]
+    else:
+        touched = [getattr(event, "deployment_id", DeploymentId(""))]
+    for deployment_id in touched:
+        course = state.courses.get(deployment_id)
+        if course is not None:
+            _change(course, recorded)
+            _settle(state, course)
+    return state
+
+
+def _change(course: Course, recorded: Recorded) -> None:
+    match recorded.event:
+        case BuildRequested():
+            course.build = "running"
+        case BuildSucceeded():
+            course.build, course.why = "succeeded", cause(recorded)
+        case BuildFailed() | BuildStopped():
+            course.build, course.wanted = "failed", False
+        case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
+            course.target, course.brought_up = event.target, True
+        case ScaledToZero():
+            course.target = 0
+        case DeploymentDeactivated() | DeploymentDeleted() | DeploymentFailed() | ModelDeleted():
+            course.wanted, course.why = False, cause(recorded)
+        case DeploymentActivated() | DeploymentRetried():
+            course.wanted, course.brought_up, course.why = True, False, cause(recorded)
+            if course.build == "failed":
+                course.build, course.attempt = "none", course.attempt + 1
+
+
+def _settle(state: BringUpState, course: Course) -> None:
+    """Works out the one step that is called for; level-triggered, so any earlier answer is replaced."""
+    due = _step(course)
+    if due is not None:
+        state.dues[course.deployment_id] = due
+    else:
+        state.dues.pop(course.deployment_id, None)
+
+
+def _step(course: Course) -> Due | None:
+    deployment_id = course.deployment_id
+    if course.wanted and course.build == "none":
+        fields = caused_by(course.why, NAME, "build", deployment_id)
+        return Due(
+            NOW,
+            RequestBuild(
+                **fields,
+                build_id=build_id_of(course),
+                model_id=course.model_id,
+                deployment_id=deployment_id,
+                source=course.source,
+                config=course.config,
+            ),
+        )
+    if course.wanted and course.build == "succeeded" and not course.brought_up:
+        fields = caused_by(course.why, NAME, "up", deployment_id)
+        return Due(NOW, BringUp(**fields, deployment_id=deployment_id, rule="activation"))
+    if not course.wanted and course.build == "running":
+        fields = caused_by(course.why, NAME, "stop", deployment_id)
+        return Due(
+            NOW,
+            StopBuild(**fields, build_id=build_id_of(course), reason="the deployment is not wanted any more"),
+        )
+    if not course.wanted and course.target > 0:
+        fields = caused_by(course.why, NAME, "down", deployment_id)
+        return Due(NOW, ScaleToZero(**fields, deployment_id=deployment_id, rule="deactivated"))
+    return None
+
+
+def due(state: BringUpState) -> Iterable[Due]:
+    return tuple(state.dues.values())
+
+
+def _initial(now: datetime) -> BringUpState:
+    return BringUpState()
+
+
+BRING_UP: Reactor[BringUpState] = Reactor(NAME, _initial, evolve, due)

@@ -1,0 +1,93 @@
+"""Silence: a node whose heartbeats stop is declared lost, and so are the replicas of nodes that are gone.
+
+Only what this process could have heard counts: after a start, or after the channel was interrupted, every node has a
+whole grace period again.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from events.base import Actor, CommandId, CorrelationId, NodeId, derive
+from events.codec import Recorded
+from events.node import NodeJoined, NodeLeft, NodeLost
+from events.signals import Heartbeat, Resumed, Signal
+from handlers.base import NOW, Cause, Due, Reactor, cause, caused_by
+from handlers.deciders.node import DeclareNodeLost
+from handlers.deciders.replica import DeclareReplicaLost
+from projections.fleet import FLEET, Fleet
+
+NAME = "detect_lost"
+GRACE_S = 15.0
+
+
+class Watch(msgspec.Struct):
+    since: datetime
+    """Silence before this moment says nothing."""
+    fleet: Fleet
+    heard: dict[NodeId, datetime] = {}
+    gone: dict[NodeId, Cause] = {}
+    """Nodes that are lost, have left or have restarted, while replicas of theirs still count as live."""
+
+
+def evolve(state: Watch, recorded: Recorded) -> Watch:
+    event = recorded.event
+    if isinstance(event, NodeJoined):
+        before = state.fleet.nodes.get(event.node_id)
+        restarted = before is not None and before.boot_id != event.boot_id
+        state.heard[event.node_id] = max(state.since, recorded.meta.at)
+        if restarted:
+            state.gone[event.node_id] = cause(recorded)
+    if isinstance(event, NodeLost | NodeLeft):
+        state.gone[event.node_id] = cause(recorded)
+    FLEET.evolve(state.fleet, recorded)
+    for node_id in tuple(state.gone):
+        if not _orphans(state, node_id):
+            del state.gone[node_id]
+    return state
+
+
+def _orphans(state: Watch, node_id: NodeId) -> list[str]:
+    """Replicas that were placed on the node before it was gone."""
+    gone_at = state.gone[node_id].position
+    live = state.fleet.replicas.values()
+    return [each.replica_id for each in live if each.node_id == node_id and each.position < gone_at]
+
+
+def hear(state: Watch, signal: Signal, now: datetime) -> Watch:
+    match signal:
+        case Heartbeat(node_id=node_id):
+            state.heard[node_id] = now
+        case Resumed():
+            state.since = now
+    return state
+
+
+def due(state: Watch) -> Iterable[Due]:
+    for node in state.fleet.nodes.values():
+        if node.status == "up":
+            last = max(state.heard.get(node.node_id, state.since), state.since)
+            yield Due(
+                last + timedelta(seconds=GRACE_S),
+                DeclareNodeLost(
+                    id=CommandId(derive(NAME, node.node_id, last.isoformat(), length=24)),
+                    actor=Actor(f"reactor:{NAME}", "internal"),
+                    correlation_id=CorrelationId(derive(NAME, node.node_id, last.isoformat())),
+                    node_id=node.node_id,
+                    silent_for_s=GRACE_S,
+                ),
+            )
+    for node_id, why in state.gone.items():
+        for replica in state.fleet.replicas.values():
+            if replica.node_id == node_id and replica.position < why.position:
+                fields = caused_by(why, NAME, replica.replica_id)
+                reason = f"its node {node_id} is gone"
+                yield Due(NOW, DeclareReplicaLost(**fields, replica_id=replica.replica_id, reason=reason))
+
+
+def _initial(now: datetime) -> Watch:
+    return Watch(now, Fleet())
+
+
+DETECT_LOST: Reactor[Watch] = Reactor(NAME, _initial, evolve, due, hear)

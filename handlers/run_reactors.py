@@ -1,0 +1,105 @@
+"""Runs reactors: fold what is recorded, hear signals, dispatch what is due.
+
+A reactor that starts folds the whole log in silence and only then looks at what is due: commands follow from the state,
+so nothing that happened while nobody watched is missed, and nothing is done twice (ADR 0004). One dispatch at a time
+per reactor. Woken by the log, by a signal or by the next due time; never by polling.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from events.base import CommandId
+from events.codec import Recorded
+from events.log import LogUnavailable
+from events.signals import Signal, Signals
+from handlers.base import Due, Reactor, Refused
+from handlers.clock import Clock
+from handlers.dispatch import Contended, Dispatch
+from projections.base import Projection
+from projections.view import View
+
+_log = structlog.get_logger()
+RETRY_S = 1.0
+
+
+def reactor_view(reactor: Reactor[Any], now: datetime) -> View[Any]:
+    """The reactor's state as a view, for the follower to feed."""
+
+    def evolve(state: Any, recorded: Recorded) -> Any:
+        return reactor.evolve(state, recorded)
+
+    return View(Projection(f"reactor {reactor.name}", 1, Any, lambda: reactor.initial(now), evolve))
+
+
+class Runner:
+    """One reactor at work."""
+
+    def __init__(self, reactor: Reactor[Any], view: View[Any], dispatch: Dispatch, clock: Clock) -> None:
+        self._reactor = reactor
+        self._view = view
+        self._dispatch = dispatch
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._answered: set[CommandId] = set()
+        self._not_before: dict[CommandId, datetime] = {}
+        view.on_change(self._woken.set)
+
+    def hear(self, signal: Signal) -> None:
+        self._view.state = self._reactor.hear(self._view.state, signal, self._clock.now())
+        self._woken.set()
+
+    async def run(self) -> None:
+        while True:
+            self._woken.clear()
+            pending = [due for due in self._reactor.due(self._view.state) if due.command.id not in self._answered]
+            self._forget(pending)
+            now = self._clock.now()
+            ripe = [due for due in pending if self._at(due) <= now]
+            for due in ripe:
+                await self._carry_out(due)
+            if not ripe:
+                await self._sleep(pending, now)
+
+    def _at(self, due: Due) -> datetime:
+        return max(due.at, self._not_before.get(due.command.id, due.at))
+
+    def _forget(self, pending: Iterable[Due]) -> None:
+        """Answers are remembered only while the state still calls for the command."""
+        called_for = {due.command.id for due in self._reactor.due(self._view.state)}
+        self._answered &= called_for
+        self._not_before = {key: at for key, at in self._not_before.items() if key in called_for}
+
+    async def _carry_out(self, due: Due) -> None:
+        command = due.command
+        try:
+            await self._dispatch(command)
+        except Refused as refused:
+            _log.info("refused", reactor=self._reactor.name, command=type(command).__name__, reason=refused.reason)
+        except (Contended, LogUnavailable) as error:
+            _log.warning("to be tried again", reactor=self._reactor.name, error=str(error))
+            pause = timedelta(seconds=RETRY_S * random.uniform(0.5, 1.5))
+            self._not_before[command.id] = self._clock.now() + pause
+            return
+        self._answered.add(command.id)
+
+    async def _sleep(self, pending: list[Due], now: datetime) -> None:
+        next_at = min((self._at(due) for due in pending), default=None)
+        pause_s = None if next_at is None else max(0.0, (next_at - now).total_seconds())
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+
+async def listen(signals: Signals, runners: Iterable[Runner]) -> None:
+    """Every signal to every reactor."""
+    known = tuple(runners)
+    async for signal in signals.listen():
+        for runner in known:
+            runner.hear(signal)
