@@ -80,6 +80,7 @@ class Deployment(msgspec.Struct):
     memory_bytes: int
     predict_concurrency: int
     labels: str
+    deploy_timeout_s: int
     phase: Literal["active", "failed", "inactive"] = "active"
     build: BuildPhase = "none"
     build_id: BuildId | None = None
@@ -186,6 +187,7 @@ def _push(catalogue: Catalogue, event: DeploymentPushed, at: str, position: Posi
         event.memory_bytes,
         event.predict_concurrency,
         event.labels,
+        event.deploy_timeout_s,
         reason="pushed; its build will be requested",
         reason_position=position,
     )
