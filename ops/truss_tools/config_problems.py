@@ -166,9 +166,7 @@ def _refuse_unsupported(raw: dict[str, Any]) -> tuple[list[Problem], dict[str, A
             holder = holder.get(parent) if isinstance(holder, dict) else None
         if isinstance(holder, dict) and asks(holder.get(name)):
             del holder[name]
-            found.append(
-                Problem(field=field, message="is not supported by this version of Causeway", fix=fix)
-            )
+            found.append(Problem(field=field, message="is not supported by this version of Causeway", fix=fix))
     return found, rest
 
 

@@ -39,9 +39,10 @@ def build_bundle(project: Path, out: Path, uv: str) -> list[str]:
     config = TrussConfig.from_yaml(project / "config.yaml")
     _require_model(project, config)
     bundle = {
+        # First, for truss's own signature breaks on a requirements file that cannot be read.
+        **_python_requirements(project, config, uv),
         **_identity(project),
         "python_version": config.canonical_python_version if "python_version" in read_config(text) else None,
-        **_python_requirements(project, config, uv),
         **_settings(config),
         "warnings": list(found.warnings),
     }
@@ -115,8 +116,7 @@ def _settings(config: Any) -> dict[str, Any]:
         "docker_server": None,
         "health_checks": runtime.health_checks.model_dump(mode="json"),
         "external_data": [
-            item.model_dump(mode="json")
-            for item in (config.external_data.items if config.external_data else [])
+            item.model_dump(mode="json") for item in (config.external_data.items if config.external_data else [])
         ],
     }
 
@@ -185,9 +185,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Lay out a truss project as a runnable bundle.")
     parser.add_argument("project", type=Path, nargs="?")
     parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument(
-        "--check-config", metavar="FILE", help="only check this config; - reads standard input"
-    )
+    parser.add_argument("--check-config", metavar="FILE", help="only check this config; - reads standard input")
     parser.add_argument("--uv", default="uv", help="the uv that reads uv.lock (default: the one on PATH)")
     wanted = parser.parse_args()
     if wanted.check_config:

@@ -38,9 +38,7 @@ def keep_uploads_on_one_origin(url: str) -> None:
 def main() -> None:
     url = os.environ.get(URL_VARIABLE, "").strip("/")
     if not url:
-        sys.exit(
-            f"{URL_VARIABLE} is not set: give the plane's address, or start the client with `causeway truss`."
-        )
+        sys.exit(f"{URL_VARIABLE} is not set: give the plane's address, or start the client with `causeway truss`.")
     keep_rest_on_one_origin(url)
     keep_uploads_on_one_origin(url)
 

@@ -64,10 +64,8 @@ def combine(server: ServerLines, user: UserLines) -> dict[str, list[str]]:
     named = {name for line in user.requirements if (name := package_of(line))}
     overridden = named | {name for line in user.overrides if (name := package_of(line))}
     return {
-        "requirements": [line for line in server.requirements if package_of(line) not in named]
-        + user.requirements,
-        "constraints": [line for line in server.constraints if package_of(line) not in RELAXED]
-        + user.constraints,
+        "requirements": [line for line in server.requirements if package_of(line) not in named] + user.requirements,
+        "constraints": [line for line in server.constraints if package_of(line) not in RELAXED] + user.constraints,
         "overrides": user.overrides + [line for name, line in RELAXED.items() if name not in overridden],
     }
 
