@@ -38,7 +38,7 @@ test: setup ## every test; ARGS="tests/ops -k name" narrows it
 
 check: lint types ## everything that is decided without running the system
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q tests/architecture
+	@$(BIN)/python -m pytest -q -rP tests/architecture
 	@$(BIN)/python -m events.schema --check
 
 lint: setup

@@ -113,9 +113,7 @@ def _duration(default: float, about: str) -> Any:
 class Settings:
     """One process's settings. `None` means: not given, so the local stack starts or picks it."""
 
-    state: Path = _setting(
-        _path, "a folder", "Folder that holds everything this stack writes.", CHECKOUT / ".causeway"
-    )
+    state: Path = _setting(_path, "a folder", "Folder that holds everything this stack writes.", CHECKOUT / ".causeway")
     port: int | None = _setting(
         _port,
         "a port number 1-65535 that must be free, or 0 to pick any free one",
@@ -252,7 +250,5 @@ def documented() -> tuple[tuple[str, str, str], ...]:
 
 def _inherited(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     return [
-        (name, value)
-        for name, value in environ.items()
-        if name in INHERITED or name.startswith(INHERITED_PREFIXES)
+        (name, value) for name, value in environ.items() if name in INHERITED or name.startswith(INHERITED_PREFIXES)
     ]

@@ -1,5 +1,6 @@
 """The catalogue: models, their deployments, and each deployment's status with a one-line reason and its position."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -120,7 +121,7 @@ class Catalogue(msgspec.Struct):
         return next((deployment for deployment in own if deployment.is_development), None)
 
 
-_OF_BUILD: dict[BuildPhase, Status] = {
+_OF_BUILD: Mapping[BuildPhase, Status] = {
     "none": "BUILDING",
     "requested": "BUILDING",
     "running": "BUILDING",
