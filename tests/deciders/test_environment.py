@@ -1,0 +1,131 @@
+"""Rules of environments: ready-then-switch, one active promotion."""
+
+from typing import Any
+
+import pytest
+
+from events.base import DeploymentId, ModelId, PromotionId, derive
+from events.environment import (
+    EnvironmentConfigured,
+    EnvironmentCreated,
+    EnvironmentDeleted,
+    PromotionCancelled,
+    PromotionCompleted,
+    PromotionFailed,
+    PromotionStarted,
+)
+from events.scaling import AutoscalingSettings
+from handlers.deciders.environment import (
+    ENVIRONMENT,
+    CancelPromotion,
+    CompletePromotion,
+    ConfigureEnvironment,
+    CreateEnvironment,
+    DeleteEnvironment,
+    FailPromotion,
+    StartPromotion,
+)
+from tests.spec import changed, given, ids
+
+M, A, B = ModelId("m"), DeploymentId("a"), DeploymentId("b")
+P = PromotionId(derive("promotion", "c1"))
+PRODUCTION: dict[str, Any] = {"model_id": M, "environment": "production"}
+START = StartPromotion(
+    **ids(), **PRODUCTION, deployment_id=A, is_development=False, wanted_replicas=2, cleanup="KEEP", deadline_s=60
+)
+STARTED = PromotionStarted(
+    promotion_id=P,
+    **PRODUCTION,
+    deployment_id=A,
+    previous=None,
+    wanted_replicas=2,
+    cleanup="KEEP",
+    deadline_s=60,
+)
+COMPLETED = PromotionCompleted(promotion_id=P, **PRODUCTION, deployment_id=A, previous=None, cleanup="KEEP")
+SETTINGS = AutoscalingSettings(min_replica=1, max_replica=4)
+
+
+def test_production_is_there_without_being_created() -> None:
+    given(ENVIRONMENT).when(START).then(STARTED)
+
+
+def test_other_environments_must_be_created_first() -> None:
+    reason = given(ENVIRONMENT).when(changed(START, environment="staging")).refused("not_found", "environment")
+    assert "create it first" in reason
+
+
+def test_a_second_promotion_is_refused_and_says_which_is_active() -> None:
+    reason = given(ENVIRONMENT, STARTED).when(changed(START, deployment_id=B)).refused("conflict", "environment")
+    assert P in reason and A in reason
+
+
+def test_the_same_promotion_asked_twice_is_one() -> None:
+    given(ENVIRONMENT, STARTED).when(changed(START, **ids("c2"))).unchanged()
+
+
+def test_promoting_what_is_current_changes_nothing() -> None:
+    given(ENVIRONMENT, STARTED, COMPLETED).when(START).unchanged()
+
+
+def test_a_development_deployment_is_refused_with_the_command_to_use() -> None:
+    reason = given(ENVIRONMENT).when(changed(START, is_development=True)).refused("invalid", "deployment_id")
+    assert "truss push --promote" in reason
+
+
+def test_completion_names_what_was_current_before() -> None:
+    again = changed(START, deployment_id=B, **ids("c2"))
+    second = PromotionId(derive("promotion", "c2"))
+    history = (STARTED, COMPLETED, changed(STARTED, promotion_id=second, deployment_id=B, previous=A))
+    given(ENVIRONMENT, STARTED, COMPLETED).when(again).then(history[-1])
+    complete = CompletePromotion(**ids("c3"), **PRODUCTION, promotion_id=second)
+    given(ENVIRONMENT, *history).when(complete).then(
+        changed(COMPLETED, promotion_id=second, deployment_id=B, previous=A)
+    )
+
+
+def test_an_old_completion_is_ignored() -> None:
+    complete = CompletePromotion(**ids(), **PRODUCTION, promotion_id=PromotionId("older"))
+    given(ENVIRONMENT, STARTED).when(complete).unchanged()
+    given(ENVIRONMENT).when(complete).unchanged()
+
+
+def test_a_failed_promotion_leaves_room_for_the_next() -> None:
+    fail = FailPromotion(**ids(), **PRODUCTION, promotion_id=P, reason="load failed")
+    failed = PromotionFailed(promotion_id=P, **PRODUCTION, deployment_id=A, reason="load failed")
+    given(ENVIRONMENT, STARTED).when(fail).then(failed)
+    next_start = changed(START, deployment_id=B, **ids("c2"))
+    given(ENVIRONMENT, STARTED, failed).when(next_start).then_like((PromotionStarted, {"deployment_id": B}))
+
+
+def test_cancelling_needs_an_active_promotion() -> None:
+    cancel = CancelPromotion(**ids(), **PRODUCTION, reason="asked")
+    given(ENVIRONMENT).when(cancel).refused("precondition", "environment")
+    given(ENVIRONMENT, STARTED).when(cancel).then(
+        PromotionCancelled(promotion_id=P, **PRODUCTION, deployment_id=A, reason="asked")
+    )
+
+
+@pytest.mark.parametrize("name", ["production", "development", "Staging", "-a", "a-", "", "a" * 41, "a.b"])
+def test_a_bad_environment_name_is_refused(name: str) -> None:
+    create = CreateEnvironment(**ids(), model_id=M, environment=name, autoscaling=SETTINGS)
+    given(ENVIRONMENT).when(create).refused("invalid", "name")
+
+
+def test_an_environment_is_created_once_and_can_be_deleted() -> None:
+    create = CreateEnvironment(**ids(), model_id=M, environment="staging", autoscaling=SETTINGS)
+    created = EnvironmentCreated(model_id=M, environment="staging", autoscaling=SETTINGS)
+    given(ENVIRONMENT).when(create).then(created)
+    given(ENVIRONMENT, created).when(create).refused("conflict", "name")
+    delete = DeleteEnvironment(**ids(), model_id=M, environment="staging")
+    given(ENVIRONMENT, created).when(delete).then(EnvironmentDeleted(model_id=M, environment="staging"))
+    given(ENVIRONMENT).when(changed(delete, environment="production")).refused("invalid", "environment")
+
+
+def test_bad_settings_are_refused_and_good_ones_recorded_once() -> None:
+    configure = ConfigureEnvironment(**ids(), **PRODUCTION, autoscaling=SETTINGS)
+    configured = EnvironmentConfigured(**PRODUCTION, autoscaling=SETTINGS)
+    given(ENVIRONMENT).when(configure).then(configured)
+    given(ENVIRONMENT, configured).when(configure).unchanged()
+    bad = AutoscalingSettings(min_replica=3, max_replica=2)
+    given(ENVIRONMENT).when(changed(configure, autoscaling=bad)).refused("invalid", "min_replica")
