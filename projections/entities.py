@@ -1,0 +1,39 @@
+"""Which entities an event is about: its own aggregate first, then every other id that it names.
+
+Read from the field names alone, so an event of a newer version is found by its ids as well.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from events.base import StreamName
+from events.union import AnyEvent, UnknownEvent
+
+ID_FIELDS = (
+    "model_id",
+    "deployment_id",
+    "previous",  # the deployment that a promotion replaces; a number in scale decisions, which names nobody
+    "build_id",
+    "replica_id",
+    "node_id",
+    "builder",
+    "promotion_id",
+    "key_id",
+)
+
+
+def named(event: AnyEvent | UnknownEvent) -> Mapping[str, str]:
+    """Id by field name, in the order of ID_FIELDS."""
+    if isinstance(event, UnknownEvent):
+        body: dict[str, Any] = msgspec.json.decode(event.body)
+        found = ((name, body.get(name)) for name in ID_FIELDS)
+    else:
+        found = ((name, getattr(event, name, None)) for name in ID_FIELDS)
+    return {name: value for name, value in found if isinstance(value, str)}
+
+
+def entities(stream: StreamName, event: AnyEvent | UnknownEvent) -> tuple[str, ...]:
+    """Each id once."""
+    return tuple(dict.fromkeys((stream.id, *named(event).values())))
