@@ -1,0 +1,1 @@
+"""The data plane's transport: sockets on both sides of `gateway.choose`."""

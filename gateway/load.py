@@ -1,0 +1,143 @@
+"""How busy this worker's deployments and replicas are, and telling so.
+
+The autoscaler hears of a deployment at once when it gets busy or when a request is parked, then about every second
+while it is busy, and once more when it is not. Nothing here is kept for what is idle.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from events.base import DeploymentId, ReplicaId
+from events.signals import Load, Signal, Signals
+
+_log = structlog.get_logger()
+
+
+class Busy(msgspec.Struct):
+    """One deployment's requests: on their way to or at a replica, and waiting for one."""
+
+    in_flight: int = 0
+    parked: int = 0
+    told_parked: bool = False
+
+
+class Loads:
+    """The counts that `choose` reads. One owner (the data plane), one event loop, so no lock."""
+
+    def __init__(self, now: Callable[[], float], changed: Callable[[DeploymentId, Busy], None]) -> None:
+        self._now = now
+        self._changed = changed
+        """Told at once of a deployment that got busy or whose first request was parked."""
+        self.in_flight: dict[ReplicaId, int] = {}
+        self.avoided: dict[ReplicaId, float] = {}
+        """Until when; kept tidy by `avoid` and `trusted`."""
+        self.deployments: dict[DeploymentId, Busy] = {}
+        self.turn = 0
+
+    def sent(self, replica_id: ReplicaId) -> None:
+        self.turn += 1
+        self.in_flight[replica_id] = self.in_flight.get(replica_id, 0) + 1
+
+    def done(self, replica_id: ReplicaId) -> None:
+        left = self.in_flight[replica_id] - 1
+        if left:
+            self.in_flight[replica_id] = left
+        else:
+            del self.in_flight[replica_id]
+
+    def avoid(self, replica_id: ReplicaId, seconds: float) -> None:
+        """After a refused or broken connection: others first, for a moment."""
+        self.avoided[replica_id] = self._now() + seconds
+
+    def trusted(self) -> None:
+        """Forgets the failures that are long enough ago."""
+        if self.avoided:
+            now = self._now()
+            for replica_id in [each for each, until in self.avoided.items() if until <= now]:
+                del self.avoided[replica_id]
+
+    def enter(self, deployment_id: DeploymentId, *, parked: bool) -> None:
+        busy = self.deployments.get(deployment_id)
+        fresh = busy is None
+        if busy is None:
+            busy = self.deployments[deployment_id] = Busy()
+        if parked:
+            busy.parked += 1
+        else:
+            busy.in_flight += 1
+        if fresh or (parked and not busy.told_parked):
+            busy.told_parked = parked
+            self._changed(deployment_id, busy)
+
+    def leave(self, deployment_id: DeploymentId, *, parked: bool) -> None:
+        """The entry stays, at zero, until it has been told."""
+        busy = self.deployments[deployment_id]
+        if parked:
+            busy.parked -= 1
+        else:
+            busy.in_flight -= 1
+
+    def tell(self) -> list[tuple[DeploymentId, Busy]]:
+        """What to report now; forgets what is idle after this report."""
+        told = list(self.deployments.items())
+        for deployment_id, busy in told:
+            busy.told_parked = busy.parked > 0
+            if not busy.in_flight and not busy.parked:
+                del self.deployments[deployment_id]
+        return told
+
+
+class LoadReports:
+    """Sends the counts as signals. One task while there is anything to say; it never delays a request."""
+
+    def __init__(self, signals: Signals, worker: str, every_s: float) -> None:
+        self._signals = signals
+        self._worker = worker
+        self._every_s = every_s
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tick: asyncio.TimerHandle | None = None
+        self.loads = Loads(asyncio.get_running_loop().time, self._changed)
+
+    def send(self, signal: Signal) -> None:
+        task = asyncio.get_running_loop().create_task(self._signals.publish(signal))
+        self._tasks.add(task)
+        task.add_done_callback(self._sent)
+
+    async def close(self) -> None:
+        """Says of everything that this worker no longer serves it."""
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        for deployment_id in self.loads.deployments:
+            self.send(self._signal(deployment_id, Busy()))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
+    def _changed(self, deployment_id: DeploymentId, busy: Busy) -> None:
+        self.send(self._signal(deployment_id, busy))
+        if self._tick is None:
+            self._tick = asyncio.get_running_loop().call_later(self._every_s, self._report)
+
+    def _report(self) -> None:
+        for deployment_id, busy in self.loads.tell():
+            self.send(self._signal(deployment_id, busy))
+        busy = bool(self.loads.deployments)
+        self._tick = asyncio.get_running_loop().call_later(self._every_s, self._report) if busy else None
+
+    def _signal(self, deployment_id: DeploymentId, busy: Busy) -> Load:
+        return Load(
+            worker=self._worker,
+            deployment_id=deployment_id,
+            in_flight=busy.in_flight,
+            parked=busy.parked,
+            at=datetime.now(UTC),
+        )
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("a load signal was not sent", error=repr(error))
