@@ -72,7 +72,7 @@ class Log(Protocol):
         ...
 
     def follow(self, after: Position) -> AsyncIterator[tuple[Recorded, ...]]:
-        """Batches of whole decisions, for ever. Raises LogBroken when n+1 can never come."""
+        """Batches of whole decisions, for ever. Raises LogBroken when n+1 can never come, or `after` never was."""
         ...
 
     @property

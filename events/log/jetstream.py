@@ -111,7 +111,7 @@ class JetStreamLog:
                 code, problem = error["err_code"], str(error["description"])
                 if code in WRONG_LAST_POSITION or code == REPEATED_IDS:
                     unanswered = True
-                    return await self._settle(stream, drafts, expected, code)
+                    return await self._settle(stream, drafts, expected)
             except NotSent as reason:
                 problem = str(reason)
             except (NoAnswer, LogUnavailable) as reason:
@@ -122,16 +122,13 @@ class JetStreamLog:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 1.0)
 
-    async def _settle(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position, code: int) -> Position:
+    async def _settle(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position:
         """After a refusal: the position of the same events if they are there already, else Conflict, or NoAnswer."""
         actual = await self._last_of(stream)
-        # A repeat may also come with an expectation other than the first one's: then the whole history is asked.
-        whole = code == REPEATED_IDS or actual < expected
-        if actual != expected or whole:
-            wanted = drafts[-1][1].id
-            for recorded in await self.read(ORIGIN if whole else expected, actual, stream):
-                if recorded.meta.id == wanted:
-                    return recorded.position
+        wanted = drafts[-1][1].id
+        for recorded in await self.read(ORIGIN, actual, stream):
+            if recorded.meta.id == wanted:
+                return recorded.position
         if actual == expected:
             # Refused for an event that is on its way into the log: perhaps our own. Only time tells.
             raise NoAnswer(f"{stream} refused a decision at {expected}, though it still is there")

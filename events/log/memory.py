@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from events.base import ORIGIN, EventId, Position, StreamName
 from events.codec import Recorded, decode, encode
-from events.log import Conflict, Draft, check_decision
+from events.log import Conflict, Draft, LogBroken, check_decision
 
 
 class MemoryLog:
@@ -46,6 +46,8 @@ class MemoryLog:
         return Position(len(self._recorded))
 
     async def follow(self, after: Position) -> AsyncIterator[tuple[Recorded, ...]]:
+        if after > len(self._recorded):
+            raise LogBroken(f"the log ends at {len(self._recorded)}, but {after} was there before")
         while True:
             batch = tuple(self._recorded[after:])
             if batch:

@@ -1,0 +1,34 @@
+"""Every Log, plain and behind a network that misbehaves. Each test gets an empty one."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from events.log import Log
+from events.log.jetstream import JetStreamLog
+from events.log.memory import MemoryLog
+from tests.faults import ROUGH, FaultyLog
+from tests.nats import NatsServer
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "memory, rough", "jetstream", "jetstream, rough"])
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
+    kind, _, rough = request.param.partition(", ")
+    if kind == "memory":
+        memory = MemoryLog()
+        yield FaultyLog(memory, Random(7), ROUGH) if rough else memory
+        return
+    server: NatsServer = request.getfixturevalue("server")
+    jetstream = await JetStreamLog.connect(server.url, create=True, monitor_url=server.monitor_url)
+    faulty = FaultyLog(jetstream, Random(7), ROUGH)
+    yield faulty if rough else jetstream
+    await faulty.settle()
+    await jetstream.close()
