@@ -7,7 +7,7 @@ per reactor. Woken by the log, by a signal or by the next due time; never by pol
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,12 +15,15 @@ import structlog
 
 from events.base import CommandId
 from events.codec import Recorded
-from events.log import LogUnavailable
+from events.log import Log, LogUnavailable
 from events.signals import Signal, Signals
 from handlers.base import Due, Reactor, Refused
 from handlers.clock import Clock
+from handlers.decisions import DECISIONS
 from handlers.dispatch import Contended, Dispatch
+from handlers.reactors import REACTORS
 from projections.base import Projection
+from projections.follow import Follower
 from projections.view import View
 
 _log = structlog.get_logger()
@@ -39,11 +42,14 @@ def reactor_view(reactor: Reactor[Any], now: datetime) -> View[Any]:
 class Runner:
     """One reactor at work."""
 
-    def __init__(self, reactor: Reactor[Any], view: View[Any], dispatch: Dispatch, clock: Clock) -> None:
+    def __init__(
+        self, reactor: Reactor[Any], view: View[Any], dispatch: Dispatch, clock: Clock, rng: random.Random
+    ) -> None:
         self._reactor = reactor
         self._view = view
         self._dispatch = dispatch
         self._clock = clock
+        self._rng = rng
         self._woken = asyncio.Event()
         self._answered: set[CommandId] = set()
         self._not_before: dict[CommandId, datetime] = {}
@@ -82,7 +88,7 @@ class Runner:
             _log.info("refused", reactor=self._reactor.name, command=type(command).__name__, reason=refused.reason)
         except (Contended, LogUnavailable) as error:
             _log.warning("to be tried again", reactor=self._reactor.name, error=str(error))
-            pause = timedelta(seconds=RETRY_S * random.uniform(0.5, 1.5))
+            pause = timedelta(seconds=RETRY_S * self._rng.uniform(0.5, 1.5))
             self._not_before[command.id] = self._clock.now() + pause
             return
         self._answered.add(command.id)
@@ -103,3 +109,20 @@ async def listen(signals: Signals, runners: Iterable[Runner]) -> None:
     async for signal in signals.listen():
         for runner in known:
             runner.hear(signal)
+
+
+async def run_control(
+    log: Log, signals: Signals, clock: Clock, rng: random.Random, reactors: Sequence[Reactor[Any]] = REACTORS
+) -> None:
+    """The control process: every reactor over one follower. Runs until cancelled; any error ends all of it."""
+    decisions = View(DECISIONS)
+    dispatch = Dispatch(log, decisions, clock)
+    views = {reactor.name: reactor_view(reactor, clock.now()) for reactor in reactors}
+    follower = Follower(log, (decisions, *views.values()))
+    await follower.catch_up()
+    runners = [Runner(reactor, views[reactor.name], dispatch, clock, rng) for reactor in reactors]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(follower.run())
+        group.create_task(listen(signals, runners))
+        for runner in runners:
+            group.create_task(runner.run())
