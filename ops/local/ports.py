@@ -54,8 +54,8 @@ def choose(
 def _unavailable(asked: int | None, remembered: int | None) -> str:
     if asked == 0 and remembered is None:
         return "CAUSEWAY_PORT=0 asks for any free one"
-    taken = ([str(remembered)] if remembered else []) + ([] if asked == 0 else [str(PREFERRED)])
-    return f"{' and '.join(dict.fromkeys(taken))} is in use"
+    taken = dict.fromkeys([remembered, None if asked == 0 else PREFERRED])
+    return f"{' and '.join(str(port) for port in taken if port)} cannot be had"
 
 
 class PortClaims:

@@ -1,9 +1,10 @@
 """The local PostgreSQL: the wheel's, run in the foreground as an ordinary child, reachable by a socket only.
 
-PostgreSQL refuses to run as root, so root runs it as a user of its own, `causeway`, made on first use. Where
-that user cannot get to the state folder or to the wheel (a checkout below /root, say), its data or a copy of
-its programs go under /var/lib/causeway instead; `run/postgres.json` says where, and so does every start. Who
-can open the socket is the superuser, so the folder that holds it is closed to all other users.
+PostgreSQL refuses to run as root, so root runs it as a user of its own, `causeway`, made on first use. That
+user often cannot get to the state folder (a checkout below /root, say), so the server is put *into* its data
+folder before it changes user, and told that its data is "here". Its programs it must reach by name: where the
+virtual environment is closed to it, a copy of them goes to /var/lib/causeway, and every start says so. Who can
+open the socket is the superuser, so the folder that holds it is closed to all other users.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +28,7 @@ from ops.local.os_user import HOME, PLAIN_ENVIRONMENT, OsUser, can, ensured, own
 from ops.local.readiness import postgres_ok
 
 USER = "causeway"
+HERE = "/proc/self/cwd"  # resolved without a look at the folders above
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107
 SETTINGS = (
@@ -49,7 +52,7 @@ class PostgresPlace(Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={self.socket_folder}"
+        return f"postgresql://postgres@/postgres?host={quote(self.socket_folder)}"
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,12 @@ def prepare(settings: Settings) -> PostgresServer:
     if not (data / "PG_VERSION").exists():
         _initialise(place, user)
     _remove_stale_lock(data)
+    sockets = HERE if place.socket_folder == place.folder else place.socket_folder
     arguments = [part for setting in SETTINGS for part in ("-c", setting)]
     return PostgresServer(
         child=Child(
             role="postgres",
-            command=(f"{place.programs}/postgres", "-D", place.folder, "-k", place.socket_folder, *arguments),
+            command=(f"{place.programs}/postgres", "-D", HERE, "-k", sockets, *arguments),
             env=PLAIN_ENVIRONMENT,
             ready=postgres_ok(f"{place.socket_folder}/{SOCKET_NAME}"),
             user=user,
@@ -112,9 +116,6 @@ def _settle(settings: Settings, user: OsUser | None) -> PostgresPlace:
     if user is not None and not _can_run(user, bin_folder):
         bin_folder = _copy_programs(bin_folder)
         notes.append(f"{user.name} cannot reach the virtual environment: programs copied to {bin_folder}")
-    if user is not None and not _can_reach(user, settings.state, data.parent):
-        data = HOME / _short_name(settings.state) / "data"
-        notes.append(f"{user.name} cannot reach {settings.state}: the database is in {data}")
     _own(data, user)
     place = PostgresPlace(
         folder=str(data),
@@ -126,15 +127,7 @@ def _settle(settings: Settings, user: OsUser | None) -> PostgresPlace:
     return place
 
 
-def _can_reach(user: OsUser, *ours: Path) -> bool:
-    """Lets the user pass through our own folders; whether it gets that far is up to the ones above."""
-    for folder in ours:
-        folder.chmod(folder.stat().st_mode | 0o011)
-    return can(user, "-x", ours[-1])
-
-
 def _own(data: Path, user: OsUser | None) -> None:
-    data.parent.mkdir(parents=True, exist_ok=True)
     data.mkdir(exist_ok=True, mode=0o700)
     if user is not None:
         os.chown(data, user.uid, user.gid)
@@ -164,7 +157,7 @@ def _initialise(place: PostgresPlace, user: OsUser | None) -> None:
     done = run_as(
         user,
         [
-            f"{place.programs}/initdb", "--pgdata", str(fresh), "--username", "postgres", "--encoding", "UTF8",
+            f"{place.programs}/initdb", "--pgdata", HERE, "--username", "postgres", "--encoding", "UTF8",
             "--no-locale", "--auth-local", "trust", "--auth-host", "reject",
         ],
         cwd=fresh,
