@@ -35,9 +35,7 @@ def truss_command(
     origin = url.rstrip("/")
     python = toolchain / "bin" / "python"
     if not python.exists():
-        raise ToolchainMissing(
-            f"no truss client at {toolchain}: `make setup` builds it from requirements/truss.txt"
-        )
+        raise ToolchainMissing(f"no truss client at {toolchain}: `make setup` builds it from requirements/truss.txt")
     write_trussrc(trussrc, origin, api_key)
     inherited = dict(environ or {})
     no_proxy = ",".join(filter(None, [inherited.get("NO_PROXY") or inherited.get("no_proxy"), *LOOPBACK]))
@@ -79,9 +77,7 @@ def run_truss(
     environ: Mapping[str, str] | None = None,
 ) -> int:
     """Runs the client on the caller's terminal and returns its exit code, 128 + n when signal n ended it."""
-    command, child_environ = truss_command(
-        url, api_key, argv, toolchain=toolchain, trussrc=trussrc, environ=environ
-    )
+    command, child_environ = truss_command(url, api_key, argv, toolchain=toolchain, trussrc=trussrc, environ=environ)
     with subprocess.Popen(command, env=child_environ) as child:
         while True:
             try:

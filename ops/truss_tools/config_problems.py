@@ -108,7 +108,13 @@ def findings(text: str) -> Findings:
             warnings.simplefilter("always")
             raw = read_config(text)
             unsupported, rest = _refuse_unsupported(raw)
-            errors = [*unsupported, *_refuse_env_shape(rest), *_schema_problems(rest), *_paths_outside(rest)]
+            errors = [
+                *unsupported,
+                *_refuse_flag_in_file(text, raw),
+                *_refuse_env_shape(rest),
+                *_schema_problems(rest),
+                *_paths_outside(rest),
+            ]
     except BadConfig as bad:
         return Findings(list(bad.problems), [])
     finally:
@@ -176,6 +182,14 @@ def _refuse_env_shape(raw: dict[str, Any]) -> list[Problem]:
         return []
     raw.pop("environment_variables")
     return [Problem(field="environment_variables", message="is not a mapping", fix=KINDS["dict_type"])]
+
+
+def _refuse_flag_in_file(text: str, raw: dict[str, Any]) -> list[Problem]:
+    """The dump that a push sends may say so; the file itself may not."""
+    build = raw.get("build")
+    if text.lstrip().startswith("{") or not isinstance(build, dict) or build.get("no_cache") is not True:
+        return []
+    return [Problem(field="build.no_cache", message="cannot be set in the file", fix="push with --no-cache")]
 
 
 def _schema_problems(raw: dict[str, Any]) -> list[Problem]:

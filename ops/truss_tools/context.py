@@ -55,7 +55,12 @@ def build_bundle(project: Path, out: Path, uv: str) -> list[str]:
 def _config_text(project: Path) -> str:
     path = project / "config.yaml"
     if path.is_file():
-        return path.read_text()
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise BadConfig(
+                Problem(field="config.yaml", message=f"is not UTF-8: {error}", fix="save it as UTF-8")
+            ) from error
     renamed = (project / "config.yml").is_file()
     raise BadConfig(
         Problem(

@@ -147,9 +147,7 @@ async def test_the_clients_own_exit_code_and_words_come_through(origin: Origin, 
 def test_the_trussrc_keeps_other_remotes_and_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     trussrc = tmp_path / "deep" / "trussrc"
     write_trussrc(trussrc, "http://127.0.0.1:1", "old")
-    trussrc.write_text(
-        trussrc.read_text() + "[mine]\nremote_provider = baseten\nremote_url = http://elsewhere\n"
-    )
+    trussrc.write_text(trussrc.read_text() + "[mine]\nremote_provider = baseten\nremote_url = http://elsewhere\n")
 
     write_trussrc(trussrc, "http://127.0.0.1:2", "new")
 

@@ -203,10 +203,13 @@ async def test_a_broken_project_is_refused_with_field_and_fix(tmp_path: Path) ->
     nested = project(tmp_path / "d", "requirements_file: r.txt", {"r.txt": "-r more.txt\n"})
     bad_lock = project(tmp_path / "e", "requirements_file: uv.lock", {"uv.lock": "{"})
     unknown = project(tmp_path / "f", "requirments: [numpy]")
+    not_text = project(tmp_path / "g")
+    (not_text / "config.yaml").write_bytes(b"model_name: \xff\xfe")
+    flag = project(tmp_path / "h", "build: {no_cache: true}")
 
     refusals = [
         await refusal_of(each, tmp_path / "out" / each.name)
-        for each in (no_model, no_config, no_requirements, nested, bad_lock, unknown)
+        for each in (no_model, no_config, no_requirements, nested, bad_lock, unknown, not_text, flag)
     ]
 
     assert [refusal["field"] for refusal in refusals] == [
@@ -216,6 +219,8 @@ async def test_a_broken_project_is_refused_with_field_and_fix(tmp_path: Path) ->
         "requirements_file",
         "requirements_file",
         "requirments",
+        "config.yaml",
+        "build.no_cache",
     ]
     assert "model/other.py is not in the project" in refusals[0]["message"]
     assert "config.yml" in refusals[1]["message"]
