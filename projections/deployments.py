@@ -91,6 +91,8 @@ class Deployment(msgspec.Struct):
     replicas: dict[ReplicaId, ReplicaPhase] = {}
     was_ready: bool = False
     """Some replica of it has been ready since it was pushed, retried or activated."""
+    was_up: bool = False
+    """It has had a target above zero."""
     failing: bool = False
     """A replica failed and none has been ready since."""
     reason: str = ""
@@ -140,7 +142,7 @@ def status(deployment: Deployment) -> Status:
     if deployment.count("ready"):
         return "ACTIVE"
     if deployment.target == 0:
-        return "SCALED_TO_ZERO" if deployment.was_ready else "DEPLOYING"
+        return "SCALED_TO_ZERO" if deployment.was_up else "DEPLOYING"
     if deployment.was_ready and (deployment.failing or deployment.count("unready")):
         return "UNHEALTHY"
     if deployment.was_ready:
@@ -226,7 +228,7 @@ def _change(deployment: Deployment, recorded: Recorded) -> str | None:
         case ScalingConfigured() as event:
             deployment.settings = event.settings
         case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
-            deployment.target = event.target
+            deployment.target, deployment.was_up = event.target, True
             return f"{event.previous} -> {event.target} replicas: {event.rule}"
         case ScaledToZero() as event:
             deployment.target, deployment.failing = 0, False

@@ -58,10 +58,11 @@ class Placed(msgspec.Struct):
 class Fleet(msgspec.Struct):
     nodes: dict[NodeId, Node] = {}
     replicas: dict[ReplicaId, Placed] = {}
-    by_deployment: dict[DeploymentId, dict[ReplicaId, Placed]] = {}
+    by_deployment: dict[DeploymentId, list[ReplicaId]] = {}
+    """Ids, not replicas: a state holds each thing once, or a snapshot would tear it in two."""
 
     def of(self, deployment_id: DeploymentId) -> tuple[Placed, ...]:
-        return tuple(self.by_deployment.get(deployment_id, {}).values())
+        return tuple(self.replicas[each] for each in self.by_deployment.get(deployment_id, ()))
 
 
 def evolve(fleet: Fleet, recorded: Recorded) -> Fleet:
@@ -129,7 +130,7 @@ def _place(fleet: Fleet, event: ReplicaAssigned, position: Position) -> None:
         event.reason,
     )
     fleet.replicas[event.replica_id] = placed
-    fleet.by_deployment.setdefault(event.deployment_id, {})[event.replica_id] = placed
+    fleet.by_deployment.setdefault(event.deployment_id, []).append(event.replica_id)
     node = fleet.nodes.get(event.node_id)
     if node is not None:
         node.cpu_used += event.cpu_millicores
@@ -141,7 +142,7 @@ def _end(fleet: Fleet, replica_id: ReplicaId) -> None:
     if placed is None:
         return
     siblings = fleet.by_deployment[placed.deployment_id]
-    del siblings[replica_id]
+    siblings.remove(replica_id)
     if not siblings:
         del fleet.by_deployment[placed.deployment_id]
     node = fleet.nodes.get(placed.node_id)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from events.base import BlobDigest, DeploymentId, ModelId, NodeId, ReplicaId
+from events.base import BlobDigest, CorrelationId, DeploymentId, EventId, ModelId, NodeId, ReplicaId
 from events.codec import Recorded
 from events.replica import ReplicaAssigned, ReplicaDraining, ReplicaFailed, ReplicaLost, ReplicaStopped
 from projections.base import Projection
@@ -18,6 +18,9 @@ class ReplicaTarget(msgspec.Struct, frozen=True):
     cpu_millicores: int
     memory_bytes: int
     predict_concurrency: int
+    cause_id: EventId
+    """The event that last changed this target: what the agent reports follows from it."""
+    correlation_id: CorrelationId
     draining: bool = False
     reason: str = ""
 
@@ -47,10 +50,14 @@ def evolve(targets: ReplicaTargets, recorded: Recorded) -> ReplicaTargets:
                 event.cpu_millicores,
                 event.memory_bytes,
                 event.predict_concurrency,
+                recorded.meta.id,
+                recorded.meta.correlation_id,
             )
         case ReplicaDraining(replica_id=replica_id, reason=reason) if replica_id in targets.node_of:
             target = targets.nodes[targets.node_of[replica_id]]
-            target[replica_id] = msgspec.structs.replace(target[replica_id], draining=True, reason=reason)
+            target[replica_id] = msgspec.structs.replace(
+                target[replica_id], draining=True, reason=reason, cause_id=recorded.meta.id
+            )
         case ReplicaStopped() | ReplicaFailed() | ReplicaLost() as event:
             node_id = targets.node_of.pop(event.replica_id, None)
             if node_id is not None:
