@@ -1,7 +1,7 @@
 """Why things happened: what each event followed from, back to the person or the signal that began it.
 
-An event follows from the event that its command was caused by. A report of an agent names none: it follows from what
-happened to the same replica or build before, if that life was begun by somebody else's decision.
+An event follows from the event that its command was caused by. An agent's report names none, or the decision that began
+the life of its replica or build: it follows from what happened in that life just before.
 """
 
 from typing import Literal
@@ -19,6 +19,7 @@ How = Literal["began", "caused by", "after"]
 class Link(msgspec.Struct, frozen=True):
     event_id: EventId
     position: Position
+    stream: StreamName
     how: How
     parent: EventId | None
     correlation_id: CorrelationId
@@ -44,20 +45,26 @@ class Causality(msgspec.Struct):
 def evolve(causality: Causality, recorded: Recorded) -> Causality:
     meta = recorded.meta
     life = causality.lives.get(recorded.stream)
-    how: How = "began"
-    parent: EventId | None = None
-    if meta.causation_id is not None:
-        how, parent = "caused by", meta.causation_id
-        causality.effects.setdefault(meta.causation_id, []).append(meta.id)
-    elif life is not None and life.was_caused and meta.actor.name.startswith("agent:"):
+    how: How = "began" if meta.causation_id is None else "caused by"
+    parent = meta.causation_id
+    if life is not None and life.was_caused and _reported_in(causality, recorded):
         how, parent = "after", life.last
-    causality.links[meta.id] = Link(meta.id, recorded.position, how, parent, meta.correlation_id)
+    if meta.causation_id is not None:
+        causality.effects.setdefault(meta.causation_id, []).append(meta.id)
+    causality.links[meta.id] = Link(meta.id, recorded.position, recorded.stream, how, parent, meta.correlation_id)
     causality.trees.setdefault(meta.correlation_id, []).append(meta.id)
     if life is None:
         causality.lives[recorded.stream] = Life(meta.id, meta.causation_id is not None)
     else:
         life.last = meta.id
     return causality
+
+
+def _reported_in(causality: Causality, recorded: Recorded) -> bool:
+    """An agent's report of the next step in the life of this aggregate."""
+    cause = causality.links.get(recorded.meta.causation_id) if recorded.meta.causation_id is not None else None
+    by_agent = recorded.meta.actor.name.startswith("agent:")
+    return by_agent and (recorded.meta.causation_id is None or (cause is not None and cause.stream == recorded.stream))
 
 
 def chain(causality: Causality, event_id: EventId) -> tuple[Link, ...]:

@@ -1,0 +1,82 @@
+"""What differs between two states, as a list of changes in a stable order. Pure; states are trees of plain values."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+Tree = Any
+"""Mappings with text keys, lists, and plain values."""
+Path = tuple[str, ...]
+
+
+class Change(msgspec.Struct, frozen=True):
+    path: Path
+    kind: Literal["added", "removed", "changed"]
+    before: Any = None
+    after: Any = None
+
+    def __str__(self) -> str:
+        where = ".".join(self.path) or "(all)"
+        match self.kind:
+            case "added":
+                return f"{where}: + {show(self.after)}"
+            case "removed":
+                return f"{where}: - {show(self.before)}"
+            case "changed":
+                return f"{where}: {show(self.before)} -> {show(self.after)}"
+
+
+def diff(before: Tree, after: Tree) -> tuple[Change, ...]:
+    """Ordered by path. A mapping that is new or gone is one change; lists are compared as a whole."""
+    return tuple(_changes((), before, after))
+
+
+def _changes(path: Path, before: Tree, after: Tree) -> Iterator[Change]:
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        if before != after or type(before) is not type(after):
+            yield Change(path, "changed", before, after)
+        return
+    for name in sorted(before.keys() | after.keys()):
+        here = (*path, name)
+        if name not in before:
+            yield Change(here, "added", after=after[name])
+        elif name not in after:
+            yield Change(here, "removed", before=before[name])
+        else:
+            yield from _changes(here, before[name], after[name])
+
+
+def show(value: Any) -> str:
+    """A value on one line, without the quotes that only a machine needs."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return value or "(empty)"
+        case dict():
+            return "{" + ", ".join(f"{name}: {show(each)}" for name, each in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(show(each) for each in value) + "]"
+        case _:
+            return str(value)
+
+
+def part_of(tree: Tree, entity: str) -> Tree | None:
+    """What a state says of one entity: None when nothing.
+
+    Kept whole: what stands under the entity's id, and a mapping that names it in a field of its own. Of everything
+    else only the branches that lead there.
+    """
+    if isinstance(tree, dict):
+        if any(value == entity for value in tree.values() if isinstance(value, str)):
+            return tree
+        kept = {
+            name: value if name == entity else part
+            for name, value in tree.items()
+            if name == entity or (part := part_of(value, entity)) is not None
+        }
+        return kept or None
+    return [entity] if isinstance(tree, list) and entity in tree else None

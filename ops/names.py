@@ -1,0 +1,89 @@
+"""Names that people use for entities, folded from the log: `iris`, `iris/deployment-2`, `iris/production`. Pure.
+
+What was deleted keeps its name here: its history stays, and people ask for it by the name that it had.
+"""
+
+from difflib import get_close_matches
+
+import msgspec
+
+from events.base import DeploymentId, ModelId
+from events.codec import Recorded
+from events.environment import EnvironmentCreated
+from events.model import DeploymentPushed, ModelRegistered
+from projections.base import Projection
+from projections.entities import entities
+from projections.environments import PRODUCTION
+
+
+class UnknownName(LookupError):
+    """Nothing in the log has this id or name; the message suggests what does."""
+
+
+class Names(msgspec.Struct):
+    models: dict[str, ModelId] = {}
+    """By name; of two with one name the later."""
+    deployments: dict[str, DeploymentId] = {}
+    """By `model/deployment`."""
+    environments: dict[str, str] = {}
+    """Id of the environment's history by `model/environment`."""
+    of: dict[str, str] = {}
+    """Name by id."""
+    ids: set[str] = set()
+    """Every id that any event names."""
+
+
+def evolve(names: Names, recorded: Recorded) -> Names:
+    event = recorded.event
+    names.ids.update(entities(recorded.stream, event))
+    match event:
+        case ModelRegistered():
+            names.models[event.name] = event.model_id
+            names.of[event.model_id] = event.name
+            _environment(names, event.model_id, PRODUCTION)
+        case DeploymentPushed():
+            name = f"{names.of.get(event.model_id, event.model_id)}/{event.name}"
+            names.deployments[name] = event.deployment_id
+            names.of[event.deployment_id] = name
+        case EnvironmentCreated():
+            _environment(names, event.model_id, event.environment)
+    return names
+
+
+def _environment(names: Names, model_id: ModelId, environment: str) -> None:
+    name = f"{names.of.get(model_id, model_id)}/{environment}"
+    names.environments[name] = f"{model_id}-{environment}"
+    names.of[f"{model_id}-{environment}"] = name
+
+
+def resolve(names: Names, text: str) -> str:
+    """The id that this id or name stands for. Raises UnknownName."""
+    if text in names.ids or text in names.of:
+        return text
+    for known in (names.deployments, names.environments, names.models):
+        if text in known:
+            return known[text]
+    candidates = [*names.models, *names.deployments, *names.environments, *names.ids]
+    near = get_close_matches(text, candidates, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`causeway models` and `causeway deployments` list names"
+    raise UnknownName(f"nothing is called {text!r}; {hint}")
+
+
+def resolve_deployment(names: Names, text: str) -> DeploymentId:
+    """As `resolve`, for deployments only; a model with a single deployment stands for it."""
+    if text in names.deployments:
+        return names.deployments[text]
+    if text in names.deployments.values():
+        return DeploymentId(text)
+    model = names.of.get(text, text)
+    own = [name for name in names.deployments if name.startswith(f"{model}/")]
+    if len(own) == 1:
+        return names.deployments[own[0]]
+    if own:
+        raise UnknownName(f"{model} has {len(own)} deployments: say which of {', '.join(own)}")
+    near = get_close_matches(text, list(names.deployments), n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`causeway deployments` lists them"
+    raise UnknownName(f"there is no deployment {text!r}; {hint}")
+
+
+NAMES: Projection[Names] = Projection("names", 1, Names, Names, evolve)
