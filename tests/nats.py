@@ -85,6 +85,10 @@ class NatsServer:
             time.sleep(0.02)
         raise TimeoutError(f"nats-server takes no connections:\n{self.said()}")
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def said(self) -> str:
         path = self._folder / "nats.log"
         return path.read_text()[-2000:] if path.exists() else "(nothing)"
@@ -114,7 +118,7 @@ class NatsServer:
             shutil.copytree(by, self.store)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.alive:
             os.kill(self._process.pid, number)
 
     def _end(self, number: signal.Signals) -> None:
@@ -131,34 +135,44 @@ class Proxy:
         self.mute = False
         self.lost = asyncio.Event()
         """Set when something was lost."""
+        self._port = free_port()
         self._server = server
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self._port}"
 
     async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"nats://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
+        await self.heal()
         return self
 
     async def __aexit__(self, *ended: object) -> None:
-        self._listener.close()
-        self.cut()
-        await asyncio.sleep(0)
+        await self.cut()
 
-    def cut(self) -> None:
-        """Breaks every connection."""
+    async def cut(self) -> None:
+        """Breaks every connection and takes no new ones."""
+        if self._listener is not None:
+            self._listener.close()
         for writer in self._writers:
             writer.close()
+        while self._serving:
+            await asyncio.wait(self._serving)
 
-    def heal(self) -> None:
+    async def heal(self) -> None:
+        """Takes connections, and loses nothing more. Have the server up by then."""
         self.deaf = self.mute = False
         self.lost.clear()
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
-        except OSError:
-            writer.close()
-            return
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
         self._writers |= {writer, server_writer}
         await asyncio.gather(self._pass(reader, server_writer, "deaf"), self._pass(server_reader, writer, "mute"))
         self._writers -= {writer, server_writer}
@@ -172,3 +186,5 @@ class Proxy:
                 writer.write(octets)
                 await writer.drain()
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

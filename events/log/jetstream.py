@@ -72,7 +72,7 @@ class JetStreamLog:
         return log
 
     async def _start(self, replicas: int, create: bool, at_least: Position, monitor_url: str | None) -> None:
-        answer = await self._first_answer(time.monotonic() + self._patience_s)
+        answer = await self._ask("STREAM.INFO", patience_s=self._patience_s)
         checks.check_version(self._link.server_version)
         if monitor_url is not None:
             await checks.check_sync(monitor_url)
@@ -80,17 +80,6 @@ class JetStreamLog:
             answer = await self._link.ask(_api("STREAM.CREATE", checks.stream_config(replicas)))
         self._highest = checks.check_state(answer, at_least)
         checks.check_config(answer["config"], replicas)
-
-    async def _first_answer(self, until: float) -> Any:
-        """What the stream is, as soon as a server says so: it may be starting at the same time as we are."""
-        while True:
-            try:
-                await self._link.open(max(until - time.monotonic(), 0.1))
-                return await self._link.ask(_api("STREAM.INFO"))
-            except (NotSent, NoAnswer) as error:
-                if time.monotonic() > until:
-                    raise LogUnavailable(str(error)) from error
-                await asyncio.sleep(0.1)
 
     async def close(self) -> None:
         await self._link.close()
@@ -135,13 +124,24 @@ class JetStreamLog:
         raise Conflict(stream, expected, actual)
 
     async def _last_of(self, stream: StreamName) -> Position:
-        answer = await self._link.ask(_api("STREAM.MSG.GET", {"last_by_subj": f"{subject_of(stream)}.>"}))
+        answer = await self._ask("STREAM.MSG.GET", {"last_by_subj": f"{subject_of(stream)}.>"})
         error = answer.get("error")
         if error is None:
             return self._seen(Position(answer["message"]["seq"]))
         if error["err_code"] == NO_MESSAGE:
             return ORIGIN
-        raise NotSent(str(error["description"]))
+        raise LogUnavailable(str(error["description"]))
+
+    async def _ask(self, name: str, question: dict[str, Any] | None = None, patience_s: float = OUTAGE_S) -> Any:
+        """The answer to a question that changes nothing, so it may be asked again until there is one."""
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                return await self._link.ask(_api(name, question))
+            except (NotSent, NoAnswer) as error:
+                if time.monotonic() > until:
+                    raise LogUnavailable(str(error)) from error
+                await asyncio.sleep(0.05)
 
     async def read(
         self, after: Position = ORIGIN, until: Position | None = None, stream: StreamName | None = None
@@ -153,16 +153,12 @@ class JetStreamLog:
                 return ()
             subject = "evt.>" if stream is None else f"{subject_of(stream)}.>"
             return await reader.read(self._login, after, end, subject, self._highest)
-        except (NotSent, NoAnswer, OSError) as error:
+        except OSError as error:
             raise LogUnavailable(str(error) or type(error).__name__) from error
 
     async def head(self) -> Position:
         at_least = self._highest
-        try:
-            answer = await self._link.ask(_api("STREAM.INFO"))
-        except (NotSent, NoAnswer) as error:
-            raise LogUnavailable(str(error)) from error
-        return self._seen(checks.check_state(answer, at_least))
+        return self._seen(checks.check_state(await self._ask("STREAM.INFO"), at_least))
 
     def follow(self, after: Position) -> AsyncIterator[tuple[Recorded, ...]]:
         return reader.follow(self._login, after, self._seen, self._reach, self._grace_s)

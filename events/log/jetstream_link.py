@@ -125,6 +125,8 @@ class Link:
         client = self._client
         if client is None or client.is_closed:
             client = await self.open(CONNECT_S)
+        if not client.is_connected:
+            raise NotSent(f"not connected to {self._login.url}: {self._problem}")
         self._asked += 1
         subject = f"{self._inbox}.{self._asked}"
         waiting = self._waiting[subject] = asyncio.get_running_loop().create_future()
