@@ -39,7 +39,7 @@ test: setup ## every test; ARGS="tests/ops -k name" narrows it
 check: lint types ## everything that is decided without running the system
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest -q -rP tests/architecture
-	@$(BIN)/python -m events.schema --check
+	@$(BIN)/python -m ops.schema --check
 
 lint: setup
 	@$(BIN)/ruff check --quiet .
@@ -58,7 +58,7 @@ bench: setup ## measure this machine and write ops/bench/RESULTS.md
 	@$(BIN)/python -m ops.bench $(ARGS)
 
 schema: setup ## write events/schema.json anew from the event types
-	@$(BIN)/python -m events.schema
+	@$(BIN)/python -m ops.schema
 
 golden: setup ## freeze fixtures for event types that have none yet (never rewrites one)
 	@$(BIN)/python -m tests.golden

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +78,8 @@ async def up(settings: Settings, *, tell: Tell, role_table: RoleTable = roles) -
 
         def say(line: str) -> None:
             own_log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ} {line}\n".encode())
-            tell(line)
+            with suppress(OSError):  # the terminal may be gone; the log has it
+                tell(line)
 
         for role in leftovers.clear(run, settings.stop_deadline_s):
             say(f"ended {role}, left over from a supervisor that was killed")
@@ -187,8 +188,8 @@ def _publisher(run: Path, prepared: Prepared) -> Callable[[tuple[RoleStatus, ...
 
 def _stop_on_signals(supervisor: Supervisor, say: Tell) -> None:
     def stop(number: signal.Signals) -> None:
-        say(f"stopping ({number.name})")
         supervisor.stop()
+        say(f"stopping ({number.name})")
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
