@@ -3,19 +3,17 @@
 A dispatch reads nothing from the log; this fold follows it, and optimistic concurrency guards the difference.
 """
 
-from typing import Any
-
 import msgspec
 
 from events.base import ORIGIN, CommandId, Position, StreamName
 from events.codec import Recorded
 from events.union import UnknownEvent
-from handlers.deciders import DECIDER_FOR
+from handlers.deciders import DECIDER_FOR, AggregateState
 from projections.base import Projection
 
 
 class Aggregate(msgspec.Struct):
-    state: Any
+    state: AggregateState | None
     position: Position = ORIGIN
     commands: dict[CommandId, Position] = {}
     """Command id -> position of the last event that it made."""
@@ -40,4 +38,4 @@ def evolve(aggregates: Aggregates, recorded: Recorded) -> Aggregates:
     return aggregates
 
 
-DECISIONS: Projection[Aggregates] = Projection("decisions", 1, Aggregates, dict, evolve)
+DECISIONS: Projection[Aggregates] = Projection("decisions", 1, dict[StreamName, Aggregate], dict, evolve)

@@ -147,6 +147,12 @@ class Settings:
         "NATS server to use. Not given: one is started as a child.",
         None,
     )
+    nats_monitor_url: str | None = _setting(
+        _url("http", "https"),
+        "a URL such as http://host:8222",
+        "Monitoring address of that server, where it is checked that writes are synced before they are acknowledged.",
+        None,
+    )
     postgres_url: str | None = _setting(
         _url("postgresql", "postgres"),
         "a URL such as postgresql://user:password@host/database",

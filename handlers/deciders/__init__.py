@@ -5,13 +5,13 @@ from types import MappingProxyType
 from typing import Any
 
 from handlers.base import Command, Decider
-from handlers.deciders.access import KEY, SECRET
-from handlers.deciders.build import BUILD
-from handlers.deciders.environment import ENVIRONMENT
-from handlers.deciders.model import MODEL
-from handlers.deciders.node import NODE
-from handlers.deciders.replica import REPLICA
-from handlers.deciders.scaling import SCALING
+from handlers.deciders.access import KEY, SECRET, KeyState, SecretState
+from handlers.deciders.build import BUILD, BuildState
+from handlers.deciders.environment import ENVIRONMENT, EnvironmentState
+from handlers.deciders.model import MODEL, ModelState
+from handlers.deciders.node import NODE, NodeState
+from handlers.deciders.replica import REPLICA, ReplicaState
+from handlers.deciders.scaling import SCALING, ScalingState
 
 DECIDERS: tuple[Decider[Any, Any], ...] = (MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET)
 
@@ -19,3 +19,8 @@ DECIDER_OF: Mapping[type[Command], Decider[Any, Any]] = MappingProxyType(
     {command: decider for decider in DECIDERS for command in decider.commands}
 )
 DECIDER_FOR: Mapping[str, Decider[Any, Any]] = MappingProxyType({d.category: d for d in DECIDERS})
+
+AggregateState = (
+    ModelState | BuildState | EnvironmentState | ScalingState | ReplicaState | NodeState | KeyState | SecretState
+)
+"""Tagged, so that a snapshot of all aggregates can be read back."""

@@ -26,7 +26,7 @@ class RevokeKey(Command, frozen=True, kw_only=True):
 KeyCommand = IssueKey | RevokeKey
 
 
-class KeyState(msgspec.Struct, frozen=True):
+class KeyState(msgspec.Struct, frozen=True, tag=True):
     issued: bool = False
     revoked: bool = False
 
@@ -79,7 +79,7 @@ SecretCommand = StoreSecret | RemoveSecret
 SECRET_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-class SecretState(msgspec.Struct, frozen=True):
+class SecretState(msgspec.Struct, frozen=True, tag=True):
     version: str | None = None
 
 

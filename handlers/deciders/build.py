@@ -63,7 +63,7 @@ class StopBuild(Command, frozen=True, kw_only=True):
 BuildCommand = RequestBuild | StartBuild | ReportBuildStep | ReportBuildSucceeded | ReportBuildFailed | StopBuild
 
 
-class BuildState(msgspec.Struct, frozen=True):
+class BuildState(msgspec.Struct, frozen=True, tag=True):
     phase: Literal["none", "requested", "running", "ended"] = "none"
     deployment_id: DeploymentId = DeploymentId("")
     builder: NodeId | None = None

@@ -80,7 +80,7 @@ EnvironmentCommand = (
 )
 
 
-class EnvironmentState(msgspec.Struct, frozen=True):
+class EnvironmentState(msgspec.Struct, frozen=True, tag=True):
     exists: bool = False
     current: DeploymentId | None = None
     autoscaling: AutoscalingSettings = AutoscalingSettings()

@@ -97,7 +97,7 @@ class Slot(msgspec.Struct, frozen=True):
     attempt: int = 1
 
 
-class ModelState(msgspec.Struct, frozen=True):
+class ModelState(msgspec.Struct, frozen=True, tag=True):
     registered: bool = False
     pushes: int = 0
     slots: Mapping[DeploymentId, Slot] = MappingProxyType({})

@@ -32,7 +32,7 @@ class DeclareNodeLost(Command, frozen=True, kw_only=True):
 NodeCommand = JoinNode | LeaveNode | DeclareNodeLost
 
 
-class NodeState(msgspec.Struct, frozen=True):
+class NodeState(msgspec.Struct, frozen=True, tag=True):
     status: Literal["unknown", "up", "lost", "left"] = "unknown"
     joined: NodeJoined | None = None
 

@@ -101,7 +101,7 @@ Phase = Literal["none", "assigned", "prepared", "started", "ready", "unready", "
 LIVE: frozenset[Phase] = frozenset({"assigned", "prepared", "started", "ready", "unready"})
 
 
-class ReplicaState(msgspec.Struct, frozen=True):
+class ReplicaState(msgspec.Struct, frozen=True, tag=True):
     phase: Phase = "none"
     deployment_id: DeploymentId = DeploymentId("")
     draining: bool = False

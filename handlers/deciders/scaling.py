@@ -67,7 +67,7 @@ class ReportNoCapacity(Command, frozen=True, kw_only=True):
 ScalingCommand = ConfigureScaling | BringUp | ReportQuiet | HoldReplicas | ReleaseHold | ScaleToZero | ReportNoCapacity
 
 
-class ScalingState(msgspec.Struct, frozen=True):
+class ScalingState(msgspec.Struct, frozen=True, tag=True):
     settings: AutoscalingSettings = AutoscalingSettings()
     target: int = 0
     hold: ReplicasHeld | None = None

@@ -18,16 +18,22 @@ class ChildLog:
 
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        self._lost_bytes = 0
         self._last: deque[bytes] = deque(maxlen=30)
 
     def write(self, text: bytes) -> None:
-        """Appends, rotating first if the file is full."""
-        if self._file.tell() and self._file.tell() + len(text) > self._max_bytes:
-            self._rotate()
-        self._file.write(text)
-        self._file.flush()
+        """Appends, rotating first if the file is full. A full disk loses lines and says so; it stops no child."""
         self._last.extend(text.splitlines())
+        try:
+            if self._file.tell() and self._file.tell() + len(text) > self._max_bytes:
+                self._rotate()
+            if self._lost_bytes:
+                self._file.write(b"[%d bytes could not be written here]\n" % self._lost_bytes)
+                self._lost_bytes = 0
+            self._file.write(text)
+        except OSError:
+            self._lost_bytes += len(text)
 
     def follow(self, pipe: int) -> Callable[[], None]:
         """Copies all that comes out of the pipe until its writers are gone; owns the descriptor.
@@ -74,7 +80,7 @@ class ChildLog:
             if older.exists():
                 older.replace(self._numbered(number + 1))
         self._path.replace(self._numbered(1))
-        self._file = self._path.open("ab")
+        self._file = self._path.open("ab", buffering=0)
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

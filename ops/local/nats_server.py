@@ -39,6 +39,10 @@ class NatsAddress(Struct, frozen=True):
     def url(self) -> str:
         return f"nats://{USER}:{self.password}@127.0.0.1:{self.port}"
 
+    @property
+    def monitor_url(self) -> str:
+        return f"http://127.0.0.1:{self.monitor_port}"
+
 
 @dataclass(frozen=True)
 class NatsServer:

@@ -69,8 +69,13 @@ def roles(settings: Settings) -> tuple[Child, ...]:
     )
 
 
-async def up(settings: Settings, *, tell: Tell, role_table: RoleTable = roles) -> None:
-    """Runs the stack until SIGTERM, SIGINT or `down`; raises `AlreadyUp`, `StartFailed`, `PortTaken`, …"""
+async def up(
+    settings: Settings, *, tell: Tell, role_table: RoleTable = roles, greet: Callable[[], None] = lambda: None
+) -> None:
+    """Runs the stack until SIGTERM, SIGINT or `down`; raises `AlreadyUp`, `StartFailed`, `PortTaken`, …
+
+    `greet` is called once, when every child is ready.
+    """
     run, logs = settings.folder("run"), settings.folder("logs")
     with ExitStack() as held:
         held.enter_context(locked(settings))
@@ -96,13 +101,14 @@ async def up(settings: Settings, *, tell: Tell, role_table: RoleTable = roles) -
             logs={c.role: held.enter_context(closing(_log(settings, logs, c.role))) for c in prepared.children},
             pace=_pace(settings),
             tell=say,
-            changed=_publisher(run, prepared),
+            changed=_publisher(run, prepared, say),
         )
         _stop_on_signals(supervisor, say)
 
         def ready() -> None:
             say(f"up: {prepared.settings.origin}")
             announce(settings.ready_fd)
+            greet()
 
         await supervisor.run(on_ready=ready)
         say("down")
@@ -117,7 +123,7 @@ def prepare(settings: Settings, claims: PortClaims, role_table: RoleTable = role
     if settings.nats_url is None:
         nats = nats_server.prepare(settings, claims)
         backing.append(nats.child)
-        resolved = resolved.but(nats_url=nats.address.url)
+        resolved = resolved.but(nats_url=nats.address.url, nats_monitor_url=nats.address.monitor_url)
     if settings.postgres_url is None:
         database = postgres.prepare(settings)
         backing.append(database.child)
@@ -169,7 +175,7 @@ def _public_port(settings: Settings, claims: PortClaims) -> PortChoice:
     return choice
 
 
-def _publisher(run: Path, prepared: Prepared) -> Callable[[tuple[RoleStatus, ...], bool], None]:
+def _publisher(run: Path, prepared: Prepared, say: Tell) -> Callable[[tuple[RoleStatus, ...], bool], None]:
     own = prepared.settings.but(inherited_env=()).environ()
 
     def publish(statuses: tuple[RoleStatus, ...], ready: bool) -> None:
@@ -181,7 +187,10 @@ def _publisher(run: Path, prepared: Prepared) -> Callable[[tuple[RoleStatus, ...
             notes=prepared.notes,
             settings=own,
         )
-        write_status(run, status)
+        try:
+            write_status(run, status)
+        except OSError as error:  # a full disk must not take the children down
+            say(f"cannot write {run}/stack.json, so `status` is out of date: {error}")
 
     return publish
 
