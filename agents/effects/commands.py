@@ -16,7 +16,7 @@ import msgspec
 from agents.effects.child import run_child
 from agents.effects.fence import Fence
 from agents.effects.interpreters import Interpreter
-from agents.effects.surroundings import for_commands
+from agents.effects.surroundings import for_commands, named_paths
 
 OnLine = Callable[[str], None]
 
@@ -95,7 +95,7 @@ async def run_commands(
             fenced = fence.wrap(
                 ["/bin/sh", "-c", command],
                 cwd=inside[0],
-                readable=[place.python.base, place.environment, place.uv],
+                readable=[place.python.base, place.environment, place.uv, *named_paths(env)],
                 writable=[place.work],
                 at=[(app, inside[0]), (packages, inside[1])],
                 files=files,
@@ -126,8 +126,7 @@ def _environment(place: Place, packages: Path, surroundings: Mapping[str, str]) 
         "PATH": os.pathsep.join((str(bin_folder), str(python.parent), env["PATH"])),
         "PYTHONPATH": str(packages),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "UV_PYTHON_DOWNLOADS": "never",
-        "UV_NO_CONFIG": "1",
+        **({} if "UV_CONFIG_FILE" in env else {"UV_NO_CONFIG": "1"}),
     }
 
 

@@ -19,7 +19,7 @@ from agents.effects.child import Finished, run_child
 from agents.effects.fence import Fence
 from agents.effects.folders import locked, make_durable, remove, seal
 from agents.effects.interpreters import Interpreter, find_interpreter
-from agents.effects.surroundings import for_uv
+from agents.effects.surroundings import for_uv, named_paths
 
 OnLine = Callable[[str], None]
 _INDEX_OPTIONS = ("-i ", "--index-url", "--extra-index-url", "-f ", "--find-links", "--default-index", "--index ")
@@ -163,11 +163,10 @@ class Environments:
         for folder in (env["HOME"], env["TMPDIR"]):
             Path(folder).mkdir(exist_ok=True)
         # A configuration that lies in a folder above would change what is built.
-        config = [] if "UV_CONFIG_FILE" in env else ["--no-config"]
+        config = () if "UV_CONFIG_FILE" in env else ("--no-config",)
         command: Sequence[str | Path] = [self._uv, *config, "--cache-dir", self._cache, *arguments]
-        named = [Path(value) for value in env.values() if value.startswith("/")]
         fenced = self._fence.wrap(
-            command, cwd=work, readable=[python.base, self._uv, *named], writable=[self._cache, work]
+            command, cwd=work, readable=[python.base, self._uv, *named_paths(env)], writable=[self._cache, work]
         )
         return await run_child(fenced, env=env, cwd=work, on_line=on_line)
 

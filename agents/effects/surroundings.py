@@ -7,8 +7,8 @@ for a build.
 from collections.abc import Mapping
 from pathlib import Path
 
-_NETWORK = (
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+_CHOSEN = (
+    "NETRC", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 )  # fmt: skip
 _UV = (
@@ -20,27 +20,24 @@ _PIP = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"
 
 def for_uv(surroundings: Mapping[str, str], work: Path) -> dict[str, str]:
     """uv's environment: indexes, certificates, proxies; a home and a scratch folder below `work`."""
+    chosen = {name: value for name, value in surroundings.items() if name in _CHOSEN or name.startswith(_UV)}
     return {
-        **{name: value for name, value in surroundings.items() if name in _NETWORK or name.startswith(_UV)},
-        **({"NETRC": surroundings["NETRC"]} if "NETRC" in surroundings else {}),
-        **_basics(surroundings, work),
+        **chosen,
+        "PATH": surroundings.get("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        "LANG": "C.UTF-8",
+        "HOME": str(work / "home"),
+        "TMPDIR": str(work / "tmp"),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_PROGRESS": "1",
     }
 
 
 def for_commands(surroundings: Mapping[str, str], work: Path) -> dict[str, str]:
-    """The environment of a user's build commands: as uv's, without credentials for indexes."""
-    return {
-        **{name: value for name, value in surroundings.items() if name in _NETWORK or name in _PIP},
-        **_basics(surroundings, work),
-    }
+    """The environment of a user's build commands: as uv's, and what pip knows of indexes."""
+    pip = {name: value for name, value in surroundings.items() if name in _PIP}
+    return for_uv(surroundings, work) | pip
 
 
-def _basics(surroundings: Mapping[str, str], work: Path) -> dict[str, str]:
-    return {
-        "PATH": surroundings.get("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        "LANG": "C.UTF-8",
-        "HOME": str(work / "home"),
-        "TMPDIR": str(work / "tmp"),
-    }
+def named_paths(env: Mapping[str, str]) -> list[Path]:
+    """What a child is pointed to, such as certificates: it must be able to read that."""
+    return [Path(value) for value in env.values() if value.startswith("/") and ":" not in value]

@@ -44,8 +44,8 @@ def source_distribution(folder: Path, name: str, backend: str, version: str = "1
 def index_variables(folder: Path) -> dict[str, str]:
     """What makes uv look here and nowhere else."""
     config = folder / "uv.toml"
-    config.write_text(f"no-index = true\nfind-links = ['{folder}']\n")
-    return {"UV_CONFIG_FILE": str(config)}
+    config.write_text("no-index = true\n")
+    return {"UV_CONFIG_FILE": str(config), "UV_FIND_LINKS": str(folder)}
 
 
 def _hash(body: str) -> str:
