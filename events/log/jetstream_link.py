@@ -48,6 +48,25 @@ class Reach:
         return min(self._away.values(), default=None)
 
 
+def client_options(login: Login, name: str) -> dict[str, Any]:
+    """How every nats-py client of ours connects: for ever, quickly, and noticing a silent server within seconds."""
+    return {
+        "servers": list(login.servers()),
+        "user": login.user,
+        "password": login.password,
+        "token": login.token,
+        "tls": login.tls,
+        "name": name,
+        "connect_timeout": 2,
+        "reconnect_time_wait": 0.1,
+        "max_reconnect_attempts": -1,
+        "ping_interval": 2,
+        "max_outstanding_pings": 2,
+        # Nothing is kept back and sent after a reconnect: what could not be sent is known not to be sent.
+        "pending_size": 0,
+    }
+
+
 class Link:
     """The connection that questions go over. nats-py reconnects it; questions in flight fail at once when it breaks."""
 
@@ -70,7 +89,13 @@ class Link:
             client = Client()
             try:
                 async with asyncio.timeout(patience_s):
-                    await client.connect(**self._options())
+                    await client.connect(
+                        **client_options(self._login, "causeway log"),
+                        error_cb=self._failed,
+                        disconnected_cb=self._broken,
+                        reconnected_cb=self._mended,
+                        closed_cb=self._broken,
+                    )
                     self._inbox = client.new_inbox()
                     await client.subscribe(f"{self._inbox}.*", cb=self._answered)
             except (TimeoutError, OSError, Error) as error:
@@ -80,27 +105,6 @@ class Link:
             self._client = client
             self._reach.regained(self)
             return client
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "servers": list(self._login.servers()),
-            "user": self._login.user,
-            "password": self._login.password,
-            "token": self._login.token,
-            "tls": self._login.tls,
-            "name": "causeway log",
-            "connect_timeout": 2,
-            "reconnect_time_wait": 0.1,
-            "max_reconnect_attempts": -1,
-            "ping_interval": 2,
-            "max_outstanding_pings": 2,
-            # Nothing is kept back and sent after a reconnect: what could not be sent is known not to be sent.
-            "pending_size": 0,
-            "error_cb": self._failed,
-            "disconnected_cb": self._broken,
-            "reconnected_cb": self._mended,
-            "closed_cb": self._broken,
-        }
 
     async def _failed(self, error: Exception) -> None:
         self._problem = str(error) or type(error).__name__
