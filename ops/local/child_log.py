@@ -74,13 +74,13 @@ class ChildLog:
         self._file.close()
 
     def _rotate(self) -> None:
-        self._file.close()
         for number in range(self._keep - 1, 0, -1):
             older = self._numbered(number)
             if older.exists():
                 older.replace(self._numbered(number + 1))
         self._path.replace(self._numbered(1))
-        self._file = self._path.open("ab", buffering=0)
+        full, self._file = self._file, self._path.open("ab", buffering=0)
+        full.close()
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
