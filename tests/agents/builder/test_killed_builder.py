@@ -1,5 +1,6 @@
 """kill -9 of a builder in the middle: its children die with it, and the next start begins the build again."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -58,3 +59,21 @@ async def test_a_killed_builder_leaves_no_process_and_its_build_is_begun_again(t
             steps = {step.step: step.reused for step in await watcher.steps_of(build)}
             assert steps["resolve"] and steps["environment"], "what had been finished is reused"
         await log.close()
+
+
+async def test_killed_after_every_step_a_build_still_ends_well(tmp_path: Path) -> None:
+    index, state = tmp_path / "index", tmp_path / "state"
+    wheel(index, "tinylib")
+    with NatsServer(tmp_path / "nats") as server:
+        log = await JetStreamLog.connect(server.url, create=True)
+        watcher = Plant(log, workshop(state, index=index), state, name="watcher")
+        async with watcher.following():
+            build = await watcher.request(project(requirements=["tinylib"], build_commands=["true"]))
+            for steps in range(1, 5):
+                with builder(server.url, state, index):
+                    while len({step.step for step in await watcher.steps_of(build)}) < steps:  # noqa: ASYNC110
+                        await asyncio.sleep(0.005)
+            with builder(server.url, state, index):
+                assert isinstance(await watcher.end_of(build), BuildSucceeded)
+        await log.close()
+        assert not list((state / "environments" / ".aside").glob("*"))
