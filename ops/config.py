@@ -114,6 +114,9 @@ class Settings:
     """One process's settings. `None` means: not given, so the local stack starts or picks it."""
 
     state: Path = _setting(_path, "a folder", "Folder that holds everything this stack writes.", CHECKOUT / ".causeway")
+    cache: Path = _setting(
+        _path, "a folder", "Folder of downloads that builds share; may be deleted at any time.", CHECKOUT / ".cache" / "builds"
+    )
     port: int | None = _setting(
         _port,
         "a port number 1-65535 that must be free, or 0 to pick any free one",

@@ -1,0 +1,39 @@
+"""The build agent's process."""
+
+import asyncio
+
+from agents.build_steps import Workshop
+from agents.builder import Builder
+from agents.builds import BUILDS
+from agents.effects.context import Toolchain
+from events.base import NodeId
+from ops.config import Settings
+from ops.local.readiness import announce
+from ops.wiring.machine import CONTEXT_SCRIPT, machine
+from ops.wiring.parts import parts
+from projections.view import View
+
+
+async def serve_builder(settings: Settings) -> None:
+    here = await machine(settings)
+
+    async def secret_of(name: str) -> bytes | None:
+        value = await asyncio.to_thread(here.secrets.read, name)
+        return None if value is None else value.encode()
+
+    workshop = Workshop(
+        blobs=here.blobs,
+        environments=here.environments,
+        toolchain=Toolchain(settings.truss_venv, CONTEXT_SCRIPT, here.uv),
+        fence=here.fence,
+        surroundings=dict(settings.inherited_env),
+        scratch=settings.folder("run") / "builds",
+        secret_of=secret_of,
+    )
+    builds = View(BUILDS)
+    async with parts(settings, (builds,), role="builder") as own, asyncio.TaskGroup() as tasks:
+        me = NodeId(f"{here.node_id}-builder")
+        builder = Builder(me, dispatch=own.dispatch, builds=builds, workshop=workshop, logs=here.logs)
+        tasks.create_task(own.follower.run())
+        tasks.create_task(builder.run())
+        announce(settings.ready_fd)
