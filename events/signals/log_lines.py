@@ -9,7 +9,7 @@ import heapq
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -119,6 +119,7 @@ class LogFiles:
         min_level: Level = "debug",
         source: str | None = None,
         contains: str = "",
+        keep: Callable[[LogLine], bool] = lambda line: True,
         limit: int = 500,
         newest_first: bool = True,
     ) -> list[LogLine]:
@@ -131,6 +132,7 @@ class LogFiles:
             and (end_ns is None or line.ts_ns < end_ns)
             and LEVELS.index(line.level) >= least
             and wanted in line.message.lower()
+            and keep(line)
         )
         # Numbered, so that lines of one instant keep the order in which they were written.
         numbered = ((line.ts_ns, index, line) for index, line in enumerate(found))

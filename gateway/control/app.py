@@ -1,0 +1,75 @@
+"""The control API as one ASGI application: the door, REST, truss's GraphQL, the S3 subset.
+
+It stands behind the data plane's protocol on the same port. It has no pages of documentation: those of FastAPI would
+be open to anybody.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+
+from fastapi import APIRouter, FastAPI
+
+from events.signals.log_lines import LogFiles
+from gateway.control import errors, graphql, s3
+from gateway.control.config_check import ConfigCheck
+from gateway.control.identity import Door
+from gateway.control.plane import ControlViews, Plane
+from gateway.control.rest import access, deployments, environments, later, logs, models, status
+from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
+from gateway.secrets import SecretFiles
+from handlers.clock import Clock
+from handlers.dispatch import Dispatch
+from projections.stores.blobs import FolderBlobs
+
+
+def create_control_app(
+    *,
+    dispatch: Dispatch,
+    views: ControlViews,
+    blobs: FolderBlobs,
+    logs_root: Path,
+    secrets: Path,
+    uploads: Path,
+    check_config: Sequence[str],
+    public_url: str,
+    stale_since: Callable[[], float | None],
+    clock: Clock,
+    archive_max_bytes: int = ARCHIVE_MAX_BYTES,
+) -> FastAPI:
+    """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
+
+    `check_config` is the command that checks a config: truss's Python, context.py, `--check-config`, `-`.
+    """
+
+    def stale_for_s() -> float | None:
+        since = stale_since()
+        return None if since is None else max(0.0, monotonic() - since)
+
+    plane = Plane(
+        dispatch=dispatch,
+        views=views,
+        blobs=blobs,
+        logs=LogFiles(logs_root),
+        secrets=SecretFiles(secrets),
+        uploads=UploadArea(uploads, clock.now, archive_max_bytes),
+        config_check=ConfigCheck(check_config),
+        public_url=public_url.rstrip("/"),
+        stale_for_s=stale_for_s,
+        now=clock.now,
+    )
+    return _routed(plane)
+
+
+def _routed(plane: Plane) -> FastAPI:
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    errors.install(app)
+    graphql.install(app, plane)
+    s3.install(app, plane.uploads, plane.blobs)
+    router = APIRouter()
+    for noun in (status, models, deployments, environments, logs, access):
+        noun.install(router, plane)
+    later.install(router)
+    app.include_router(router)
+    app.add_middleware(Door, plane=plane)
+    return app

@@ -1,0 +1,83 @@
+"""The door: nobody passes without an API key, except to /healthz and to /s3/, which its signatures protect.
+
+A pure ASGI layer in front of every route, so that no route can forget it. It also lets a read demand a position
+(`?min_position=` or X-Causeway-Min-Position) and tells each answer's position and request id.
+"""
+
+import msgspec
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.control.errors import ApiError, answer_error, invalid
+from gateway.control.plane import Plane, Visit
+from gateway.keys import HOW, KeyRefused, check
+
+OPEN = ("/healthz", "/s3/")
+MIN_POSITION_DEADLINE_S = 10.0
+
+
+class Door:
+    def __init__(self, app: ASGIApp, plane: Plane) -> None:
+        self._app, self._plane = app, plane
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSockets here"})
+            return
+        path: str = scope["path"]
+        if path == OPEN[0] or path.startswith(OPEN[1]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            visit = await self._admit(scope)
+        except ApiError as error:
+            await _refusal(path, error)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["visit"] = visit
+
+        async def send_signed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = visit.id
+                headers["X-Causeway-Position"] = str(visit.written or self._plane.views.position)
+            await send(message)
+
+        await self._app(scope, receive, send_signed)
+
+    async def _admit(self, scope: Scope) -> Visit:
+        headers = Headers(scope=scope)
+        try:
+            key = check(self._plane.views.access.state, headers.get("authorization"), "manage")
+        except KeyRefused as refused:
+            code = "unauthorized" if refused.status == 401 else "forbidden"
+            raise ApiError(refused.status, refused.reason, code=code, fix=HOW) from refused
+        wanted = QueryParams(scope["query_string"]).get("min_position") or headers.get("x-causeway-min-position")
+        if wanted is not None:
+            await self._wait(wanted)
+        return Visit(self._plane, key, headers.get("idempotency-key"))
+
+    async def _wait(self, wanted: str) -> None:
+        if not wanted.isascii() or not wanted.isdigit():
+            raise invalid(f"min_position must be a position such as 42, not {wanted!r}", "min_position")
+        position = type(self._plane.views.position)(int(wanted))
+        if not await self._plane.views.reached(position, MIN_POSITION_DEADLINE_S):
+            message = f"this gateway is at position {self._plane.views.position}, not yet at {position}: ask again"
+            raise ApiError(503, message, code="behind", field="min_position", retry_after_s=2)
+
+
+def visit_of(request: Request) -> Visit:
+    visit: Visit = request.state.visit
+    return visit
+
+
+def _refusal(path: str, error: ApiError) -> Response:
+    """truss shows GraphQL errors only when the status is 200."""
+    if not path.startswith("/graphql"):
+        return answer_error(error)
+    body = {"errors": [{"message": str(error), "extensions": {"code": (error.problem.code or "").upper()}}]}
+    return Response(msgspec.json.encode(body), media_type="application/json")

@@ -1,0 +1,117 @@
+"""What the control API stands on, and one visit of a caller to it.
+
+All writes of a request go through its `Visit`: the visit names the commands, waits until our own views have seen
+what was written (so that the next read of the same client finds it) and remembers the position for the answer.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from secrets import token_hex
+from typing import Any, TypeVar
+
+import msgspec
+
+from events.base import Actor, CommandId, CorrelationId, Position, derive
+from events.signals.log_lines import LogFiles
+from gateway.control.config_check import ConfigCheck
+from gateway.control.errors import ApiError
+from gateway.control.uploads import UploadArea
+from gateway.secrets import SecretFiles
+from handlers.base import Command
+from handlers.dispatch import Dispatch, Outcome
+from projections.access import Access, Key
+from projections.deployments import Catalogue
+from projections.environments import Environments
+from projections.fleet import Fleet
+from projections.stores.blobs import FolderBlobs
+from projections.view import View
+
+C = TypeVar("C", bound=Command)
+VIEW_DEADLINE_S = 10.0
+TEAM_ID = "default"
+TEAM_NAME = "Default"
+
+
+class ControlViews(msgspec.Struct, frozen=True):
+    catalogue: View[Catalogue]
+    environments: View[Environments]
+    access: View[Access]
+    fleet: View[Fleet]
+
+    @property
+    def position(self) -> Position:
+        return min(view.position for view in (self.catalogue, self.environments, self.access, self.fleet))
+
+    async def reached(self, position: Position, deadline_s: float) -> bool:
+        """False: not within the deadline."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                for view in (self.catalogue, self.environments, self.access, self.fleet):
+                    await view.reached(position)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Plane(msgspec.Struct, frozen=True):
+    dispatch: Dispatch
+    views: ControlViews
+    blobs: FolderBlobs
+    logs: LogFiles
+    secrets: SecretFiles
+    uploads: UploadArea
+    config_check: ConfigCheck
+    public_url: str
+    """Without a slash at its end."""
+    stale_for_s: Callable[[], float | None]
+    """For how long the log has been out of reach; None while it is in reach."""
+    now: Callable[[], datetime]
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.views.catalogue.state
+
+    @property
+    def environments(self) -> Environments:
+        return self.views.environments.state
+
+    def hostname(self, model_id: str) -> str:
+        return f"{self.public_url}/model-{model_id}"
+
+
+class Visit:
+    """One request of a known caller."""
+
+    def __init__(self, plane: Plane, key: Key, repeat_key: str | None = None) -> None:
+        self._plane = plane
+        self._key = key
+        # A client that repeats a request says so with the same Idempotency-Key: the same commands then.
+        self.id = derive("visit", key.key_id, repeat_key, length=24) if repeat_key else token_hex(12)
+        self._count = 0
+        self.written: Position | None = None
+
+    @property
+    def caller(self) -> Key:
+        return self._key
+
+    async def do(self, kind: type[C], *, once: str | None = None, **fields: Any) -> Outcome:
+        """Dispatches a command of this visit. `once`: the same text is the same command in every visit."""
+        self._count += 1
+        command = kind(
+            id=CommandId(once or derive(self.id, self._count, length=24)),
+            actor=Actor(f"key:{self._key.key_id}", "api-key"),
+            correlation_id=CorrelationId(self.id),
+            **fields,
+        )
+        outcome = await self._plane.dispatch(command)
+        self.written = max(self.written or outcome.position, outcome.position)
+        if not await self._plane.views.reached(outcome.position, VIEW_DEADLINE_S):
+            raise ApiError(
+                503,
+                f"done at position {outcome.position}, but this gateway has not seen it within {VIEW_DEADLINE_S:g} s:"
+                f" read again with min_position={outcome.position}",
+                code="behind",
+                retry_after_s=2,
+            )
+        return outcome

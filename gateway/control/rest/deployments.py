@@ -1,0 +1,136 @@
+"""Deployments. Where a path names one, it may also say `production` or `development`."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+
+from gateway.control import bodies, find, shapes
+from gateway.control.errors import invalid
+from gateway.control.identity import visit_of
+from gateway.control.plane import Plane
+from gateway.control.promotions import promote
+from gateway.control.settings import changed
+from gateway.control.sigv4 import presign
+from gateway.control.uploads import BLOBS, PLANE_KEY_ID
+from handlers.deciders.environment import ConfigureEnvironment
+from handlers.deciders.model import (
+    ActivateDeployment,
+    DeactivateDeployment,
+    DeleteDeployment,
+    RetryDeployment,
+)
+from handlers.deciders.scaling import ConfigureScaling
+from projections.deployments import status
+from projections.environments import PRODUCTION
+
+ONE = "/v1/models/{model_id}/deployments/{which}"
+DOWNLOAD_S = 3600
+RETRYABLE = ("BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "UNHEALTHY")
+
+
+class PromoteBody(msgspec.Struct):
+    scale_down_previous_production: bool = True
+    preserve_env_instance_type: bool = True
+
+
+def install(router: APIRouter, plane: Plane) -> None:
+    _reads(router, plane)
+    _changes(router, plane)
+    _scaling(router, plane)
+
+
+def _reads(router: APIRouter, plane: Plane) -> None:
+    @router.get("/v1/models/{model_id}/deployments")
+    async def list_deployments(model_id: str) -> Any:
+        own = find.model(plane, model_id).deployments
+        found = (plane.catalogue.deployments[each] for each in own)
+        return {"deployments": [shapes.deployment(plane, each) for each in found]}
+
+    @router.get(ONE)
+    async def get_deployment(model_id: str, which: str) -> Any:
+        return shapes.deployment(plane, find.deployment(plane, model_id, which))
+
+    @router.get(ONE + "/config")
+    async def get_config(model_id: str, which: str, output_format: str = "both") -> Any:
+        if output_format not in ("raw", "parsed", "both"):
+            raise invalid(f"output_format must be raw, parsed or both, not {output_format!r}", "output_format")
+        found = find.deployment(plane, model_id, which)
+        config = raw = None
+        if output_format != "raw":
+            config = msgspec.json.decode(await plane.blobs.read(found.config))
+        if output_format != "parsed" and found.raw_config is not None:
+            raw = (await plane.blobs.read(found.raw_config)).decode(errors="replace")
+        return {"config": config, "raw_config": raw}
+
+    @router.get(ONE + "/download")
+    async def download(model_id: str, which: str) -> Any:
+        found = find.deployment(plane, model_id, which)
+        key = f"{found.source.replace(':', '/')}/{found.deployment_id}.tar"
+        secret = plane.uploads.secret_of(PLANE_KEY_ID)
+        url = presign(f"{plane.public_url}/s3/{BLOBS}/{key}", PLANE_KEY_ID, secret, plane.now(), DOWNLOAD_S)
+        return {"download_url": url}
+
+
+def _changes(router: APIRouter, plane: Plane) -> None:
+    @router.delete(ONE)
+    async def delete(request: Request, model_id: str, which: str) -> Any:
+        found = find.deployment(plane, model_id, which)
+        current_in = plane.environments.current_in(found.model_id, found.deployment_id)
+        ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
+        await visit_of(request).do(DeleteDeployment, **ids, current_in=current_in)
+        return {"id": found.deployment_id, "deleted": True, "model_id": found.model_id}
+
+    @router.post(ONE + "/promote")
+    async def promote_to_production(request: Request, model_id: str, which: str) -> Any:
+        body = await bodies.decode(request, PromoteBody)
+        found = find.deployment(plane, model_id, which)
+        place = find.environment(plane, model_id, PRODUCTION)
+        await promote(plane, visit_of(request), place, found, body.scale_down_previous_production)
+        return shapes.deployment(plane, found)
+
+    @router.post(ONE + "/activate")
+    async def activate(request: Request, model_id: str, which: str) -> Any:
+        found = find.deployment(plane, model_id, which)
+        ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
+        await visit_of(request).do(ActivateDeployment, **ids)
+        return {"success": True}
+
+    @router.post(ONE + "/deactivate")
+    async def deactivate(request: Request, model_id: str, which: str) -> Any:
+        found = find.deployment(plane, model_id, which)
+        ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
+        await visit_of(request).do(DeactivateDeployment, **ids, reason="deactivated by a person")
+        return {"success": True}
+
+    @router.post(ONE + "/retry")
+    async def retry(request: Request, model_id: str, which: str) -> Any:
+        found = find.deployment(plane, model_id, which)
+        now = status(found)
+        if now not in RETRYABLE and now not in ("INACTIVE", "DEACTIVATING"):
+            reason = f"it is {now}; only {', '.join(RETRYABLE)} can be retried"
+            return {"retried": False, "reason": reason, "deployment": shapes.deployment(plane, found)}
+        ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
+        await visit_of(request).do(RetryDeployment, **ids)
+        return {"retried": True, "reason": None, "deployment": shapes.deployment(plane, found)}
+
+
+def _scaling(router: APIRouter, plane: Plane) -> None:
+    @router.patch(ONE + "/autoscaling_settings")
+    async def configure(request: Request, model_id: str, which: str) -> Any:
+        given = bodies.given(await bodies.read(request))
+        found = find.deployment(plane, model_id, which)
+        before = shapes.settings_of(plane, found)
+        settings = changed(before, given)
+        visit = visit_of(request)
+        places = plane.environments.of(found.model_id).values()
+        own = [place.name for place in places if place.current == found.deployment_id]
+        for name in own:
+            # The environment's settings follow it from deployment to deployment; a reactor applies them.
+            await visit.do(ConfigureEnvironment, model_id=found.model_id, environment=name, autoscaling=settings)
+        if not own:
+            await visit.do(ConfigureScaling, deployment_id=found.deployment_id, settings=settings, source="settings")
+        if settings == before:
+            return {"status": "UNCHANGED", "message": "these are the settings already"}
+        where = f"environment {', '.join(own)}" if own else f"deployment {found.deployment_id}"
+        return {"status": "ACCEPTED", "message": f"the settings of {where} were changed"}

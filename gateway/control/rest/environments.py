@@ -1,0 +1,123 @@
+"""Environments of a model: their settings, what is current there, and promotions into them."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+
+from events.scaling import AutoscalingSettings
+from gateway.control import bodies, find, shapes
+from gateway.control.errors import invalid
+from gateway.control.identity import visit_of
+from gateway.control.plane import Plane
+from gateway.control.promotions import promote
+from gateway.control.settings import changed
+from handlers.deciders.environment import CancelPromotion, ConfigureEnvironment, CreateEnvironment
+from handlers.deciders.model import ActivateDeployment, DeactivateDeployment
+
+ONE = "/v1/models/{model_id}/environments/{env_name}"
+
+
+class CreateBody(msgspec.Struct):
+    name: str
+    autoscaling_settings: dict[str, Any] | None = None
+    promotion_settings: dict[str, Any] | None = None
+
+
+class UpdateBody(msgspec.Struct):
+    autoscaling_settings: dict[str, Any] | None = None
+    promotion_settings: dict[str, Any] | None = None
+
+
+class PromoteBody(msgspec.Struct):
+    deployment_id: str
+    scale_down_previous_deployment: bool = True
+    preserve_env_instance_type: bool = True
+
+
+def _check_promotion_settings(given: dict[str, Any] | None) -> None:
+    """There is one way to promote so far; what asks for another is refused rather than not done."""
+    ours = shapes.promotion_settings()
+    for name, value in (given or {}).items():
+        if name not in ours:
+            raise invalid(f"{name}: no such promotion setting; there are {', '.join(ours)}", name)
+        if value is not None and value != ours[name]:
+            raise invalid(f"promotion setting {name} = {value!r} is not there yet: leave it out", name)
+
+
+def install(router: APIRouter, plane: Plane) -> None:
+    _settings(router, plane)
+    _promotions(router, plane)
+    _switches(router, plane)
+
+
+def _settings(router: APIRouter, plane: Plane) -> None:
+    @router.get("/v1/models/{model_id}/environments")
+    async def list_environments(model_id: str) -> Any:
+        found = plane.environments.of(find.model(plane, model_id).model_id)
+        return {"environments": [shapes.environment(plane, found[name]) for name in sorted(found)]}
+
+    @router.post("/v1/models/{model_id}/environments")
+    async def create_environment(request: Request, model_id: str) -> Any:
+        body = await bodies.decode(request, CreateBody)
+        own = find.model(plane, model_id)
+        _check_promotion_settings(body.promotion_settings)
+        settings = changed(AutoscalingSettings(), body.autoscaling_settings or {})
+        await visit_of(request).do(
+            CreateEnvironment, model_id=own.model_id, environment=body.name, autoscaling=settings
+        )
+        return shapes.environment(plane, find.environment(plane, model_id, body.name))
+
+    @router.get(ONE)
+    async def get_environment(model_id: str, env_name: str) -> Any:
+        return shapes.environment(plane, find.environment(plane, model_id, env_name))
+
+    @router.patch(ONE)
+    async def update_environment(request: Request, model_id: str, env_name: str) -> Any:
+        body = await bodies.decode(request, UpdateBody)
+        place = find.environment(plane, model_id, env_name)
+        _check_promotion_settings(body.promotion_settings)
+        current = plane.catalogue.deployments.get(place.current) if place.current is not None else None
+        before = place.autoscaling or (current.settings if current is not None else AutoscalingSettings())
+        settings = changed(before, body.autoscaling_settings or {})
+        if body.autoscaling_settings:
+            await visit_of(request).do(
+                ConfigureEnvironment, model_id=place.model_id, environment=place.name, autoscaling=settings
+            )
+        if settings == before:
+            return {"status": "UNCHANGED", "message": "these are the settings already"}
+        return {"status": "ACCEPTED", "message": f"the settings of environment {place.name} were changed"}
+
+
+def _promotions(router: APIRouter, plane: Plane) -> None:
+    @router.post(ONE + "/promote")
+    async def promote_to(request: Request, model_id: str, env_name: str) -> Any:
+        body = await bodies.decode(request, PromoteBody)
+        place = find.environment(plane, model_id, env_name)
+        found = find.deployment(plane, model_id, body.deployment_id)
+        await promote(plane, visit_of(request), place, found, body.scale_down_previous_deployment)
+        return shapes.deployment(plane, found)
+
+    @router.post(ONE + "/cancel_promotion")
+    async def cancel_promotion(request: Request, model_id: str, env_name: str) -> Any:
+        place = find.environment(plane, model_id, env_name)
+        await visit_of(request).do(
+            CancelPromotion, model_id=place.model_id, environment=place.name, reason="cancelled by a person"
+        )
+        return {"status": "CANCELED", "message": f"the promotion to {place.name} was cancelled"}
+
+
+def _switches(router: APIRouter, plane: Plane) -> None:
+    @router.post(ONE + "/activate")
+    async def activate(request: Request, model_id: str, env_name: str) -> Any:
+        found = find.current(plane, find.environment(plane, model_id, env_name))
+        ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
+        await visit_of(request).do(ActivateDeployment, **ids)
+        return {"success": True}
+
+    @router.post(ONE + "/deactivate")
+    async def deactivate(request: Request, model_id: str, env_name: str) -> Any:
+        found = find.current(plane, find.environment(plane, model_id, env_name))
+        ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
+        await visit_of(request).do(DeactivateDeployment, **ids, reason=f"{env_name} was deactivated by a person")
+        return {"success": True}

@@ -1,0 +1,107 @@
+"""What clients read, in the shapes of the public specification. Pure: from the views' state to plain values.
+
+Ours beside the specified fields: every deployment carries `reason` and `reason_position`, the event that its status
+follows from.
+"""
+
+from typing import Any
+
+import msgspec
+
+from events.scaling import AutoscalingSettings
+from gateway.control.plane import TEAM_NAME, Plane
+from gateway.control.resources import DEFAULT_TYPE, InstanceType, type_of
+from gateway.control.settings import shown
+from projections.deployments import Deployment, Model, status
+from projections.environments import PRODUCTION, Environment
+
+
+def instance_type(deployment: Deployment) -> InstanceType:
+    return type_of(deployment.cpu_millicores, deployment.memory_bytes)
+
+
+def settings_of(plane: Plane, found: Deployment) -> AutoscalingSettings:
+    """Those of the environment that it serves, where they were set."""
+    places = plane.environments.of(found.model_id)
+    name = plane.environments.current_in(found.model_id, found.deployment_id)
+    own = places[name].autoscaling if name is not None else None
+    return found.settings if own is None else own
+
+
+def deployment(plane: Plane, found: Deployment) -> dict[str, Any]:
+    name = plane.environments.current_in(found.model_id, found.deployment_id)
+    production = plane.environments.of(found.model_id).get(PRODUCTION)
+    return {
+        "id": found.deployment_id,
+        "created_at": found.created_at,
+        "name": found.name,
+        "model_id": found.model_id,
+        "is_production": production is not None and production.current == found.deployment_id,
+        "is_development": found.is_development,
+        "status": status(found),
+        "active_replica_count": found.count("ready"),
+        "autoscaling_settings": shown(settings_of(plane, found)),
+        "instance_type_name": instance_type(found).name,
+        "environment": name,
+        "labels": msgspec.json.decode(found.labels),
+        "reason": found.reason,
+        "reason_position": found.reason_position,
+    }
+
+
+def model(plane: Plane, found: Model) -> dict[str, Any]:
+    production = plane.environments.of(found.model_id).get(PRODUCTION)
+    development = plane.catalogue.development_of(found.model_id)
+    newest = plane.catalogue.deployments[found.deployments[-1]] if found.deployments else None
+    return {
+        "id": found.model_id,
+        "created_at": found.created_at,
+        "name": found.name,
+        "deployments_count": len(found.deployments),
+        "production_deployment_id": production.current if production else None,
+        "development_deployment_id": development.deployment_id if development else None,
+        "instance_type_name": (DEFAULT_TYPE if newest is None else instance_type(newest)).name,
+        "team_name": TEAM_NAME,
+        "hostname": plane.hostname(found.model_id),
+    }
+
+
+def environment(plane: Plane, found: Environment) -> dict[str, Any]:
+    deployments = plane.catalogue.deployments
+    current = deployments.get(found.current) if found.current is not None else None
+    candidate = deployments.get(found.active.deployment_id) if found.active is not None else None
+    settings = found.autoscaling or (current.settings if current else AutoscalingSettings())
+    return {
+        "name": found.name,
+        "created_at": found.created_at,
+        "model_id": found.model_id,
+        "current_deployment": None if current is None else deployment(plane, current),
+        "candidate_deployment": None if candidate is None else deployment(plane, candidate),
+        "in_progress_promotion": None if found.active is None else _promotion(),
+        "autoscaling_settings": shown(settings),
+        "promotion_settings": promotion_settings(),
+        "instance_type": msgspec.structs.asdict(DEFAULT_TYPE if current is None else instance_type(current)),
+        "last_promotion": found.last_result,
+    }
+
+
+def _promotion() -> dict[str, Any]:
+    """Traffic moves in one step, once the candidate is ready."""
+    return {
+        "status": "RELEASING",
+        "percent_traffic_to_new_version": 0,
+        "error_message": None,
+        "rolling_deploy": False,
+    }
+
+
+def promotion_settings() -> dict[str, Any]:
+    """The only ones there are so far."""
+    return {
+        "redeploy_on_promotion": False,
+        "rolling_deploy": False,
+        "promotion_cleanup_strategy": "SCALE_TO_ZERO",
+        "rolling_deploy_config": None,
+        "ramp_up_while_promoting": False,
+        "ramp_up_duration_seconds": 600,
+    }
