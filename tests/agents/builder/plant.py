@@ -54,7 +54,13 @@ def project(**config: Any) -> bytes:
 
 
 def workshop(
-    state: Path, *, index: Path | None, toolchain: Toolchain = TINY, fence: Fence = NO_FENCE, **secrets: bytes
+    state: Path,
+    *,
+    index: Path | None,
+    toolchain: Toolchain = TINY,
+    fence: Fence = NO_FENCE,
+    cache: Path | None = None,
+    **secrets: bytes,
 ) -> Workshop:
     """`index`: the only place where packages come from; None: wherever this machine's come from."""
     state.mkdir(exist_ok=True)
@@ -66,7 +72,7 @@ def workshop(
     return Workshop(
         blobs=FolderBlobs(state / "blobs"),
         environments=Environments(
-            state / "environments", uv=UV, cache=state.parent / "cache", own_python=Path(sys.executable),
+            state / "environments", uv=UV, cache=cache or state.parent / "cache", own_python=Path(sys.executable),
             surroundings=surroundings, fence=fence,
         ),
         toolchain=toolchain,
