@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ops import config
-from ops.config import CHECKOUT, Settings
+from ops.config import CHECKOUT, BadSetting, Settings
 from ops.local import leftovers
 from ops.local.child import READY_FD_VARIABLE
 from ops.local.processes import stop
@@ -21,7 +21,7 @@ UP = (sys.executable, "-m", "ops.cli", "up")
 
 
 class NotUp(RuntimeError):
-    """No supervisor runs on this state folder."""
+    """No supervisor runs on this state folder, or none that we understand."""
 
 
 def status(settings: Settings) -> StackStatus | None:
@@ -34,7 +34,13 @@ def attached(settings: Settings) -> Settings:
     running = status(settings)
     if running is None:
         raise NotUp(f"nothing runs on {settings.state}; start it with `causeway up`")
-    resolved = config.load(running.settings)
+    try:
+        resolved = config.load(running.settings)
+    except BadSetting as error:
+        raise NotUp(
+            f"the stack on {settings.state} was started by another version ({error});"
+            " restart it: `causeway down`, then `causeway up`"
+        ) from error
     return resolved.but(
         url=settings.url,
         api_key=settings.api_key,
