@@ -17,7 +17,7 @@ from agents.effects.context import BadProject, Bundle, Toolchain, lay_out
 from agents.effects.environments import Environment, EnvironmentFailed, Environments, Wishes
 from agents.effects.external_data import FetchFailed, fetch
 from agents.effects.fence import Fence
-from agents.effects.folders import remove
+from agents.effects.folders import locked, remove
 from agents.effects.interpreters import Interpreter, PythonMissing
 from agents.effects.package import CannotPack, pack
 from agents.effects.unpack import UNPACK_LIMITS, BadArchive, UnpackLimits, unpack
@@ -25,6 +25,7 @@ from events.base import BlobDigest
 from projections.stores.blobs import BlobMissing, FolderBlobs
 
 SecretOf = Callable[[str], Awaitable[bytes | None]]
+OnLine = Callable[[str], None]
 
 
 class Workshop(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,22 @@ class Workshop(msgspec.Struct, frozen=True, kw_only=True):
     secret_of: SecretOf
     limits: UnpackLimits = UNPACK_LIMITS
 
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Holds the scratch folder, cleared of what a killed builder left there."""
+        async with locked(self.scratch.with_name(f"{self.scratch.name}.lock")):
+            await asyncio.to_thread(self._sweep)
+            yield
+
+    def _sweep(self) -> None:
+        remove(self.scratch)
+        self.scratch.mkdir(parents=True)
+        self.blobs.sweep()
+
+    async def build(self, build: OpenBuild, on_line: OnLine, on_step: "OnStep") -> "Built":
+        """Raises BuildBroken."""
+        return await BuildRun(build, self, on_line, on_step).run()
+
 
 class Step(msgspec.Struct):
     """Filled in while the step runs."""
@@ -55,6 +72,9 @@ class StepEnded(msgspec.Struct, frozen=True):
     seconds: float
     reused: bool
     detail: str
+
+
+OnStep = Callable[[StepEnded], Awaitable[None]]
 
 
 class BuildBroken(Exception):
@@ -93,8 +113,8 @@ class BuildRun:
         self,
         build: OpenBuild,
         workshop: Workshop,
-        on_line: Callable[[str], None],
-        on_step: Callable[[StepEnded], Awaitable[None]],
+        on_line: OnLine,
+        on_step: OnStep,
     ) -> None:
         self._build = build
         self._shop = workshop

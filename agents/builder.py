@@ -7,16 +7,16 @@ whatever it missed, comes to the same. Killed anywhere, it begins its unfinished
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 import structlog
 
-from agents.build_steps import BuildBroken, BuildRun, Built, StepEnded, Workshop
+from agents.build_steps import BuildBroken, Built, OnLine, OnStep, StepEnded
 from agents.builds import ATTEMPTS, Builds, OpenBuild, to_cancel, to_start
-from agents.effects.folders import locked, remove
-from events.base import Actor, BuildId, CommandId, NodeId, derive
+from events.base import Actor, BuildId, CommandId, DeploymentId, NodeId, derive
 from events.log import LogUnavailable
-from events.signals.log_lines import BUILD, LogFiles, parse_line
+from events.signals.log_lines import BUILD, LogLine, parse_line
 from handlers.base import Command, Refused
 from handlers.deciders.build import (
     ReportBuildFailed,
@@ -32,6 +32,26 @@ _RETRY_S = 0.5
 _RETRY_CAP_S = 15.0
 
 
+class Bench(Protocol):
+    """Where builds are made: a `Workshop` on a real machine."""
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Nobody else builds here; what a killed builder left is cleared away."""
+        ...
+
+    async def build(self, build: OpenBuild, on_line: OnLine, on_step: OnStep) -> Built:
+        """Raises BuildBroken."""
+        ...
+
+
+class Lines(Protocol):
+    """Where log lines are kept: `LogFiles`."""
+
+    def write(self, deployment_id: DeploymentId, line: LogLine) -> None: ...
+
+    def close(self, deployment_id: DeploymentId, source: str) -> None: ...
+
+
 class Builder:
     def __init__(
         self,
@@ -39,8 +59,8 @@ class Builder:
         *,
         dispatch: Callable[[Command], Awaitable[object]],
         builds: View[Builds],
-        workshop: Workshop,
-        logs: LogFiles,
+        workshop: Bench,
+        logs: Lines,
         at_most: int = 2,
     ) -> None:
         self._me = me
@@ -54,20 +74,13 @@ class Builder:
 
     async def run(self) -> None:
         """For ever, until cancelled; then running builds are ended, and begun again by the next start."""
-        async with locked(self._shop.scratch.with_name(f"{self._shop.scratch.name}.lock")):
-            await asyncio.to_thread(self._sweep)
+        async with self._shop.alone():
             self._builds.on_change(self._changed.set)
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     self._changed.clear()
                     self._settle(tasks)
                     await self._changed.wait()
-
-    def _sweep(self) -> None:
-        """What a killed builder left. We hold the lock of the folder, so nobody else works in it."""
-        remove(self._shop.scratch)
-        self._shop.scratch.mkdir(parents=True)
-        self._shop.blobs.sweep()
 
     def _settle(self, tasks: asyncio.TaskGroup) -> None:
         for build_id in to_cancel(self._builds.state, self._running):
@@ -131,7 +144,7 @@ class Builder:
         try:
             if attempt > ATTEMPTS:
                 raise BuildBroken("unpack", f"the builder died {ATTEMPTS} times during this build: see its build log")
-            built = await BuildRun(build, self._shop, said, step_ended).run()
+            built = await self._shop.build(build, said, step_ended)
         except BuildBroken as broken:
             said(f"error: build failed in step {broken.step}: {broken.reason}")
             await self._report_failed(build, attempt, broken, seconds())
