@@ -1,0 +1,222 @@
+"""What every frozen fixture must decode to, for ever: one entry a type and schema version.
+
+`make golden` freezes the bytes of an entry that has no fixture yet. When a type gets a new schema version, its old
+fixtures stay as they are, and their entries here become values of the new version, as the upcaster makes them.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from events.access import KeyIssued, KeyRevoked, SecretRemoved, SecretStored
+from events.base import (
+    Actor,
+    BlobDigest,
+    BuildId,
+    CommandId,
+    CorrelationId,
+    DeploymentId,
+    EventId,
+    KeyId,
+    Metadata,
+    ModelId,
+    NodeId,
+    PromotionId,
+    ReplicaId,
+)
+from events.build import BuildFailed, BuildRequested, BuildStarted, BuildStepFinished, BuildStopped, BuildSucceeded
+from events.environment import (
+    EnvironmentConfigured,
+    EnvironmentCreated,
+    EnvironmentDeleted,
+    PromotionCancelled,
+    PromotionCompleted,
+    PromotionFailed,
+    PromotionStarted,
+)
+from events.model import (
+    DeploymentActivated,
+    DeploymentDeactivated,
+    DeploymentDeleted,
+    DeploymentFailed,
+    DeploymentPushed,
+    DeploymentRetried,
+    ModelDeleted,
+    ModelRegistered,
+)
+from events.node import NodeJoined, NodeLeft, NodeLost
+from events.replica import (
+    ReplicaAssigned,
+    ReplicaDraining,
+    ReplicaEnvironmentReady,
+    ReplicaFailed,
+    ReplicaLost,
+    ReplicaProcessStarted,
+    ReplicaReady,
+    ReplicaStopped,
+    ReplicaUnready,
+)
+from events.scaling import (
+    AutoscalingSettings,
+    CapacityLacking,
+    Grounds,
+    ReplicaHoldReleased,
+    ReplicasHeld,
+    ReplicaTargetLowered,
+    ReplicaTargetRaised,
+    ScaledToZero,
+    ScalingConfigured,
+)
+from events.union import AnyEvent
+
+MODEL, DEPLOYMENT, PREVIOUS = ModelId("k5xq2m3a7bcd"), DeploymentId("w7x2kq4zabcd"), DeploymentId("p3r5t7v2abcd")
+BUILD, REPLICA, NODE = BuildId("b2c4d6f2abcd"), ReplicaId("r2s4t6u2abcd"), NodeId("node-1")
+PROMOTION, KEY = PromotionId("m2n4p6q2abcd"), KeyId("k2l4m6n2")
+SOURCE, CONFIG = BlobDigest("sha256:" + "1" * 64), BlobDigest("sha256:" + "2" * 64)
+RAW_CONFIG, BUNDLE = BlobDigest("sha256:" + "3" * 64), BlobDigest("sha256:" + "4" * 64)
+ENVIRONMENT = BlobDigest("sha256:" + "5" * 64)
+SETTINGS = AutoscalingSettings(
+    min_replica=1,
+    max_replica=8,
+    autoscaling_window_s=30,
+    scale_down_delay_s=600,
+    concurrency_target=4,
+    target_utilization_percent=80,
+    max_scale_down_rate_percent=25,
+)
+GROUNDS = Grounds(parked=3, in_flight=5, quiet_for_s=1.5, settings=SETTINGS, promotion_id=PROMOTION, note="größer")
+
+META = Metadata(
+    id=EventId("abcdefghijklmnopqrstuvwx"),
+    command_id=CommandId("bcdefghijklmnopqrstuvwxy"),
+    correlation_id=CorrelationId("cdefghijklmnopqrstuvwxyz"),
+    causation_id=EventId("defghijklmnopqrstuvwxyz2"),
+    actor=Actor(name="reactor:autoscale", how="internal"),
+    at=datetime(2026, 11, 21, 20, 4, 5, 678901, tzinfo=UTC),
+    index=1,
+    count=3,
+)
+
+_EVENTS: tuple[AnyEvent, ...] = (
+    ModelRegistered(model_id=MODEL, name="iris", team="default"),
+    DeploymentPushed(
+        model_id=MODEL,
+        deployment_id=DEPLOYMENT,
+        number=3,
+        name="deployment-3",
+        is_development=False,
+        source=SOURCE,
+        config=CONFIG,
+        raw_config=RAW_CONFIG,
+        environment="production",
+        scale_down_previous=True,
+        cpu_millicores=1500,
+        memory_bytes=2_147_483_648,
+        predict_concurrency=4,
+        deploy_timeout_s=1800,
+        labels='{"team":"ml"}',
+        client='{"truss":"0.18.36"}',
+    ),
+    DeploymentFailed(model_id=MODEL, deployment_id=DEPLOYMENT, reason="load() raised"),
+    DeploymentRetried(model_id=MODEL, deployment_id=DEPLOYMENT, attempt=2),
+    DeploymentDeactivated(model_id=MODEL, deployment_id=DEPLOYMENT, reason="asked"),
+    DeploymentActivated(model_id=MODEL, deployment_id=DEPLOYMENT),
+    DeploymentDeleted(model_id=MODEL, deployment_id=DEPLOYMENT),
+    ModelDeleted(model_id=MODEL),
+    BuildRequested(build_id=BUILD, model_id=MODEL, deployment_id=DEPLOYMENT, source=SOURCE, config=CONFIG),
+    BuildStarted(build_id=BUILD, deployment_id=DEPLOYMENT, builder=NODE, attempt=1),
+    BuildStepFinished(
+        build_id=BUILD, deployment_id=DEPLOYMENT, step="resolve", seconds=2.25, reused=True, detail="12 packages"
+    ),
+    BuildSucceeded(
+        build_id=BUILD,
+        deployment_id=DEPLOYMENT,
+        bundle=BUNDLE,
+        environment=ENVIRONMENT,
+        python_version="3.11",
+        truss_hash="6" * 64,
+        seconds=31.5,
+    ),
+    BuildFailed(build_id=BUILD, deployment_id=DEPLOYMENT, step="resolve", reason="no such package", seconds=1.0),
+    BuildStopped(build_id=BUILD, deployment_id=DEPLOYMENT, reason="deployment deleted"),
+    EnvironmentCreated(model_id=MODEL, environment="staging", autoscaling=SETTINGS),
+    EnvironmentConfigured(model_id=MODEL, environment="staging", autoscaling=SETTINGS),
+    PromotionStarted(
+        promotion_id=PROMOTION,
+        model_id=MODEL,
+        environment="production",
+        deployment_id=DEPLOYMENT,
+        previous=PREVIOUS,
+        wanted_replicas=2,
+        cleanup="SCALE_TO_ZERO",
+        deadline_s=1800,
+    ),
+    PromotionCompleted(
+        promotion_id=PROMOTION,
+        model_id=MODEL,
+        environment="production",
+        deployment_id=DEPLOYMENT,
+        previous=None,
+        cleanup="KEEP",
+    ),
+    PromotionFailed(
+        promotion_id=PROMOTION,
+        model_id=MODEL,
+        environment="production",
+        deployment_id=DEPLOYMENT,
+        reason="not ready in time",
+    ),
+    PromotionCancelled(
+        promotion_id=PROMOTION, model_id=MODEL, environment="production", deployment_id=DEPLOYMENT, reason="asked"
+    ),
+    EnvironmentDeleted(model_id=MODEL, environment="staging"),
+    ScalingConfigured(deployment_id=DEPLOYMENT, settings=SETTINGS, source="environment production"),
+    ReplicaTargetRaised(deployment_id=DEPLOYMENT, previous=0, target=2, rule="parked request", grounds=GROUNDS),
+    ReplicaTargetLowered(deployment_id=DEPLOYMENT, previous=4, target=2, rule="maximum", grounds=GROUNDS),
+    ScaledToZero(deployment_id=DEPLOYMENT, previous=1, rule="quiet", grounds=Grounds()),
+    ReplicasHeld(deployment_id=DEPLOYMENT, promotion_id=PROMOTION, at_least=2),
+    ReplicaHoldReleased(deployment_id=DEPLOYMENT, promotion_id=PROMOTION),
+    CapacityLacking(deployment_id=DEPLOYMENT, reason="no node has 1500 millicores free"),
+    ReplicaAssigned(
+        replica_id=REPLICA,
+        model_id=MODEL,
+        deployment_id=DEPLOYMENT,
+        node_id=NODE,
+        ordinal=2,
+        build_id=BUILD,
+        bundle=BUNDLE,
+        environment=ENVIRONMENT,
+        python_version="3.11",
+        cpu_millicores=1500,
+        memory_bytes=2_147_483_648,
+        predict_concurrency=4,
+        reason="most free memory",
+    ),
+    ReplicaEnvironmentReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, seconds=4.5, reused=False),
+    ReplicaProcessStarted(replica_id=REPLICA, deployment_id=DEPLOYMENT, pid=4242, address="127.0.0.1:40123"),
+    ReplicaReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, address="127.0.0.1:40123", seconds=3.75),
+    ReplicaUnready(replica_id=REPLICA, deployment_id=DEPLOYMENT, reason="readiness probe: 503"),
+    ReplicaDraining(replica_id=REPLICA, deployment_id=DEPLOYMENT, reason="target lowered"),
+    ReplicaStopped(replica_id=REPLICA, deployment_id=DEPLOYMENT, reason="drained", exit_code=0),
+    ReplicaFailed(
+        replica_id=REPLICA, deployment_id=DEPLOYMENT, stage="load", reason="ValueError: no weights", exit_code=None
+    ),
+    ReplicaLost(replica_id=REPLICA, deployment_id=DEPLOYMENT, reason="node-1 lost"),
+    NodeJoined(
+        node_id=NODE,
+        boot_id="7f3c",
+        host="127.0.0.1",
+        cpu_millicores=8000,
+        memory_bytes=17_179_869_184,
+        isolation="bubblewrap",
+    ),
+    NodeLost(node_id=NODE, silent_for_s=30.5),
+    NodeLeft(node_id=NODE, reason="asked to stop"),
+    KeyIssued(key_id=KEY, name="laptop", hash="7" * 64, scopes=("manage", "invoke")),
+    KeyRevoked(key_id=KEY),
+    SecretStored(name="hf_access_token", version="x2y4z6a2"),
+    SecretRemoved(name="hf_access_token"),
+)
+
+VALUES: Mapping[str, AnyEvent] = MappingProxyType({f"{type(event).__name__}/1": event for event in _EVENTS})
+"""By `<type>/<schema version>`: the name of the fixture without `.json`."""
