@@ -111,18 +111,28 @@ async def listen(signals: Signals, runners: Iterable[Runner]) -> None:
             runner.hear(signal)
 
 
-async def run_control(
-    log: Log, signals: Signals, clock: Clock, rng: random.Random, reactors: Sequence[Reactor[Any]] = REACTORS
-) -> None:
-    """The control process: every reactor over one follower. Runs until cancelled; any error ends all of it."""
-    decisions = View(DECISIONS)
-    dispatch = Dispatch(log, decisions, clock)
-    views = {reactor.name: reactor_view(reactor, clock.now()) for reactor in reactors}
-    follower = Follower(log, (decisions, *views.values()))
-    await follower.catch_up()
-    runners = [Runner(reactor, views[reactor.name], dispatch, clock, rng) for reactor in reactors]
-    async with asyncio.TaskGroup() as group:
-        group.create_task(follower.run())
-        group.create_task(listen(signals, runners))
-        for runner in runners:
-            group.create_task(runner.run())
+class Control:
+    """The control process: every reactor over one follower."""
+
+    def __init__(
+        self, log: Log, signals: Signals, clock: Clock, rng: random.Random, reactors: Sequence[Reactor[Any]] = REACTORS
+    ) -> None:
+        self.decisions = View(DECISIONS)
+        self.views = {reactor.name: reactor_view(reactor, clock.now()) for reactor in reactors}
+        dispatch = Dispatch(log, self.decisions, clock)
+        self._follower = Follower(log, (self.decisions, *self.views.values()))
+        self._signals = signals
+        self._runners = [Runner(reactor, self.views[reactor.name], dispatch, clock, rng) for reactor in reactors]
+
+    async def run(self) -> None:
+        """Until cancelled; any error ends all of it."""
+        await self._follower.catch_up()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follower.run())
+            group.create_task(listen(self._signals, self._runners))
+            for runner in self._runners:
+                group.create_task(runner.run())
+
+
+async def run_control(log: Log, signals: Signals, clock: Clock, rng: random.Random) -> None:
+    await Control(log, signals, clock, rng).run()
