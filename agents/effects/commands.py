@@ -89,6 +89,12 @@ async def run_commands(
     inside = (Path("/app"), Path("/packages")) if fence.bubblewrap else (app, packages)
     env = _environment(place, inside[1], surroundings)
     files = _secret_files(place.work, secrets)
+
+    def masked(line: str) -> str:
+        for name, (_, value) in secrets.items():
+            line = line.replace(value.decode(errors="replace"), f"<secret {name}>") if value else line
+        return line
+
     try:
         for number, command in enumerate(commands, 1):
             on_line(f"build command {number} of {len(commands)}: {command}")
@@ -100,10 +106,10 @@ async def run_commands(
                 at=[(app, inside[0]), (packages, inside[1])],
                 files=files,
             )
-            child = await run_child(fenced, env=env, cwd=app, on_line=on_line)
+            child = await run_child(fenced, env=env, cwd=app, on_line=lambda line: on_line(masked(line)))
             if child.code != 0:
                 last = next((line for line in reversed(child.lines) if line.strip()), "it printed nothing")
-                raise CommandFailed(f"build command {number} ({command}) ended with code {child.code}: {last}")
+                raise CommandFailed(f"build command {number} ({command}) ended with code {child.code}: {masked(last)}")
     finally:
         for source, _ in files:
             source.unlink()

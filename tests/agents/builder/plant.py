@@ -21,10 +21,12 @@ from events.base import Actor, BlobDigest, BuildId, CommandId, CorrelationId, De
 from events.build import BuildFailed, BuildStepFinished, BuildStopped, BuildSucceeded
 from events.codec import Recorded
 from events.log import Log
+from events.model import DeploymentPushed
 from events.signals.log_lines import LogFiles
 from handlers.base import Command
 from handlers.clock import SystemClock
 from handlers.deciders.build import RequestBuild
+from handlers.deciders.model import PushDeployment
 from handlers.decisions import DECISIONS
 from handlers.dispatch import Dispatch
 from projections.follow import Follower
@@ -116,15 +118,30 @@ class Plant:
                 if not task.cancelled() and (error := task.exception()):
                     raise error
 
-    async def request(self, source: bytes | BlobDigest, name: str = "b1") -> BuildId:
+    async def request(
+        self, source: bytes | BlobDigest, name: str = "b1", deployment_id: DeploymentId | None = None
+    ) -> BuildId:
         digest = await self.shop.blobs.put(source) if isinstance(source, bytes) else source
         await self.dispatch(
             RequestBuild(
                 **identity(name), build_id=BuildId(name), model_id=ModelId("m"),
-                deployment_id=DeploymentId(f"d-{name}"), source=digest, config=BlobDigest("sha256:0"),
+                deployment_id=deployment_id or DeploymentId(f"d-{name}"), source=digest, config=BlobDigest("sha256:0"),
             )
         )  # fmt: skip
         return BuildId(name)
+
+    async def push(self, deploy_timeout_s: int) -> DeploymentId:
+        nothing = BlobDigest("sha256:0")
+        outcome = await self.dispatch(
+            PushDeployment(
+                **identity("push"), model_id=ModelId("m"), model_name="m", team="t", name=None,
+                is_development=False, source=nothing, config=nothing, raw_config=None, environment=None,
+                scale_down_previous=True, cpu_millicores=1000, memory_bytes=1, predict_concurrency=1,
+                deploy_timeout_s=deploy_timeout_s, labels="{}", client="{}",
+            )
+        )  # fmt: skip
+        (pushed,) = (event for event in outcome.events if isinstance(event, DeploymentPushed))
+        return pushed.deployment_id
 
     async def send(self, command: Command) -> None:
         await self.dispatch(command)

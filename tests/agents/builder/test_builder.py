@@ -141,3 +141,11 @@ async def test_a_build_of_another_builder_is_left_alone(plant: Plant, tmp_path: 
     assert all(isinstance(end, BuildSucceeded) for end in ends)
     starts = [r.event for r in await plant.log.read() if isinstance(r.event, BuildStarted)]
     assert sorted(start.build_id for start in starts) == builds
+
+
+async def test_a_build_that_takes_longer_than_its_deploy_timeout_is_ended(plant: Plant) -> None:
+    deployment_id = await plant.push(deploy_timeout_s=2)
+    source = project(build_commands=["sleep 600"])
+    ended = await plant.end_of(await plant.request(source, deployment_id=deployment_id))
+    assert isinstance(ended, BuildFailed)
+    assert (ended.step, ended.reason) == ("commands", "not done within the deploy timeout of 2 s: allow it more")

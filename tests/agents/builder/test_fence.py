@@ -64,6 +64,14 @@ async def test_pip_in_a_command_puts_packages_beside_the_model(plant: Plant, tmp
 
 
 @needs_bubblewrap
+async def test_a_secret_that_a_command_prints_is_masked(plant: Plant) -> None:
+    source = project(build_commands=["cat /run/token; exit 1"], build_secrets={"token": "/run/token"})
+    ended = await plant.end_of(await plant.request(source))
+    assert isinstance(ended, BuildFailed) and ended.reason.endswith("code 1: <secret token>")
+    assert not [line for line in plant.said(ended.build_id) if "s3cret" in line]
+
+
+@needs_bubblewrap
 async def test_the_code_of_a_package_that_is_built_is_fenced_too(plant: Plant, tmp_path: Path) -> None:
     spy = (
         "import os\n"
