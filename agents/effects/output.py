@@ -1,0 +1,127 @@
+"""What a replica prints: from the file that it owns to the log files that people query.
+
+The replica writes to its own file, so that it needs no agent to run. The agent reads on from a stored offset, turns
+lines into LogLines, and gives the disk space of what it has read back to the file system.
+"""
+
+import asyncio
+import ctypes
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from events.base import DeploymentId, ReplicaId
+from events.signals.log_lines import Level, LogFiles, LogLine, parse_line
+
+_CHUNK_BYTES = 256 * 1024
+_TAIL_BYTES = 256 * 1024
+_REASON_MAX = 500
+_READ_EVERY_S = 0.25
+_PUNCH_HOLE = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+_PAGE = 4096
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_FAREWELLS = re.compile(
+    r"Shutting down|Waiting for application shutdown|Application shutdown complete|Finished server process"
+    r"|Trying shut down after failed model load|Started server process|Waiting for application startup"
+    r"|Application startup complete|Uvicorn running on|Handled request|Executing model\.load"
+)
+
+
+class Output:
+    """One replica's output file. One reader at a time: the agent that owns the replica."""
+
+    def __init__(self, path: Path, logs: LogFiles, deployment_id: DeploymentId, source: ReplicaId) -> None:
+        self._path = path
+        self._cursor = path.with_name("output.offset")
+        self._logs = logs
+        self._deployment_id = deployment_id
+        self._source = source
+
+    async def follow(self) -> None:
+        """Until cancelled."""
+        while True:
+            if self._path.exists() and self._path.stat().st_size > self._offset():
+                await asyncio.to_thread(self.convert)
+            await asyncio.sleep(_READ_EVERY_S)
+
+    def convert(self, *, to_the_end: bool = False) -> None:
+        """All whole lines since the last time; with `to_the_end` also a last one without a newline. Blocks."""
+        if not self._path.exists():
+            return
+        with self._path.open("r+b") as file:
+            offset = began = self._offset()
+            file.seek(offset)
+            while chunk := file.read(_CHUNK_BYTES):
+                whole = chunk.rfind(b"\n") + 1
+                if not whole and (to_the_end or len(chunk) == _CHUNK_BYTES):
+                    whole = len(chunk)
+                if not whole:
+                    break
+                self._write(chunk[:whole])
+                offset += whole
+                self._cursor.write_text(f"{offset}\n")
+                file.seek(offset)
+            _give_back(file.fileno(), began, offset - _TAIL_BYTES)
+
+    def say(self, message: str, level: Level = "info") -> None:
+        """A line of the node's own among those of the replica."""
+        line = LogLine(ts_ns=time.time_ns(), level=level, message=message, source=self._source)
+        self._logs.write(self._deployment_id, line)
+
+    def close(self) -> None:
+        self._logs.close(self._deployment_id, self._source)
+
+    def last_words(self) -> str:
+        """Why it ended, as far as it said: the last exception, else the last line that means something."""
+        lines = (line for line in self.tail().splitlines() if line.strip("\0 "))
+        return last_words([parse_line(line, source=self._source, ts_ns=0) for line in lines])
+
+    def tail(self) -> str:
+        if not self._path.exists():
+            return ""
+        with self._path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+
+    def _write(self, chunk: bytes) -> None:
+        now_ns = time.time_ns()
+        for text in chunk.decode(errors="replace").splitlines():
+            if text.strip("\0 "):
+                self._logs.write(self._deployment_id, parse_line(text, source=self._source, ts_ns=now_ns))
+
+    def _offset(self) -> int:
+        try:
+            return int(self._cursor.read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+
+def _give_back(handle: int, start: int, end: int) -> None:
+    """Frees the disk space of what lies between; the file keeps its length. A file system may be unable to."""
+    start, end = start // _PAGE * _PAGE, end // _PAGE * _PAGE
+    if end > start:
+        _libc.fallocate(handle, _PUNCH_HOLE, ctypes.c_longlong(start), ctypes.c_longlong(end - start))
+
+
+def last_words(lines: Sequence[LogLine]) -> str:
+    texts = [line.message for line in lines]
+    whole = "\n".join(texts)
+    if (exception := _exception(whole)) is not None:
+        return exception[:_REASON_MAX]
+    for line in reversed(lines):
+        if line.level in ("error", "critical"):
+            return line.message.splitlines()[0][:_REASON_MAX]
+    meant = [text for text in texts if not _FAREWELLS.search(text)]
+    return meant[-1].splitlines()[-1][:_REASON_MAX] if meant else ""
+
+
+def _exception(text: str) -> str | None:
+    """The line that names the exception of the last traceback."""
+    _, header, after = text.rpartition("Traceback (most recent call last):")
+    if not header:
+        return None
+    # The frames are indented; the first line that is not names the exception.
+    return next((line for line in after.splitlines() if line and not line[0].isspace()), None)

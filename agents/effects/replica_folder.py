@@ -1,0 +1,133 @@
+"""What a replica has on this machine's disk, so that the next agent finds it as this one left it.
+
+`record.json` is written before its process starts and says all that a later agent must know; `lock` is held by the
+replica's keeper as long as it lives (no pid can be mistaken for another's); `process` and `exit` are the keeper's.
+"""
+
+import fcntl
+import os
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from agents.effects import HealthChecks, Prepared
+from events.base import DeploymentId, ReplicaId
+
+
+class Record(msgspec.Struct, frozen=True):
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    prepared: Prepared
+    address: str
+    started_at: datetime
+    marker: str
+    """Value of CAUSEWAY_REPLICA in its processes: whose they are, wherever they hide."""
+    secrets: tuple[str, ...]
+    cgroups: tuple[str, ...]
+
+
+class Keeper(msgspec.Struct, frozen=True):
+    pid: int
+    """Also its process group and session."""
+    server: int
+    """What it started: the server, or the sandbox around it."""
+
+
+class BundleFacts(msgspec.Struct, frozen=True):
+    """What the node needs of bundle.json; the builder reads the rest."""
+
+    truss_hash: str = ""
+    environment_variables: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    health_checks: dict[str, float | None] = {}
+
+    def patience(self) -> HealthChecks:
+        given = self.health_checks.get
+        return HealthChecks(
+            startup_s=given("startup_threshold_seconds"),
+            stop_traffic_s=given("stop_traffic_threshold_seconds"),
+            restart_s=given("restart_threshold_seconds"),
+        )
+
+
+class ReplicaFolder:
+    """`path` is below the state folder's `replicas`, named by the replica."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.app = path / "bundle" / "app"
+        self.packages = path / "bundle" / "packages"
+        self.home = path / "home"
+        self.tmp = path / "tmp"
+        self.secrets = path / "secrets"
+        self.dynamic_config = path / "dynamic_config"
+        self.output = path / "output.log"
+
+    def make(self) -> None:
+        """A fresh one; what was there is removed."""
+        self.remove()
+        for folder in (self.path, self.home, self.tmp, self.secrets, self.dynamic_config):
+            folder.mkdir(parents=True, mode=0o700)
+
+    def remove(self) -> None:
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    def facts(self) -> BundleFacts:
+        """Raises msgspec.ValidationError or FileNotFoundError for what is no bundle."""
+        bundle = (self.path / "bundle" / "bundle.json").read_bytes()
+        return msgspec.json.decode(bundle, type=BundleFacts)
+
+    def write_record(self, record: Record) -> None:
+        aside = self.path / "record.aside"
+        aside.write_bytes(msgspec.json.encode(record))
+        aside.replace(self.path / "record.json")
+
+    def record(self) -> Record | None:
+        try:
+            return msgspec.json.decode((self.path / "record.json").read_bytes(), type=Record)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def keeper(self) -> Keeper | None:
+        try:
+            pid, server = (self.path / "process").read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return Keeper(int(pid), int(server))
+
+    def clear_process(self) -> None:
+        """What an earlier start (that lost its port) left."""
+        for name in ("process", "exit"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def exit_code(self) -> int | None:
+        try:
+            return int((self.path / "exit").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def was_ready(self) -> bool:
+        return (self.path / "ready").exists()
+
+    def mark_ready(self) -> None:
+        (self.path / "ready").touch()
+
+    def take_lock(self) -> int | None:
+        """A handle that holds the lock; None while a keeper does."""
+        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        return handle
+
+    def is_kept(self) -> bool:
+        """Whether its keeper lives."""
+        if not self.path.exists() or (handle := self.take_lock()) is None:
+            return self.path.exists()
+        os.close(handle)
+        return False

@@ -1,0 +1,324 @@
+"""Replicas as processes of this machine: the real hands of the node agent.
+
+A replica outlives its agent. All that the next agent must know lies in the replica's folder (`replica_folder.py`), how
+its process ended is written by its keeper (`keeper.py`), and what it printed is in a file of its own (`output.py`).
+"""
+
+import asyncio
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import psutil
+import structlog
+
+from agents.effects import (
+    AwaitExit,
+    Done,
+    DrainReplica,
+    Effect,
+    EffectFailed,
+    Exited,
+    ForgetReplica,
+    Found,
+    Prepared,
+    PrepareReplica,
+    Probed,
+    ProbeReplica,
+    Result,
+    Running,
+    StartReplica,
+    StopReplica,
+)
+from agents.effects.environments import Environment, EnvironmentFailed
+from agents.effects.interpreters import PythonMissing
+from agents.effects.keeper import MARKER_VARIABLE, KeeperFailed, begin, begun, gone, kill, server_of, terminate
+from agents.effects.limits import Limits, join_files, ran_out_of_memory, remove_group
+from agents.effects.output import Output
+from agents.effects.probe import probe
+from agents.effects.replica_folder import Record, ReplicaFolder
+from agents.effects.sandbox import Sandbox
+from agents.effects.unpack import BadArchive, unpack
+from events.base import BlobDigest, DeploymentId, ReplicaId
+from events.signals.log_lines import LogFiles
+from handlers.deciders.access import SECRET_NAME
+from projections.replica_targets import ReplicaTarget
+from projections.stores.blobs import BlobMissing, FolderBlobs
+
+_log = structlog.get_logger()
+_PORTS = (20_000, 32_000)
+"""Below what the kernel gives to outgoing connections."""
+
+OnLine = Callable[[str], None]
+EnsureEnvironment = Callable[[Path, str, OnLine], Awaitable[Environment]]
+"""`Environments.ensure`: lock file, Python version, where its output goes."""
+
+
+class LocalRuntime:
+    def __init__(
+        self,
+        *,
+        replicas: Path,
+        secrets: Path,
+        blobs: FolderBlobs,
+        logs: LogFiles,
+        ensure_environment: EnsureEnvironment,
+        sandbox: Sandbox,
+        limits: Limits,
+        surroundings: Mapping[str, str],
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._replicas = replicas
+        self._secrets = secrets
+        self._blobs = blobs
+        self._logs = logs
+        self._ensure_environment = ensure_environment
+        self._sandbox = sandbox
+        self._limits = limits
+        self._surroundings = surroundings
+        self._host = host
+        self._prepared: dict[ReplicaId, tuple[Prepared, Path]] = {}
+        self._children: dict[ReplicaId, subprocess.Popen[bytes]] = {}
+        self._ports: set[int] = set()
+
+    @property
+    def isolation(self) -> str:
+        """In the words of NodeJoined."""
+        limits = "no limits" if self._limits.version == "none" else f"cgroup {self._limits.version}"
+        return f"{self._sandbox.name}, {limits}"
+
+    async def survey(self) -> tuple[Found, ...]:
+        found = []
+        for path in sorted(self._replicas.glob("*/")):
+            folder = ReplicaFolder(path)
+            record = folder.record()
+            keeper = await begun(folder) if folder.is_kept() else folder.keeper()
+            if record is None or keeper is None:
+                await asyncio.to_thread(folder.remove)
+                continue
+            running = Running(keeper.server, record.address, record.started_at)
+            self._ports.add(_port_of(record.address))
+            found.append(Found(record.replica_id, record.deployment_id, record.prepared, running, folder.was_ready()))
+        if found:
+            _log.info("replicas of an earlier agent", replicas=[each.replica_id for each in found])
+        return tuple(found)
+
+    async def perform(self, effect: Effect) -> Result:
+        folder = self._folder(effect.replica_id)
+        match effect:
+            case PrepareReplica(target=target):
+                return await self._prepare(target, folder)
+            case StartReplica(target=target):
+                return await self._start(target, folder)
+            case AwaitExit():
+                return await self._await_exit(folder)
+            case ProbeReplica():
+                return await self._probe(folder)
+            case DrainReplica():
+                return await self._drain(effect, folder)
+            case StopReplica():
+                return await self._stop(effect, folder)
+            case ForgetReplica():
+                return await self._forget(effect, folder)
+
+    async def _prepare(self, target: ReplicaTarget, folder: ReplicaFolder) -> Result:
+        began = time.monotonic()
+        output = self._output(folder, target.deployment_id, target.replica_id)
+        try:
+            await asyncio.to_thread(folder.make)
+            lock, bundle = (self._blob(digest) for digest in (target.environment, target.bundle))
+            environment = await self._ensure_environment(lock, target.python_version, output.say)
+            await asyncio.to_thread(unpack, bundle, folder.path / "bundle")
+            facts = folder.facts()
+        except (BlobMissing, EnvironmentFailed, OSError) as error:
+            output.say(f"cannot be prepared: {error}", "error")
+            return EffectFailed(str(error), again=True)
+        except (PythonMissing, BadArchive, msgspec.DecodeError) as error:
+            output.say(f"cannot be prepared: {error}", "error")
+            return EffectFailed(str(error))
+        for path in (folder.packages, folder.app):
+            path.mkdir(exist_ok=True)
+        prepared = Prepared(time.monotonic() - began, environment.reused, facts.patience())
+        self._prepared[target.replica_id] = prepared, environment.path
+        return prepared
+
+    async def _start(self, target: ReplicaTarget, folder: ReplicaFolder) -> Result:
+        output = self._output(folder, target.deployment_id, target.replica_id)
+        try:
+            return await self._begin(target, folder, output)
+        except (KeeperFailed, OSError) as error:
+            output.say(f"cannot be started: {error}", "error")
+            return EffectFailed(str(error))
+
+    async def _begin(self, target: ReplicaTarget, folder: ReplicaFolder, output: Output) -> Running:
+        facts, marker = folder.facts(), _marker(folder)
+        prepared, environment = self._prepared[target.replica_id]
+        port = self._free_port()
+        record = Record(
+            replica_id=target.replica_id,
+            deployment_id=target.deployment_id,
+            prepared=prepared,
+            address=f"{self._host}:{port}",
+            started_at=datetime.now(UTC),
+            marker=marker,
+            secrets=facts.secrets,
+            cgroups=tuple(map(str, self._limits.make(marker, target.cpu_millicores, target.memory_bytes))),
+        )
+        folder.write_record(record)
+        folder.clear_process()
+        self._sync_secrets(record, folder)
+        variables = {
+            **facts.environment_variables,
+            "HASH_TRUSS": facts.truss_hash,
+            "INFERENCE_SERVER_PORT": str(port),
+            MARKER_VARIABLE: marker,
+        }
+        launch = self._sandbox.launch(
+            folder,
+            environment,
+            listen=self._host,
+            variables=variables,
+            surroundings=self._surroundings,
+        )
+        join = join_files([Path(group) for group in record.cgroups])
+        keeper, popen = await begin(folder, launch.command, env=launch.env, cwd=folder.app, join=join)
+        self._children[target.replica_id] = popen
+        output.say(f"started on {record.address} ({self._sandbox.name})")
+        return Running(keeper.server, record.address, record.started_at)
+
+    async def _await_exit(self, folder: ReplicaFolder) -> Exited:
+        record = folder.record()
+        assert record is not None, f"{folder.path} has no record"
+        output = self._output(folder, record.deployment_id, record.replica_id)
+        reading = asyncio.create_task(output.follow())
+        try:
+            await gone(folder)
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+        popen = self._children.pop(record.replica_id, None)
+        if popen is not None:
+            popen.wait()  # It has ended: this only takes its remains away.
+        kill(folder, record)
+        self._ports.discard(_port_of(record.address))
+        await asyncio.to_thread(output.convert, to_the_end=True)
+        exited = self._how(folder, record, output)
+        output.say(f"ended with exit code {exited.exit_code}: {exited.reason}", "warning")
+        return exited
+
+    def _how(self, folder: ReplicaFolder, record: Record, output: Output) -> Exited:
+        code, said = folder.exit_code(), output.last_words()
+        groups = [Path(group) for group in record.cgroups]
+        if ran_out_of_memory(groups):
+            return Exited(code, "ran out of memory: it needs more than its resources.memory allows")
+        if code is None:
+            return Exited(None, "ended while no agent was watching: the machine restarted or its keeper was killed")
+        taken = "address already in use" in output.tail().lower() and not folder.was_ready()
+        if code > 128:
+            by_signal = f"ended by signal {code - 128}"
+            return Exited(code, f"{said} ({by_signal})" if said else by_signal, port_taken=taken)
+        return Exited(code, said or f"exited with code {code} and said nothing", port_taken=taken)
+
+    async def _probe(self, folder: ReplicaFolder) -> Probed:
+        record = folder.record()
+        assert record is not None, f"{folder.path} has no record"
+        self._sync_secrets(record, folder)
+        probed = await probe(record.address)
+        if probed.health == "ready" and not folder.was_ready():
+            if not _listens(server_of(folder), _port_of(record.address)):
+                return Probed("silent", f"another program answers on {record.address}")
+            folder.mark_ready()
+        return probed
+
+    async def _drain(self, effect: DrainReplica, folder: ReplicaFolder) -> Result:
+        record = folder.record()
+        assert record is not None, f"{folder.path} has no record"
+        self._output(folder, record.deployment_id, record.replica_id).say(f"drains: {effect.reason}")
+        await asyncio.sleep(effect.grace_s)
+        terminate(folder)
+        return Done()
+
+    async def _stop(self, effect: StopReplica, folder: ReplicaFolder) -> Result:
+        record = folder.record()
+        assert record is not None, f"{folder.path} has no record"
+        self._output(folder, record.deployment_id, record.replica_id).say(f"is stopped: {effect.reason}", "warning")
+        kill(folder, record)
+        return Done()
+
+    async def _forget(self, effect: ForgetReplica, folder: ReplicaFolder) -> Result:
+        record = folder.record()
+        try:
+            if record is not None:
+                kill(folder, record)
+                for group in record.cgroups:
+                    remove_group(Path(group))
+            await asyncio.to_thread(folder.remove)
+        except OSError as error:
+            _log.warning("a replica's remains are still in use", replica=effect.replica_id, why=str(error))
+            return EffectFailed(str(error), again=True)
+        self._prepared.pop(effect.replica_id, None)
+        if effect.deployment_id:
+            self._output(folder, effect.deployment_id, effect.replica_id).close()
+        return Done()
+
+    def _folder(self, replica_id: ReplicaId) -> ReplicaFolder:
+        return ReplicaFolder(self._replicas / replica_id)
+
+    def _output(self, folder: ReplicaFolder, deployment_id: DeploymentId, replica_id: ReplicaId) -> Output:
+        return Output(folder.output, self._logs, deployment_id, replica_id)
+
+    def _blob(self, digest: BlobDigest) -> Path:
+        if not self._blobs.exists(digest):
+            raise BlobMissing(f"no blob {digest} on this machine")
+        return self._blobs.path(digest)
+
+    def _sync_secrets(self, record: Record, folder: ReplicaFolder) -> None:
+        """The replica sees only the names that its config lists; a new value is there at the next access."""
+        for name in filter(SECRET_NAME.fullmatch, record.secrets):
+            source, shown = self._secrets / name, folder.secrets / name
+            value = source.read_bytes() if source.is_file() else None
+            if value is None:
+                shown.unlink(missing_ok=True)
+            elif not shown.exists() or shown.read_bytes() != value:
+                aside = folder.secrets / f".{name}"
+                aside.write_bytes(value)
+                aside.chmod(0o400)
+                aside.replace(shown)
+
+    def _free_port(self) -> int:
+        for _ in range(200):
+            port = random.randint(*_PORTS)
+            with socket.socket() as tried:
+                try:
+                    tried.bind((self._host, port))
+                except OSError:
+                    continue
+            if port not in self._ports:
+                self._ports.add(port)
+                return port
+        raise OSError(f"no free port from {_PORTS[0]} to {_PORTS[1]}")
+
+
+def _marker(folder: ReplicaFolder) -> str:
+    """Names this replica of this state folder: another checkout may have one of the same id."""
+    return f"{folder.path.name}.{sha256(str(folder.path.absolute()).encode()).hexdigest()[:12]}"
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def _listens(server: psutil.Process | None, port: int) -> bool:
+    if server is None:
+        return False
+    try:
+        connections = server.net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)

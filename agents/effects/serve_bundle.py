@@ -1,0 +1,50 @@
+"""Starts the truss model server of the bundle in the working folder. A script on its own, run by the replica's Python.
+
+The server is truss's, untouched; what the hosted platform fixes outside of it is fixed here: it listens where the node
+says and not on every interface, and where there is no sandbox to mount them, /packages, /secrets and
+/etc/b10_dynamic_config are folders of the replica's own. Runs on every Python that truss supports (3.9 and newer).
+"""
+
+import argparse
+import os
+import runpy
+import sys
+
+
+def listen_on(host):
+    """truss names 0.0.0.0; models then answer whoever reaches the machine, without a key."""
+    import uvicorn
+
+    make = uvicorn.Config.__init__
+
+    def made(self, *args, **kwargs):
+        if kwargs.get("host") == "0.0.0.0":
+            kwargs["host"] = host
+        make(self, *args, **kwargs)
+
+    uvicorn.Config.__init__ = made
+
+
+def take_from(packages, secrets, dynamic_config):
+    from _truss_shared import dynamic_config_resolver, secrets_resolver
+
+    sys.path.append(packages)
+    secrets_resolver.SecretsResolver.SECRETS_MOUNT_DIR = secrets
+    dynamic_config_resolver.DYNAMIC_CONFIG_MOUNT_DIR = dynamic_config
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Serve the bundle in the working folder.")
+    parser.add_argument("--listen", required=True, metavar="HOST")
+    parser.add_argument("--folders", nargs=3, metavar=("PACKAGES", "SECRETS", "DYNAMIC_CONFIG"))
+    wanted = parser.parse_args()
+    sys.path[0] = os.getcwd()  # As if main.py had been started itself.
+    sys.argv = ["main.py"]
+    if wanted.folders:
+        take_from(*wanted.folders)
+    listen_on(wanted.listen)
+    runpy.run_path("main.py", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
