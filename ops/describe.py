@@ -76,3 +76,12 @@ def _field(name: str, value: Any) -> str:
 def _changed_fields(value: msgspec.Struct) -> str:
     pairs = zip(value.__struct_fields__, value.__struct_defaults__, strict=False)
     return ", ".join(f"{name} {getattr(value, name)}" for name, default in pairs if getattr(value, name) != default)
+
+
+def describe_body(body: dict[str, Any]) -> str:
+    """The same line from the event as plain values: what an audit row keeps."""
+    try:
+        event: AnyEvent | UnknownEvent = msgspec.convert(body, AnyEvent)
+    except msgspec.ValidationError:
+        event = UnknownEvent(str(body.get("type", "?")), msgspec.json.encode(body).decode())
+    return describe(event)

@@ -1,0 +1,67 @@
+"""The `causeway` command. Each command parses, asks one function, and prints what it answers.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the stack is not running.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+import typer
+from typer.core import TyperGroup
+
+from ops.cli import access, history, models, stack, truss
+from ops.cli.failures import EXPECTED, explained
+from ops.cli.session import Session
+
+
+class _Group(TyperGroup):
+    """Prints expected errors as a line and its fix."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED as error:
+            message, fix, exit_code = explained(error)
+            session: Session = ctx.obj
+            session.err.print(f"causeway: {message}", soft_wrap=True, style="red")
+            if fix:
+                session.err.print(f"fix: {fix}", soft_wrap=True)
+            raise typer.Exit(exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="causeway",
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["--help", "-h"]},
+    help="Causeway: a self-hosted control plane for model serving, built on one event log.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the stack is not running. "
+    "Settings are CAUSEWAY_* variables: `causeway doctor --settings` lists them.",
+)
+
+
+@app.callback()
+def _begin(context: typer.Context) -> None:
+    if context.obj is None:
+        context.obj = Session()
+    if context.invoked_subcommand != "serve":
+        # What libraries log must not end up between the lines of an answer.
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+
+
+for _module in (stack, models, history, access, truss):
+    _module.register(app)
+
+
+def main() -> None:
+    app(prog_name="causeway")

@@ -1,0 +1,60 @@
+"""Every expected error as one line with its fix, and its exit code; any other error is a bug and shows its traceback.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the stack is not running.
+"""
+
+from events.log import Ambiguous, LogBroken, LogUnavailable
+from handlers.base import Refused
+from handlers.dispatch import Contended
+from ops.config import BadSetting
+from ops.local.attach import NotUp
+from ops.local.nats_server import ToolMissing
+from ops.local.ports import PortTaken
+from ops.local.stack import AlreadyUp
+from ops.local.supervisor import StartFailed
+from ops.moments import BadMoment
+from ops.names import UnknownName
+from ops.plane_client import CallFailed
+from ops.replay import NoSuchPosition
+from ops.truss_client import ToolchainMissing
+from projections.stores.audit import AuditUnavailable
+
+FAILED, USAGE, NOT_RUNNING = 1, 2, 3
+
+
+class Failure(Exception):
+    """A command cannot do what it was asked; with how to put it right."""
+
+    def __init__(self, message: str, fix: str = "", exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.fix = fix
+        self.exit_code = exit_code
+
+
+EXPECTED = (
+    Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
+    LogUnavailable, LogBroken, AuditUnavailable, StartFailed, AlreadyUp, PortTaken, ToolMissing, ToolchainMissing,
+)  # fmt: skip
+
+
+def explained(error: Exception) -> tuple[str, str, int]:
+    """What to print, the fix (empty where the message has it) and the exit code."""
+    match error:
+        case Failure():
+            return str(error), error.fix, error.exit_code
+        case CallFailed():
+            return str(error), error.fix, FAILED
+        case NotUp():
+            return str(error), "", NOT_RUNNING
+        case BadSetting() | BadMoment():
+            return str(error), "", USAGE
+        case LogUnavailable():
+            return f"the log cannot be reached: {error}", "`causeway status` says what runs", NOT_RUNNING
+        case LogBroken():
+            return f"the log is broken: {error}", "", FAILED
+        case AuditUnavailable():
+            return str(error), "`causeway status` says what runs; `causeway events` asks the log itself", FAILED
+        case Contended() | Ambiguous():
+            return str(error), "run the command again", FAILED
+        case _:
+            return str(error), "", FAILED

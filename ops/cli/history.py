@@ -1,0 +1,251 @@
+"""Commands that ask the history: events, audit, state, diff, why, timeline."""
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated
+
+import msgspec
+import typer
+
+from events.base import Position
+from events.codec import KNOWN
+from events.log import Log
+from ops import event_query, render, replay
+from ops import why as reasons
+from ops.cli.failures import USAGE, Failure
+from ops.cli.options import At, Format, Output, moment, session_of, time_or_none
+from ops.cli.session import Session
+from ops.describe import describe_body
+from ops.diff import Change
+from ops.names import NAMES, UnknownName, resolve
+from projections.audit import AuditQuery, AuditRow, is_pattern
+
+PANEL = "History"
+
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", "-t", help="Only these event types; `*` and `?` work: `Replica*`. Repeatable."),
+]
+Entity = Annotated[
+    str | None,
+    typer.Option("--entity", "-e", help="Only what concerns this id or name: iris, iris/deployment-2, a node."),
+]
+ByActor = Annotated[
+    str | None, typer.Option("--actor", "-a", help="Only by this actor; `*` works: `key:*`, `reactor:*`.")
+]
+Correlation = Annotated[str | None, typer.Option(help="Only what followed from this one request.")]
+Since = Annotated[str | None, typer.Option(help="From this time on: 2026-11-21T19:30:00Z, or 15m for 15 minutes ago.")]
+Until = Annotated[str | None, typer.Option(help="Before this time.")]
+After = Annotated[int | None, typer.Option(min=0, help="The first ones after this position, instead of the newest.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+What = Annotated[
+    str | None,
+    typer.Argument(help="routing, targets, fleet, deployments, environments, or an entity's id or name. Default: all."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (events, audit, state, diff, why, timeline):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def events(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now.")] = False,
+    types: Types = None,
+    entity: Entity = None,
+    actor: ByActor = None,
+    correlation: Correlation = None,
+    since: Since = None,
+    until: Until = None,
+    after: After = None,
+    limit: Limit = 50,
+    output: Output = Format.table,
+) -> None:
+    """Events from the log, oldest first: the newest 50, or what the filters say. JSON is one object a line."""
+    session = session_of(context)
+    query = _query(session, types, entity, actor, correlation, since, until, after, limit)
+
+    async def show(log: Log) -> None:
+        asked = await _with_entity_resolved(log, query)
+        head = await log.head()
+        for row in await event_query.select(log, msgspec.structs.replace(asked, until_position=head)):
+            _print_row(session, row, output)
+        if follow:
+            with suppress(asyncio.CancelledError):
+                async for row in event_query.follow(log, asked, head):
+                    _print_row(session, row, output)
+
+    session.with_log(show)
+
+
+def audit(
+    context: typer.Context,
+    types: Types = None,
+    entity: Entity = None,
+    actor: ByActor = None,
+    correlation: Correlation = None,
+    since: Since = None,
+    until: Until = None,
+    after: After = None,
+    limit: Limit = 50,
+    output: Output = Format.table,
+) -> None:
+    """Who did what and when, from the audit trail in PostgreSQL. Filters as in `events`. JSON is one object a line."""
+    session = session_of(context)
+    query = _query(session, types, entity, actor, correlation, since, until, after, limit)
+    rows = session.with_audit(lambda store: store.page(query))
+    if not rows and entity is not None:
+        query = session.with_log(lambda log: _with_entity_resolved(log, query))
+        rows = session.with_audit(lambda store: store.page(query))
+    if output is Format.json:
+        for row in rows:
+            render.as_json(session.out, row)
+        return
+    render.table(
+        session.out,
+        ("position", "time (UTC)", "actor", "how", "event", "entity", "what"),
+        (
+            (
+                str(row.position),
+                render.clock(row.at),
+                row.actor,
+                row.actor_how,
+                row.type,
+                f"{row.category} {row.entity}",
+                describe_body(row.body),
+            )
+            for row in rows
+        ),
+        "no event matches",
+    )
+
+
+def state(context: typer.Context, what: What = None, at: At = "now", output: Output = Format.table) -> None:
+    """The state of the plane, or of one thing in it, at any moment of its history."""
+    session = session_of(context)
+    then = moment(session, at)
+
+    async def ask(log: Log) -> replay.Snapshot:
+        return await replay.snapshot_at(log, await _view_or_entity(log, what), then)
+
+    found = session.with_log(ask)
+    if output is Format.json:
+        answer = {"what": what or "all", "position": found.position, "at": found.at, "state": found.state}
+        render.as_json(session.out, answer)
+        return
+    session.err.print(f"# {what or 'all'} at position {found.position} ({render.clock(found.at)} UTC)", soft_wrap=True)
+    if not found.state:
+        session.err.print("# nothing of it then")
+    render.tree(session.out, found.state)
+
+
+def diff(
+    context: typer.Context,
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="The first moment: a position, a time, or 15m for 15 minutes ago.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The second one; `now` works too.")],
+    what: What = None,
+    output: Output = Format.table,
+) -> None:
+    """What changed from moment A to moment B: one line a change, `path: before -> after`."""
+    session = session_of(context)
+    first, second = moment(session, a), moment(session, b)
+
+    async def ask(log: Log) -> tuple[Position, Position, tuple[Change, ...]]:
+        return await replay.difference(log, await _view_or_entity(log, what), first, second)
+
+    before, after, changes = session.with_log(ask)
+    if output is Format.json:
+        render.as_json(session.out, {"what": what or "all", "before": before, "after": after, "changes": changes})
+        return
+    session.err.print(f"# {what or 'all'}: from position {before} to {after}, {len(changes)} changes", soft_wrap=True)
+    style = {"added": "green", "removed": "red", "changed": ""}
+    for change in changes:
+        session.out.print(str(change), style=style[change.kind], soft_wrap=True)
+
+
+def why(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="An event (its id or position), or an entity (its id or name).")],
+    output: Output = Format.table,
+) -> None:
+    """Why something happened or is as it is: the chain of causes, back to the person or the signal that began it."""
+    session = session_of(context)
+    told = session.with_log(lambda log: reasons.why(log, what))
+    if output is Format.json:
+        render.as_json(session.out, told)
+    else:
+        render.causes(session.out, told)
+
+
+def timeline(
+    context: typer.Context,
+    deployment: Annotated[str, typer.Argument(help="A deployment: its id, iris/deployment-2, or iris if it has one.")],
+    output: Output = Format.table,
+) -> None:
+    """Everything that happened to a deployment, with durations and causes (as positions)."""
+    session = session_of(context)
+    told = session.with_log(lambda log: reasons.timeline(log, deployment))
+    if output is Format.json:
+        render.as_json(session.out, told)
+    else:
+        render.story(session.out, told)
+
+
+def _query(
+    session: Session,
+    types: list[str] | None,
+    entity: str | None,
+    actor: str | None,
+    correlation: str | None,
+    since: str | None,
+    until: str | None,
+    after: int | None,
+    limit: int,
+) -> AuditQuery:
+    for each in types or ():
+        if not is_pattern(each) and each not in KNOWN:
+            raise Failure(f"there is no event type {each!r}", _similar_types(each), USAGE)
+    return AuditQuery(
+        since=time_or_none(session, since),
+        until=time_or_none(session, until),
+        actor=actor,
+        types=tuple(types or ()),
+        entity=entity,
+        correlation=correlation,
+        after=Position(after or 0),
+        limit=limit,
+        newest=after is None,
+    )
+
+
+def _similar_types(text: str) -> str:
+    part = text.lower()
+    near = [each for each in sorted(KNOWN) if part in each.lower() or each.lower() in part]
+    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(KNOWN))}"
+
+
+async def _with_entity_resolved(log: Log, query: AuditQuery) -> AuditQuery:
+    if query.entity is None:
+        return query
+    names = await replay.state_at(log, NAMES)
+    return msgspec.structs.replace(query, entity=resolve(names, query.entity))
+
+
+async def _view_or_entity(log: Log, what: str | None) -> str | None:
+    """Raises UnknownName."""
+    if what is None or what in replay.VIEWS:
+        return what
+    try:
+        return resolve(await replay.state_at(log, NAMES), what)
+    except UnknownName as unknown:
+        raise UnknownName(f"{unknown} (or one of {', '.join(replay.VIEWS)})") from None
+
+
+def _print_row(session: Session, row: AuditRow, output: Format) -> None:
+    if output is Format.json:
+        render.as_json(session.out, row)
+    else:
+        session.out.print(render.event_line(row, describe_body(row.body)), soft_wrap=True)

@@ -1,0 +1,229 @@
+"""Commands about what is served: models, deployments, environments, promotion, logs."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from events.base import DeploymentId, Position
+from events.environment import PromotionCancelled, PromotionCompleted, PromotionFailed
+from events.log import Log
+from events.signals.log_lines import LEVELS, LogFiles, LogLine
+from ops import listing, render, replay
+from ops.cli.failures import USAGE, Failure
+from ops.cli.options import At, Format, Output, moment, session_of, time_or_none
+from ops.cli.session import Session, running
+from ops.names import NAMES, Names, resolve_deployment
+
+PANEL = "Models"
+FOLLOW_PAUSE_S = 0.3
+_DEPLOYMENT_HELP = "A deployment: its id, iris/deployment-2, or iris if it has one."
+
+Of = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only of this model (name or id).")]
+Which = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help=_DEPLOYMENT_HELP)]
+
+env = typer.Typer(no_args_is_help=True, help="Environments: what is current where.")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (models, deployments, promote, logs):
+        app.command(rich_help_panel=PANEL)(command)
+    env.command("list")(env_list)
+    app.add_typer(env, name="env", rich_help_panel=PANEL)
+
+
+def models(context: typer.Context, at: At = "now", output: Output = Format.table) -> None:
+    """All models, and what is current in their production environments."""
+    session = session_of(context)
+    rows = _inventory(session, at).models
+    _show(
+        session,
+        output,
+        rows,
+        ("model", "id", "deployments", "production", "status", "created (UTC)"),
+        lambda row: (
+            row.name,
+            row.model_id,
+            str(row.deployments),
+            row.production or "none",
+            render.status_text(row.production_status or ""),
+            render.iso_clock(row.created_at),
+        ),
+        "no models yet; push one: causeway truss push examples/iris",
+    )
+
+
+def deployments(context: typer.Context, model: Of = None, at: At = "now", output: Output = Format.table) -> None:
+    """All deployments: status, the reason for it and the position where it stands, replicas, environments."""
+    session = session_of(context)
+    rows = _inventory(session, at, model).deployments
+    _show(
+        session,
+        output,
+        rows,
+        ("deployment", "id", "status", "replicas", "current in", "reason", "position"),
+        lambda row: (
+            row.name,
+            row.deployment_id,
+            render.status_text(row.status),
+            f"{row.ready}/{row.target}",
+            " ".join(row.environments),
+            row.reason,
+            str(row.reason_position),
+        ),
+        "no deployments yet; push one: causeway truss push examples/iris",
+    )
+
+
+def env_list(context: typer.Context, model: Of = None, at: At = "now", output: Output = Format.table) -> None:
+    """All environments: current deployment, active promotion, how the last one ended."""
+    session = session_of(context)
+    rows = _inventory(session, at, model).environments
+    _show(
+        session,
+        output,
+        rows,
+        ("environment", "current", "being promoted", "last promotion"),
+        lambda row: (row.name, row.current or "none", row.promoting or "", row.last_result),
+        "no environments yet: every model has `production` from its first push on",
+    )
+
+
+def promote(
+    context: typer.Context,
+    deployment: Which,
+    to: Annotated[str, typer.Option("--to", help="The environment.")] = "production",
+    keep_previous: Annotated[
+        bool,
+        typer.Option("--keep-previous", help="Leave the replaced deployment as it is, instead of scaling it to zero."),
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Until traffic has moved, or the promotion failed.")
+    ] = True,
+    output: Output = Format.table,
+) -> None:
+    """Promote a deployment: its environment's URL serves it as soon as it is ready, and not before."""
+    session = session_of(context)
+    names, before = session.with_log(_names_and_head)
+    deployment_id = resolve_deployment(names, deployment)
+    name = names.of[deployment_id]
+    model_id = names.models[name.rpartition("/")[0]]
+    body = {"deployment_id": deployment_id, "scale_down_previous_deployment": not keep_previous}
+    session.call("POST", f"/v1/models/{model_id}/environments/{to}/promote", body)
+    if not wait:
+        result: dict[str, Any] = {"deployment_id": deployment_id, "environment": to, "result": "started"}
+    else:
+        session.err.print(f"promoting {name} to {to}; waiting until it is ready …", soft_wrap=True)
+        result = session.with_log(lambda log: _promotion_end(log, before, deployment_id, to))
+    if output is Format.json:
+        render.as_json(session.out, result)
+    elif result["result"] in ("completed", "started"):
+        at = f" (position {result['position']})" if "position" in result else ""
+        session.out.print(f"promotion of {name} to {to} {result['result']}{at}", style="green", soft_wrap=True)
+    if result["result"] not in ("completed", "started"):
+        raise Failure(
+            f"promotion of {name} to {to} {result['result']}: {result['reason']}", f"causeway why {result['position']}"
+        )
+
+
+def logs(
+    context: typer.Context,
+    deployment: Which,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+    source: Annotated[str | None, typer.Option(help="`build`, or a replica's id. Default: all.")] = None,
+    level: Annotated[str, typer.Option(help=f"Least severe level: {', '.join(LEVELS)}.")] = "debug",
+    contains: Annotated[str, typer.Option(help="Only lines with this text.")] = "",
+    since: Annotated[str | None, typer.Option(help="From this time on: 2026-11-21T19:30:00Z, or 15m.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many, the newest.")] = 200,
+    output: Output = Format.table,
+) -> None:
+    """What a deployment's builds and replicas have printed, oldest first. JSON is one object a line."""
+    session = session_of(context)
+    if level not in LEVELS:
+        raise Failure(f"there is no level {level!r}", f"one of {', '.join(LEVELS)}", USAGE)
+    names, _ = session.with_log(_names_and_head)
+    deployment_id = resolve_deployment(names, deployment)
+    files = LogFiles(running(session.settings).folder("logs"))
+    start = time_or_none(session, since)
+    start_ns = 0 if start is None else int(start.timestamp() * 1e9)
+
+    def lines(from_ns: int, most: int) -> list[LogLine]:
+        return files.query(
+            deployment_id,
+            start_ns=from_ns,
+            min_level=level,  # type: ignore[arg-type]  # checked above
+            source=source,
+            contains=contains,
+            limit=most,
+        )[::-1]
+
+    shown = lines(start_ns, limit)
+    for line in shown:
+        _print_line(session, line, output)
+    if not shown and not follow:
+        session.err.print(f"no lines; sources: {', '.join(files.sources(deployment_id)) or 'none yet'}", soft_wrap=True)
+    while follow:
+        time.sleep(FOLLOW_PAUSE_S)
+        start_ns = shown[-1].ts_ns + 1 if shown else start_ns
+        fresh = lines(start_ns, 10_000)
+        for line in fresh:
+            _print_line(session, line, output)
+        shown = fresh or shown
+
+
+async def _names_and_head(log: Log) -> tuple[Names, Position]:
+    head = await log.head()
+    return await replay.state_at(log, NAMES, head), head
+
+
+async def _promotion_end(log: Log, after: Position, deployment_id: DeploymentId, environment: str) -> dict[str, Any]:
+    async for batch in log.follow(after):
+        for recorded in batch:
+            event = recorded.event
+            if not isinstance(event, PromotionCompleted | PromotionFailed | PromotionCancelled):
+                continue
+            if (event.deployment_id, event.environment) != (deployment_id, environment):
+                continue
+            words = {PromotionCompleted: "completed", PromotionFailed: "failed", PromotionCancelled: "was cancelled"}
+            return {
+                "deployment_id": deployment_id,
+                "environment": environment,
+                "result": words[type(event)],
+                "reason": getattr(event, "reason", ""),
+                "position": recorded.position,
+            }
+    raise asyncio.CancelledError
+
+
+def _inventory(session: Session, at: str, model: str | None = None) -> listing.Inventory:
+    then = moment(session, at)
+    return session.with_log(lambda log: listing.inventory(log, then, model))
+
+
+def _show(
+    session: Session,
+    output: Format,
+    rows: tuple[Any, ...],
+    columns: tuple[str, ...],
+    cells: Callable[[Any], tuple[Any, ...]],
+    empty: str,
+) -> None:
+    if output is Format.json:
+        render.as_json(session.out, rows)
+    else:
+        render.table(session.out, columns, map(cells, rows), empty)
+
+
+def _print_line(session: Session, line: LogLine, output: Format) -> None:
+    if output is Format.json:
+        render.as_json(session.out, msgspec.to_builtins(line))
+        return
+    at = datetime.fromtimestamp(line.ts_ns / 1e9, UTC)
+    style = {"warning": "yellow", "error": "red", "critical": "red", "debug": "dim"}.get(line.level, "")
+    session.out.print(
+        f"{render.clock(at)}  {line.source}  {line.level:<7}  {line.message}", style=style, soft_wrap=True
+    )

@@ -1,0 +1,105 @@
+"""What every command has: settings, ways to the log, the audit trail and the API, and where it prints.
+
+A test hands over a session with a log in memory; the real one attaches to the running stack.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from events.log import Log
+from ops import config, plane_client
+from ops.cli.failures import Failure
+from ops.config import Settings
+from ops.local import attach
+from ops.operator_key import kept_key
+from ops.render import console
+from projections.stores.audit import AuditStore
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def _log_of(settings: Settings) -> AsyncIterator[Log]:
+    attached = running(settings)
+    from ops import wiring  # the whole plane: only for commands that need it
+
+    async with wiring.open_log(attached) as log:
+        yield log
+
+
+@asynccontextmanager
+async def _audit_of(settings: Settings) -> AsyncIterator[AuditStore]:
+    from projections.stores.postgres import PostgresAuditStore
+
+    url = settings.postgres_url or running(settings).postgres_url
+    if url is None:
+        raise Failure(
+            "there is no PostgreSQL to ask", "start the stack with `causeway up`, or set CAUSEWAY_POSTGRES_URL"
+        )
+    store = PostgresAuditStore(url)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def running(settings: Settings) -> Settings:
+    """The settings that the stack works with; raises NotUp when there is none and no address was given."""
+    return settings if settings.nats_url is not None else attach.attached(settings)
+
+
+@dataclass
+class Session:
+    given: Settings | None = None
+    """None: read from the environment when first needed, so that --help works with any of it."""
+    open_log: Callable[[Settings], AbstractAsyncContextManager[Log]] = _log_of
+    open_audit: Callable[[Settings], AbstractAsyncContextManager[AuditStore]] = _audit_of
+    out: Console = field(default_factory=lambda: console(sys.stdout))
+    err: Console = field(default_factory=lambda: console(sys.stderr))
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def settings(self) -> Settings:
+        if self.given is None:
+            self.given = config.load()
+        return self.given
+
+    def with_log(self, ask: Callable[[Log], Awaitable[T]]) -> T:
+        """Runs one question to the log."""
+
+        async def asking() -> T:
+            async with self.open_log(self.settings) as log:
+                return await ask(log)
+
+        return run(asking())
+
+    def with_audit(self, ask: Callable[[AuditStore], Awaitable[T]]) -> T:
+        async def asking() -> T:
+            async with self.open_audit(self.settings) as store:
+                return await ask(store)
+
+        return run(asking())
+
+    def api(self) -> tuple[str, str]:
+        """URL and key of the plane: CAUSEWAY_URL and CAUSEWAY_API_KEY, else those of the local stack."""
+        settings = self.settings
+        url = settings.url or attach.attached(settings).origin
+        key = settings.api_key or (kept_key(settings.folder("run")) if settings.url is None else None)
+        if key is None:
+            raise Failure(f"no API key for {url}", "set CAUSEWAY_API_KEY")
+        return url, key
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        url, key = self.api()
+        return run(plane_client.call(url, key, method, path, body))
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(coroutine)
