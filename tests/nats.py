@@ -11,6 +11,7 @@ Each server has its own store under the folder it is given, and ends with the `w
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -26,10 +27,13 @@ START_S = 20.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Below the range of outgoing connections, where a client that tries in vain could take the port itself."""
+    while True:
+        port = random.randrange(10240, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class NatsServer:

@@ -101,7 +101,7 @@ class Link:
             except (TimeoutError, OSError, Error) as error:
                 await client.close()
                 self._reach.lost(self)
-                raise NotSent(f"no connection to {self._login.url}: {self._problem or error}") from error
+                raise NotSent(f"no connection to {self._login.where}: {self._problem or error}") from error
             self._client = client
             self._reach.regained(self)
             return client
@@ -130,7 +130,7 @@ class Link:
         if client is None or client.is_closed:
             client = await self.open(CONNECT_S)
         if not client.is_connected:
-            raise NotSent(f"not connected to {self._login.url}: {self._problem}")
+            raise NotSent(f"not connected to {self._login.where}: {self._problem}")
         self._asked += 1
         subject = f"{self._inbox}.{self._asked}"
         waiting = self._waiting[subject] = asyncio.get_running_loop().create_future()

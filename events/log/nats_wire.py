@@ -38,6 +38,11 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     def servers(self) -> tuple[str, ...]:
         return tuple(server.strip() for server in self.url.split(",") if server.strip())
 
+    @property
+    def where(self) -> str:
+        """The servers as they may be shown: an address may hold a password."""
+        return ", ".join(server.rpartition("@")[2] for server in self.servers())
+
 
 def split_frames(buffer: bytes) -> tuple[list[Frame], list[bytes], int]:
     """The complete frames in the buffer, the other protocol lines, and how many bytes they took."""
@@ -100,8 +105,8 @@ class Wire(asyncio.Protocol):
                 return wire
             except (OSError, TimeoutError, ValueError) as error:
                 wire.close()
-                problems.append(f"{server}: {str(error) or type(error).__name__}")
-        raise WireLost("; ".join(problems) or f"no server named in {login.url!r}")
+                problems.append(f"{server.rpartition('@')[2]}: {str(error) or type(error).__name__}")
+        raise WireLost("; ".join(problems) or "no server is named")
 
     async def _connect(self, server: str, login: Login) -> None:
         address = urlsplit(server if "//" in server else f"nats://{server}")

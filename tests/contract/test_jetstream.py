@@ -123,6 +123,20 @@ async def test_nobody_listening_is_unavailable_not_broken(server: NatsServer) ->
         await _connect(server, patience_s=0.5)
 
 
+async def test_a_password_in_the_address_works_and_is_never_shown(tmp_path: Path) -> None:
+    with NatsServer(tmp_path, more="authorization { user: causeway, password: secret }") as server:
+        url = server.url.replace("//", "//causeway:secret@")
+        log = await JetStreamLog.connect(url, create=True)
+        await append(log, A, decision("one"), 0)
+        assert len(flat(await followed(log, 0, 1))) == 1
+        server.kill()
+        await _until(lambda: log.stale_since is not None)
+        problems = await asyncio.gather(log.append(A, decision("two"), Position(1)), log.read(), return_exceptions=True)
+        assert [type(problem) for problem in problems] == [LogUnavailable] * 2
+        assert "secret" not in str(problems)
+        await log.close()
+
+
 async def test_a_wrong_password_is_told(tmp_path: Path) -> None:
     with NatsServer(tmp_path, more="authorization { user: causeway, password: right }") as server:
         with pytest.raises(LogUnavailable, match=r"(?i)authorization"):
