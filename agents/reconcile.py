@@ -23,7 +23,7 @@ from agents.effects import (
 )
 from agents.state import Deed, Ended, NodeActual, ReplicaActual, Tell, kind
 from events.base import Actor, CommandId, derive
-from handlers.base import NOW, Command
+from handlers.base import NOW
 from handlers.deciders.replica import (
     ReportEnvironmentReady,
     ReportFailed,
@@ -181,12 +181,20 @@ def _tell(actual: NodeActual, replica: ReplicaActual, wanted: ReplicaTarget, pat
     for key, report, fields in _facts(replica, wanted, patience):
         if key not in replica.told:
             gap_s = min(patience.tell_again_s * 2 ** min(replica.refusals, 10), patience.tell_again_slowest_s)
-            command = report(**_identity(actual, wanted, key), **fields)
+            command = report(**_identity(actual, wanted, key), replica_id=wanted.replica_id, **fields)
             yield DueDeed(_after(replica.tried_at, gap_s), Tell(replica.replica_id, key, command))
             return
 
 
-_Fact = tuple[str, type[Command], dict[str, Any]]
+_Report = (
+    type[ReportEnvironmentReady]
+    | type[ReportProcessStarted]
+    | type[ReportReady]
+    | type[ReportUnready]
+    | type[ReportStopped]
+    | type[ReportFailed]
+)
+_Fact = tuple[str, _Report, dict[str, Any]]
 
 
 def _facts(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) -> Iterator[_Fact]:
@@ -201,8 +209,7 @@ def _facts(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) ->
     elif end.stage is None:
         yield "ended", ReportStopped, {"reason": end.reason, "exit_code": end.exit_code}
     else:
-        report = {"stage": end.stage, "reason": end.reason, "exit_code": end.exit_code}
-        yield "ended", ReportFailed, report
+        yield "ended", ReportFailed, {"stage": end.stage, "reason": end.reason, "exit_code": end.exit_code}
 
 
 def _health(replica: ReplicaActual, process: Running, patience: Patience) -> Iterator[_Fact]:
