@@ -125,8 +125,8 @@ class LoadReports:
     def _report(self) -> None:
         for deployment_id, busy in self.loads.tell():
             self.send(self._signal(deployment_id, busy))
-        busy = bool(self.loads.deployments)
-        self._tick = asyncio.get_running_loop().call_later(self._every_s, self._report) if busy else None
+        more = len(self.loads.deployments) > 0
+        self._tick = asyncio.get_running_loop().call_later(self._every_s, self._report) if more else None
 
     def _signal(self, deployment_id: DeploymentId, busy: Busy) -> Load:
         return Load(

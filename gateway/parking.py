@@ -25,6 +25,10 @@ class Parked(Protocol):
         """It may go: choose again. Called in the order of arrival."""
         ...
 
+    def moved(self, deployment_id: DeploymentId) -> None:
+        """What it asked for is another deployment now, for which it waits."""
+        ...
+
 
 class Ticket(msgspec.Struct, eq=False):
     """A request's place. `arrival` stays the same when it has to be parked again."""
@@ -77,15 +81,8 @@ class Parking:
         """How many wait for the same and came earlier."""
         return sum(1 for arrival in self._lots[ticket.target] if arrival < ticket.arrival)
 
-    def release(
-        self,
-        chosen: Callable[[Target], Route | Park | Unroutable],
-        moved: Callable[[DeploymentId, DeploymentId], None],
-    ) -> None:
-        """After a change of the table: all that need not wait any longer go, in the order of their arrival.
-
-        `moved` is told of each request that now waits for another deployment than before.
-        """
+    def release(self, chosen: Callable[[Target], Route | Park | Unroutable]) -> None:
+        """After a change of the table: all that need not wait any longer go, in the order of their arrival."""
         going: list[Ticket] = []
         for target, lot in self._lots.items():
             choice = chosen(target)
@@ -94,8 +91,8 @@ class Parking:
                 continue
             for ticket in lot.values():
                 if ticket.deployment_id != choice.deployment_id:
-                    moved(ticket.deployment_id, choice.deployment_id)
                     ticket.deployment_id = choice.deployment_id
+                    ticket.request.moved(choice.deployment_id)
         going.sort(key=lambda ticket: ticket.arrival)
         for ticket in going:
             ticket.request.unparked()

@@ -1,0 +1,484 @@
+"""One request of a caller, from its head to the last byte of its answer.
+
+    CHOOSING -> PARKED    no replica yet; back to CHOOSING when the table changes
+             -> DIALLING  waits for a connection to the chosen replica
+             -> ENDED     refused
+    DIALLING -> SENT      head and body so far are on the way; the rest of the body follows as it comes
+             -> CHOOSING  no connection: another replica, or RESTING first
+    SENT     -> STREAMING the answer's head has come and went on to the caller: no way back from here
+             -> CHOOSING  the connection broke, or 502/503/504: once more, as nothing was streamed
+             -> SPLICED   101: bytes both ways until one side ends
+    RESTING  -> CHOOSING  after a pause that grows, or when the table has something new
+
+Every request ends: answered, refused with a reason, or because its caller left.
+"""
+
+import asyncio
+import random
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+from events.base import DeploymentId, ReplicaId
+from gateway.addresses import Address
+from gateway.choose import Park, Route, Unroutable
+from gateway.dataplane.framing import LAST_CHUNK, chunk
+from gateway.dataplane.heads import RequestHead, ResponseHead
+from gateway.dataplane.rewrite import Provenance, answer_for_caller, request_for_replica
+from gateway.dataplane.upstream import Upstream
+from gateway.errors import Problem, too_large
+from gateway.parking import Ticket, full
+
+if TYPE_CHECKING:
+    from gateway.dataplane.plane import DataPlane
+
+REPEATED = frozenset((502, 503, 504))
+
+
+class Phase(IntEnum):
+    CHOOSING = 0
+    PARKED = 1
+    DIALLING = 2
+    RESTING = 3
+    SENT = 4
+    STREAMING = 5
+    SPLICED = 6
+    ENDED = 7
+
+
+class Hold(IntEnum):
+    """Why the caller's bytes are not read at the moment."""
+
+    KEPT = 1
+    """Enough of the body is kept until a replica takes it."""
+    SLOW = 2
+    """The replica takes it slowly."""
+    BACKLOG = 4
+    """The caller is ahead of its own request."""
+
+
+class Caller(Protocol):
+    """The connection that the request came on."""
+
+    peer: str
+    scheme: str
+    slow: bool
+    """It takes the answer slowly."""
+
+    @property
+    def keeps_alive(self) -> bool: ...
+
+    def write(self, out: bytes) -> None: ...
+
+    def respond(self, problem: Problem, provenance: Provenance) -> None: ...
+
+    def answered(self, *, keep_alive: bool) -> None: ...
+
+    def splice(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def hold(self, why: Hold) -> None: ...
+
+    def go_on(self, why: Hold) -> None: ...
+
+
+class Call:
+    def __init__(
+        self, plane: "DataPlane", caller: Caller, head: RequestHead, address: Address, request_id: str
+    ) -> None:
+        self._plane, self._caller = plane, caller
+        self._head, self._address = head, address
+        self._settings = plane.settings
+        self._loop = plane.loop
+        self.request_id = request_id
+        self.phase = Phase.CHOOSING
+        self._switching = address.verb in ("websocket", "sync") and head.upgrade == b"websocket"
+
+        self._kept: list[bytes] = []
+        """The body so far, framed for the replica: to send it once there is one, and once more if that breaks."""
+        self._kept_bytes = 0
+        self._whole = True
+        """Nothing of the body has been given out of hand."""
+        self._received = 0
+        self._body_ended = False
+
+        self._arrival = 0
+        self._ticket: Ticket | None = None
+        self._parked_at: float | None = None
+        self._parked_s = 0.0
+        self._queue_position: int | None = None
+        self._deployment_id: DeploymentId | None = None
+        self._counted: tuple[DeploymentId, bool] | None = None
+        self._route: Route | None = None
+        """Of the attempt in progress."""
+        self._connection: Upstream | None = None
+        self._attempts = 0
+        self._failed: set[ReplicaId] = set()
+        self._fresh = False
+        self._rests = 0
+        self._rested = False
+        self._timer: asyncio.TimerHandle | None = None
+        """Ends parking, or a rest."""
+        self._deadline: asyncio.TimerHandle | None = None
+        """Ends the waiting for an answer; runs from the first attempt."""
+        self._chunked_out = False
+        self._keep_alive = True
+        self._position = plane.position
+
+    @property
+    def answer_begun(self) -> bool:
+        return self.phase in (Phase.STREAMING, Phase.SPLICED)
+
+    # Where to
+
+    def start(self) -> None:
+        if self._head.length is not None and self._head.length > self._settings.body_bytes_max:
+            self._end(too_large(self._settings.body_bytes_max, self._head.length))
+        else:
+            self.choose()
+
+    def choose(self) -> None:
+        self.phase = Phase.CHOOSING
+        choice = self._plane.choose(self._address.target)
+        self._position = self._plane.position
+        match choice:
+            case Unroutable(problem=problem):
+                self._end(problem)
+            case Park(deployment_id=deployment_id):
+                self._park(deployment_id)
+            case Route() if choice.replica.replica_id in self._failed and not self._rested:
+                self._count(choice.deployment_id)
+                self._rest()
+            case Route():
+                self._count(choice.deployment_id)
+                self._attempt(choice)
+
+    def reconsider(self) -> None:
+        """The table changed while this request rests: it goes on if there is something that it has not tried."""
+        choice = self._plane.choose(self._address.target)
+        if not isinstance(choice, Route) or choice.replica.replica_id not in self._failed:
+            self._stop_timer()
+            self._plane.resting.discard(self)
+            self.choose()
+
+    def _count(self, deployment_id: DeploymentId | None, *, parked: bool = False) -> None:
+        now = None if deployment_id is None else (deployment_id, parked)
+        if now == self._counted:
+            return
+        loads, before = self._plane.loads, self._counted
+        if before is not None:
+            loads.leave(before[0], parked=before[1])
+        if now is not None:
+            self._deployment_id = now[0]
+            loads.enter(now[0], parked=parked)
+        self._counted = now
+
+    # Parked
+
+    def _park(self, deployment_id: DeploymentId) -> None:
+        parking = self._plane.parking
+        left_s = self._settings.park_deadline_s - self._parked_s
+        self._deployment_id = deployment_id
+        if left_s <= 0:
+            self._end(self._plane.not_ready(deployment_id))
+            return
+        self._arrival = self._arrival or parking.arrival()
+        ticket = parking.park(self._arrival, self._address.target, self, deployment_id)
+        if isinstance(ticket, Problem):
+            self._end(ticket)
+            return
+        self.phase, self._ticket, self._parked_at = Phase.PARKED, ticket, self._loop.time()
+        self._count(deployment_id, parked=True)
+        self._stop_deadline()
+        self._failed.clear()
+        self._timer = self._loop.call_later(left_s, self._park_over)
+        self._plane.counts.parked += 1
+        if self._queue_position is None:
+            self._queue_position = parking.ahead_of(ticket)
+        if not parking.hold(self._kept_bytes):
+            self._end(full("the bodies of waiting requests take all the room there is"))
+
+    def unparked(self) -> None:
+        self._leave_lot()
+        self.choose()
+
+    def moved(self, deployment_id: DeploymentId) -> None:
+        """What it waits for is another deployment now."""
+        self._count(deployment_id, parked=True)
+
+    def _leave_lot(self) -> None:
+        self._stop_timer()
+        assert self._ticket is not None and self._parked_at is not None
+        self._plane.parking.leave(self._ticket)
+        self._plane.parking.let_go(self._kept_bytes)
+        self._parked_s += self._loop.time() - self._parked_at
+        self._ticket = self._parked_at = None
+        self.phase = Phase.CHOOSING
+
+    def _park_over(self) -> None:
+        assert self._ticket is not None
+        self._end(self._plane.not_ready(self._ticket.deployment_id))
+
+    # To a replica
+
+    def _attempt(self, route: Route) -> None:
+        self.phase, self._route, self._rested = Phase.DIALLING, route, False
+        self._attempts += 1
+        self._plane.loads.sent(route.replica.replica_id)
+        if self._deadline is None:
+            self._deadline = self._loop.call_later(self._settings.call_deadline_s, self._too_late)
+        # An idle connection may break under a body that is too large to be sent once more.
+        large = self._head.chunked or (self._head.length or 0) > self._settings.replay_bytes_max
+        self._plane.pool.acquire(route.replica, self, fresh=self._fresh or large or self._switching)
+
+    def connected(self, connection: Upstream) -> None:
+        self.phase, self._connection = Phase.SENT, connection
+        head = request_for_replica(
+            self._head,
+            self._address.upstream,
+            peer=self._caller.peer,
+            scheme=self._caller.scheme,
+            request_id=self.request_id,
+            switching=self._switching,
+        )
+        request = b"".join((head, *self._kept)) if self._kept else head
+        connection.begin(self, self._head.method, request, switching=self._switching)
+        self._forget_if_large()
+        self._caller.go_on(Hold.KEPT)
+
+    def connect_failed(self, reason: str) -> None:
+        self._again(f"replica cannot be reached: {reason}")
+
+    def replica_gone(self) -> None:
+        self._attempts -= 1
+        self._leave_replica()
+        self.choose()
+
+    def upstream_lost(self, reason: str) -> None:
+        if self.phase is Phase.SPLICED:
+            self._detach()
+            self._caller.close()
+        elif self.phase is Phase.STREAMING:
+            self._detach()
+            self._plane.counts.cut += 1
+            self._caller.abort()
+        elif not self._whole:
+            self._end(_gone(f"the replica failed after part of the body was sent to it: {reason}", self._attempts))
+        elif self._connection is not None and self._connection.used > 1:
+            # The replica closed an idle connection just then: no failure of its own.
+            self._fresh = True
+            self.replica_gone()
+        else:
+            self._again(f"replica failed: {reason}")
+
+    def _again(self, reason: str) -> None:
+        assert self._route is not None
+        replica_id = self._route.replica.replica_id
+        self._plane.loads.avoid(replica_id, self._settings.avoid_s)
+        self._failed.add(replica_id)
+        self._leave_replica()
+        self._plane.counts.retried += 1
+        if self._attempts >= self._settings.attempts_max:
+            self._end(_gone(reason, self._attempts))
+        else:
+            self.choose()
+
+    def _rest(self) -> None:
+        settings = self._settings
+        pause_s = min(settings.retry_delay_cap_s, settings.retry_delay_s * settings.retry_growth**self._rests)
+        self.phase = Phase.RESTING
+        self._rests += 1
+        self._plane.resting.add(self)
+        self._timer = self._loop.call_later(pause_s * random.uniform(0.75, 1.25), self._rest_over)
+
+    def _rest_over(self) -> None:
+        self._timer = None
+        self._plane.resting.discard(self)
+        self._rested = True
+        self.choose()
+
+    def _too_late(self) -> None:
+        if self.phase < Phase.STREAMING:
+            reason = f"no answer within {self._settings.call_deadline_s:g} s"
+            self._end(Problem(504, "timeout", f"{reason} (attempts: {self._attempts})"))
+
+    # The body
+
+    def body(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self._received += len(piece)
+        if self._received > self._settings.body_bytes_max:
+            self._end(too_large(self._settings.body_bytes_max, None))
+        else:
+            framed = [chunk(piece) for piece in pieces] if self._head.chunked else pieces
+            self._send(framed[0] if len(framed) == 1 else b"".join(framed))
+
+    def body_ended(self) -> None:
+        self._body_ended = True
+        if self._head.chunked:
+            self._send(LAST_CHUNK)
+
+    def _send(self, framed: bytes) -> None:
+        if self.phase is Phase.ENDED or not framed:
+            return
+        connection = self._connection
+        if connection is not None:
+            connection.transport.write(framed)
+            if not self._whole:
+                return
+        self._kept.append(framed)
+        self._kept_bytes += len(framed)
+        if connection is not None:
+            self._forget_if_large()
+        elif self.phase is Phase.PARKED and not self._plane.parking.hold(len(framed)):
+            self._end(full("the bodies of waiting requests take all the room there is"))
+        elif self._kept_bytes > self._settings.replay_bytes_max:
+            self._caller.hold(Hold.KEPT)
+
+    def _forget_if_large(self) -> None:
+        if self._kept_bytes > self._settings.replay_bytes_max:
+            self._kept, self._kept_bytes, self._whole = [], 0, False
+
+    # The answer
+
+    def answered(self, head: ResponseHead) -> bool:
+        if head.status in REPEATED and self._whole and self._attempts < self._settings.attempts_max:
+            self._again(f"replica answered {head.status}")
+            return False
+        self._stop_deadline()
+        self.phase = Phase.STREAMING
+        self._kept, self._kept_bytes, self._whole = [], 0, False
+        bodyless = self._head.method == b"HEAD" or head.status in (204, 304)
+        self._chunked_out = not bodyless and head.length is None and not self._head.http10
+        sized = bodyless or head.length is not None or self._chunked_out
+        self._keep_alive = sized and self._caller.keeps_alive
+        out = answer_for_caller(head, self.provenance(), chunked=self._chunked_out, keep_alive=self._keep_alive)
+        self._caller.write(out)
+        if self._caller.slow:
+            self.caller_slow()
+        return True
+
+    def answer(self, pieces: list[bytes], last: bool) -> None:
+        out = [chunk(piece) for piece in pieces] if self._chunked_out else pieces
+        if last and self._chunked_out:
+            out = [*out, LAST_CHUNK]
+        if out:
+            self._caller.write(out[0] if len(out) == 1 else b"".join(out))
+        if last:
+            connection, self._connection = self._connection, None
+            assert connection is not None
+            self._plane.counts.answered += 1
+            self._detach()
+            self._plane.pool.release(connection, reusable=connection.reusable and self._body_ended)
+            self._caller.answered(keep_alive=self._keep_alive)
+
+    def switched(self, head: ResponseHead, arrived: bytes) -> None:
+        self._stop_deadline()
+        self.phase = Phase.SPLICED
+        self._caller.write(answer_for_caller(head, self.provenance(), chunked=False, keep_alive=True) + arrived)
+        self._caller.splice()
+
+    def spliced(self, arrived: bytes) -> None:
+        self._caller.write(arrived)
+
+    def spliced_from_caller(self, arrived: bytes) -> None:
+        if self._connection is not None:
+            self._connection.transport.write(arrived)
+
+    # Pace
+
+    def upstream_slow(self) -> None:
+        self._caller.hold(Hold.SLOW)
+
+    def upstream_ready(self) -> None:
+        self._caller.go_on(Hold.SLOW)
+
+    def caller_slow(self) -> None:
+        if self._connection is not None:
+            self._connection.transport.pause_reading()
+
+    def caller_ready(self) -> None:
+        if self._connection is not None and not self._connection.transport.is_closing():
+            self._connection.transport.resume_reading()
+
+    # The end
+
+    def caller_gone(self) -> None:
+        if self.phase is Phase.SPLICED and self._connection is not None:
+            self._connection.close()  # Not abort: the caller's last words are still on their way.
+            self._connection = None
+        if self.phase is not Phase.ENDED:
+            self._plane.counts.left += 1
+            self._detach()
+
+    def shut_down(self) -> None:
+        """The gateway stops: what has not been sent anywhere is given back, all else finishes."""
+        if self.phase in (Phase.PARKED, Phase.RESTING):
+            reason = "this gateway is being restarted: send the request again"
+            self._end(Problem(503, "model_unavailable", reason, headers=(("retry-after", "1"),)))
+
+    def provenance(self) -> Provenance:
+        parked_s = self._parked_s
+        if self._parked_at is not None:
+            parked_s += self._loop.time() - self._parked_at
+        return Provenance(
+            self.request_id,
+            self._deployment_id,
+            self._route.replica.replica_id if self._route is not None else None,
+            self._position,
+            self._attempts,
+            round(parked_s * 1000),
+            self._queue_position,
+            self._plane.stale_s(),
+        )
+
+    def _end(self, problem: Problem) -> None:
+        if self.phase is Phase.STREAMING:
+            self._detach()
+            self._plane.counts.cut += 1
+            self._caller.abort()
+        elif self.phase is not Phase.ENDED:
+            provenance = self.provenance()
+            self._detach()
+            self._caller.respond(problem, provenance)
+
+    def _detach(self) -> None:
+        """Lets go of everything but the caller."""
+        if self.phase is Phase.PARKED:
+            self._leave_lot()
+        elif self.phase is Phase.RESTING:
+            self._plane.resting.discard(self)
+        self._stop_timer()
+        self._stop_deadline()
+        self._leave_replica()
+        self._count(None)
+        self.phase = Phase.ENDED
+        self._kept = []
+
+    def _leave_replica(self) -> None:
+        route, self._route = self._route, None
+        if route is None:
+            return
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+        elif self.phase is Phase.DIALLING:
+            self._plane.pool.forget(route.replica, self)
+        self._plane.loads.done(route.replica.replica_id)
+        self._caller.go_on(Hold.SLOW)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _gone(reason: str, attempts: int) -> Problem:
+    return Problem(502, "model_unavailable", f"{reason} (attempts: {attempts})")

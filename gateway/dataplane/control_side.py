@@ -1,0 +1,30 @@
+"""uvicorn's own HTTP protocol, on a connection that it shares with the data plane.
+
+It gets one whole message at a time, exactly framed, and tells when its answer is complete. The wait for the next
+message is not its business then, so its keep-alive timer is stopped.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+
+class ControlSide(HttpToolsProtocol):
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        *,
+        answered: Callable[[], None],
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self._answered = answered
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+        self._answered()

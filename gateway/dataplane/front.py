@@ -1,0 +1,443 @@
+"""A caller's connection: reads one request after the other and gives each to the data plane or to the control app.
+
+    HEAD     waits for a request's head              -> CALL | CONTROL | DISCARD (refused)
+    CALL     a `Call` answers; its body passes on    -> HEAD | DISCARD | SPLICED
+    CONTROL  uvicorn's protocol answers              -> HEAD
+    DISCARD  answered, but the body is still coming: read and thrown away, so that the caller gets to read the answer
+    SPLICED  bytes pass both ways
+    HANDED   a protocol upgrade for the control app: the connection is uvicorn's for good
+
+The framing of every request is settled here, before anyone else sees a byte of it: whatever follows a body is the
+next request, whoever answers it and whenever.
+"""
+
+import asyncio
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from uvicorn.config import Config
+from uvicorn.protocols.utils import get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from gateway.addresses import Address
+from gateway.dataplane.call import Call, Hold
+from gateway.dataplane.control_side import ControlSide
+from gateway.dataplane.framing import BadFraming, Chunked, Framing, Sized, UntilClose
+from gateway.dataplane.heads import HEAD_BYTES_MAX, BadHead, RequestHead, looks_wrong, read_request
+from gateway.dataplane.plane import DataPlane, request_id_of
+from gateway.dataplane.rewrite import Provenance
+from gateway.errors import Problem, client_error
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BACKLOG_MAX = 64 * 1024
+_DISCARD_KEEPS_ALIVE_MAX = 1024 * 1024
+_NOTHING = Sized(0)
+
+
+class State(Enum):
+    HEAD = "head"
+    CALL = "call"
+    CONTROL = "control"
+    DISCARD = "discard"
+    SPLICED = "spliced"
+    HANDED = "handed"
+
+
+class Front(asyncio.Protocol):
+    plane: ClassVar[DataPlane]
+
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._config, self._server_state, self._app_state = config, server_state, app_state
+        self._loop = self.plane.loop
+        self._settings = self.plane.settings
+        self._state = State.HEAD
+        self._since = self._loop.time()
+        """When it began to wait for what it waits for."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._backlog = b""
+        """Arrived, and not yet its turn."""
+        self._body: Framing = _NOTHING
+        self._head: RequestHead | None = None
+        self._call: Call | None = None
+        self._control: ControlSide | None = None
+        self._control_answered = True
+        self._holds = 0
+        self._closing = False
+        """No further request on this connection."""
+        self.slow = False
+        self.peer = ""
+        self.scheme = "http"
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._server_state.connections.add(self)  # type: ignore[arg-type]
+        address = get_remote_addr(transport)
+        self.peer = address[0] if address else "unknown"
+        self.scheme = "https" if is_ssl(transport) else "http"
+        self._timer = self._loop.call_later(self._settings.head_timeout_s, self._look_at_clock)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server_state.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._control is not None:
+            self._control.connection_lost(exc)
+        call, self._call = self._call, None
+        if call is not None:
+            call.caller_gone()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._state is State.SPLICED:
+            assert self._call is not None
+            self._call.spliced_from_caller(data)
+        elif self._state is State.HEAD:
+            if not self._backlog:
+                self._since = self._loop.time()
+            self._backlog += data
+            self._read_head()
+        elif self._body.done:
+            self._await_turn(data)
+        else:
+            self._pass_body(data)
+
+    def pause_writing(self) -> None:
+        self.slow = True
+        if self._control is not None:
+            self._control.pause_writing()
+        if self._call is not None:
+            self._call.caller_slow()
+
+    def resume_writing(self) -> None:
+        self.slow = False
+        if self._control is not None:
+            self._control.resume_writing()
+        if self._call is not None:
+            self._call.caller_ready()
+
+    def shutdown(self) -> None:
+        """uvicorn stops: finish what runs, take nothing new."""
+        self._closing = True
+        if self._state is State.HEAD or self._state is State.SPLICED:
+            self.transport.close()
+        elif self._state is State.CONTROL:
+            assert self._control is not None
+            self._control.shutdown()
+        elif self._call is not None:
+            self._call.shut_down()
+
+    def _look_at_clock(self) -> None:
+        """One lazy timer a connection: closes it when its caller is late."""
+        if self._state is State.HEAD:
+            limit_s = self._settings.head_timeout_s if self._backlog else self._settings.keep_alive_s
+        elif self._state is State.DISCARD:
+            limit_s = self._settings.linger_s
+        else:
+            limit_s, self._since = self._settings.head_timeout_s, self._loop.time()
+        left_s = self._since + limit_s - self._loop.time()
+        if left_s <= 0 and self._state is State.HEAD and self._backlog:
+            self._refuse(client_error(408, f"the head of the request did not arrive within {limit_s:g} s"))
+        elif left_s <= 0:
+            self.transport.close()
+        else:
+            # Short waits may begin during a long one.
+            at_most_s = min(left_s, self._settings.head_timeout_s)
+            self._timer = self._loop.call_later(at_most_s, self._look_at_clock)
+
+    # One request
+
+    def _read_head(self) -> None:
+        arrived = self._backlog.lstrip(b"\r\n") if self._backlog[:1] in b"\r\n" else self._backlog
+        end = arrived.find(b"\r\n\r\n")
+        self._backlog = arrived
+        if end > HEAD_BYTES_MAX or (end < 0 and len(arrived) > HEAD_BYTES_MAX):
+            self._refuse(client_error(431, f"the head of a request may have {HEAD_BYTES_MAX} bytes"))
+        elif end >= 0:
+            self._backlog = b""
+            raw, rest = arrived[: end + 4], arrived[end + 4 :]
+            try:
+                head = read_request(raw)
+            except BadHead as bad:
+                self._refuse(bad.problem)
+            else:
+                self._begin(head, raw, rest)
+        elif arrived and looks_wrong(arrived):
+            self._refuse(client_error(400, "this is not an HTTP/1.1 request"))
+
+    def _begin(self, head: RequestHead, raw: bytes, rest: bytes) -> None:
+        self._head = head
+        self._body = Chunked() if head.chunked else Sized(head.length or 0)
+        self._closing = self._closing or not head.keep_alive
+        where = self.plane.locate(head)
+        if where is None:
+            self._to_control(head, raw, rest)
+            return
+        self.plane.counts.requests += 1
+        refusal = self.plane.refusal(head)
+        if refusal is not None:
+            self.respond(refusal, self.plane.provenance(request_id_of(head)))
+        elif isinstance(where, Problem):
+            self.respond(where, self.plane.provenance(request_id_of(head)))
+        else:
+            self._to_model(head, where)
+        self._more(rest)
+
+    def _more(self, rest: bytes) -> None:
+        """What came in one piece with something else. Not read at once where it is a request: that could go deep."""
+        if not rest:
+            return
+        if self._state is State.HEAD:
+            self._backlog += rest
+            self._loop.call_soon(self._read_backlog)
+        else:
+            self.data_received(rest)
+
+    def _to_model(self, head: RequestHead, address: Address) -> None:
+        request_id = request_id_of(head)
+        if address.verb == "wake":
+            self._wake(address, request_id)
+            return
+        if address.verb == "websocket" and head.upgrade != b"websocket":
+            problem = client_error(426, "this is a WebSocket: ask to upgrade", ("upgrade", "websocket"))
+            self.respond(problem, self.plane.provenance(request_id))
+            return
+        self._state = State.CALL
+        call = self._call = Call(self.plane, self, head, address, request_id)
+        call.start()
+        if self._state is not State.CALL:
+            return
+        if self._body.done:
+            call.body_ended()
+        elif head.expects_continue:
+            self._head = head._replace(expects_continue=False)
+            self.transport.write(_CONTINUE)
+
+    def _wake(self, address: Address, request_id: str) -> None:
+        woken = self.plane.wake(address.target)
+        if isinstance(woken, Problem):
+            self.respond(woken, self.plane.provenance(request_id))
+        else:
+            self._respond(202, b"{}", self.plane.provenance(request_id, woken), ())
+
+    def _pass_body(self, data: bytes) -> None:
+        body = self._body
+        try:
+            pieces, used = body.take(data)
+        except BadFraming as bad:
+            self._bad_body(str(bad))
+            return
+        if self._state is State.CALL:
+            call = self._call
+            assert call is not None
+            if pieces:
+                call.body(pieces)
+            if body.done and self._call is call:
+                call.body_ended()
+        elif self._state is State.CONTROL:
+            assert self._control is not None
+            self._control.data_received(data if used == len(data) else data[:used])
+            if body.done and self._control_answered:
+                self._next()
+        elif body.done and self._state is State.DISCARD:
+            self._next()
+        self._more(data[used:])
+
+    def _bad_body(self, reason: str) -> None:
+        problem = client_error(400, f"the request body is malformed: {reason}")
+        call, self._call = self._call, None
+        self._closing = True
+        self._body = UntilClose()
+        if call is not None and not call.answer_begun:
+            provenance = call.provenance()
+            call.caller_gone()
+            self._respond_problem(problem, provenance)
+        elif call is not None:
+            call.caller_gone()
+            self.transport.abort()
+        elif self._state is State.CONTROL and not self._control_answered:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _next(self) -> None:
+        """This request is over, from head to answer."""
+        self._call = self._head = None
+        self._state, self._since = State.HEAD, self._loop.time()
+        self._server_state.total_requests += 1
+        if self._closing:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._read_on()
+            if self._backlog:
+                self._loop.call_soon(self._read_backlog)
+
+    def _read_backlog(self) -> None:
+        if self._state is State.HEAD and self._backlog and not self.transport.is_closing():
+            self._read_head()
+
+    def _await_turn(self, data: bytes) -> None:
+        """The caller is ahead: pipelined requests, or bytes for after an upgrade."""
+        self._backlog += data
+        if len(self._backlog) > _BACKLOG_MAX:
+            self.hold(Hold.BACKLOG)
+
+    # For the control app
+
+    def _to_control(self, head: RequestHead, raw: bytes, rest: bytes) -> None:
+        control = self._control
+        if control is None:
+            control = ControlSide(
+                self._config, self._server_state, self._app_state, answered=self._control_has_answered
+            )
+            control.connection_made(self.transport)
+            self._server_state.connections.discard(control)
+            self._control = control
+            if self.slow:
+                control.pause_writing()
+        self._control_answered = False
+        if head.upgrade is not None:
+            self._hand_over(control, raw + rest)
+            return
+        self._state = State.CONTROL
+        control.data_received(raw)
+        self._more(rest)
+
+    def _hand_over(self, control: ControlSide, arrived: bytes) -> None:
+        self._state = State.HANDED
+        self._server_state.connections.discard(self)
+        self._server_state.connections.add(control)
+        if self._timer is not None:
+            self._timer.cancel()
+        self.transport.set_protocol(control)
+        control.data_received(arrived)
+
+    def _control_has_answered(self) -> None:
+        self._control_answered = True
+        if self._state is not State.CONTROL or self.transport.is_closing():
+            return
+        if self._body.done:
+            self._next()
+        elif self._head is not None and self._head.expects_continue:
+            self.transport.close()  # Nobody can tell whether the body will still come.
+
+    # What a call asks of its caller
+
+    @property
+    def keeps_alive(self) -> bool:
+        return not self._closing and self._body_will_end
+
+    @property
+    def _body_will_end(self) -> bool:
+        """The body is here, or what is left of it is small enough to wait for."""
+        body = self._body
+        if body.done:
+            return True
+        if self._head is None or self._head.expects_continue:
+            return False
+        return isinstance(body, Sized) and body.left <= _DISCARD_KEEPS_ALIVE_MAX
+
+    def write(self, out: bytes) -> None:
+        self.transport.write(out)
+
+    def answered(self, *, keep_alive: bool) -> None:
+        self._call = None
+        self._closing = self._closing or not keep_alive
+        if self._body.done:
+            self._next()
+        else:
+            self._discard()
+
+    def respond(self, problem: Problem, provenance: Provenance) -> None:
+        self._call = None
+        self.plane.counts.refused += 1
+        self._respond_problem(problem, provenance)
+
+    def splice(self) -> None:
+        self._state = State.SPLICED
+        backlog, self._backlog = self._backlog, b""
+        self.go_on(Hold.BACKLOG)
+        if backlog and self._call is not None:
+            self._call.spliced_from_caller(backlog)
+
+    def close(self) -> None:
+        self._call = None
+        self.transport.close()
+
+    def abort(self) -> None:
+        """The answer cannot be completed; a caller must not take what it has for the whole."""
+        self._call = None
+        self.transport.abort()
+
+    def hold(self, why: Hold) -> None:
+        if not self._holds:
+            self.transport.pause_reading()
+        self._holds |= why
+
+    def go_on(self, why: Hold) -> None:
+        if self._holds & why:
+            self._holds &= ~why
+            if not self._holds and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # What the gateway says by itself
+
+    def _refuse(self, problem: Problem) -> None:
+        """A head that cannot be read: where the next request begins is unknown, so there is none."""
+        self._closing = True
+        self._backlog = b""
+        self._body = UntilClose()
+        self.respond(problem, self.plane.provenance(request_id="unknown"))
+
+    def _respond_problem(self, problem: Problem, provenance: Provenance) -> None:
+        self._respond(problem.status, problem.body(), provenance, problem.headers)
+
+    def _respond(self, status: int, body: bytes, provenance: Provenance, headers: tuple[tuple[str, str], ...]) -> None:
+        keep_alive = self.keeps_alive
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n{lines}{'' if keep_alive else 'connection: close'}"
+        )
+        if not keep_alive:
+            head += "\r\n"
+        without_body = self._head is not None and self._head.method == b"HEAD"
+        self.transport.write(
+            head.encode("latin-1", "replace") + provenance.lines() + b"\r\n" + (b"" if without_body else body)
+        )
+        self._closing = not keep_alive
+        if self._body.done:
+            self._next()
+        else:
+            self._discard()
+
+    def _discard(self) -> None:
+        self._state, self._since = State.DISCARD, self._loop.time()
+        self._read_on()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._settings.linger_s, self._look_at_clock)
+        if self._closing and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _read_on(self) -> None:
+        if self._holds:
+            self._holds = 0
+            self.transport.resume_reading()
+
+
+def http_protocol(plane: DataPlane) -> type[asyncio.Protocol]:
+    """What uvicorn takes as `http=`."""
+    return type("CausewayFront", (Front,), {"plane": plane})

@@ -1,0 +1,167 @@
+"""The data plane of one worker process: its views, counts, parking lot and connections, and the way in.
+
+It reads two views in memory and nothing else: with the log away it serves on with what it knows and says how old
+that is. Make it inside the running loop, hand `http_protocol(plane)` to uvicorn as `http=`, end it with `close`.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from secrets import token_hex
+
+import msgspec
+
+from events.base import DeploymentId, Position
+from events.signals import Signals, WakeAsked
+from gateway.addresses import Address, Target, parse
+from gateway.choose import Park, Route, Unroutable, choose, resolve
+from gateway.dataplane.call import Call
+from gateway.dataplane.heads import RequestHead
+from gateway.dataplane.pool import Pool
+from gateway.dataplane.rewrite import Provenance
+from gateway.errors import Problem
+from gateway.keys import CHALLENGE, KeyRefused, check
+from gateway.load import LoadReports
+from gateway.parking import Parking
+from projections.access import Access
+from projections.routing import RoutingTable
+from projections.view import View
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
+    domain: str = "localhost"
+    """Models answer on `model-<id>.<domain>`."""
+    body_bytes_max: int = 100 * 1024 * 1024
+    park_deadline_s: float = 1200.0
+    call_deadline_s: float = 1200.0
+    """From the first attempt to the head of the answer."""
+    parked_requests_max: int = 5000
+    parked_bytes_max: int = 256 * 1024 * 1024
+    replay_bytes_max: int = 1024 * 1024
+    """A body up to this size is kept until its answer begins, so that it can be sent to another replica."""
+    retry_delay_s: float = 0.5
+    retry_growth: float = 1.5
+    retry_delay_cap_s: float = 10.0
+    attempts_max: int = 16
+    avoid_s: float = 1.0
+    connect_timeout_s: float = 5.0
+    upstream_idle_s: float = 4.0
+    """Below the 5 s after which uvicorn, which model servers run on, closes an idle connection."""
+    keep_alive_s: float = 75.0
+    head_timeout_s: float = 30.0
+    linger_s: float = 10.0
+    """How long a refused caller may go on sending its body, so that it gets to read why."""
+    load_every_s: float = 1.0
+
+
+class Counts(msgspec.Struct):
+    """Since the start of this worker."""
+
+    requests: int = 0
+    answered: int = 0
+    """By a replica, to the end."""
+    refused: int = 0
+    """By the gateway."""
+    parked: int = 0
+    retried: int = 0
+    left: int = 0
+    """Callers that went away before their answer was complete."""
+    cut: int = 0
+    """Answers that broke after they had begun."""
+
+
+class DataPlane:
+    def __init__(
+        self,
+        routing: View[RoutingTable],
+        access: View[Access],
+        signals: Signals,
+        settings: DataPlaneSettings,
+        *,
+        worker: str,
+        stale_since: Callable[[], float | None],
+        status_of: Callable[[DeploymentId], str | None],
+    ) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.counts = Counts()
+        self.parking = Parking(settings.parked_requests_max, settings.parked_bytes_max)
+        self.pool = Pool(connect_timeout_s=settings.connect_timeout_s, idle_s=settings.upstream_idle_s)
+        self.resting: set[Call] = set()
+        self._reports = LoadReports(signals, worker, settings.load_every_s)
+        self.loads = self._reports.loads
+        self._routing, self._access = routing, access
+        self._stale_since, self._status_of = stale_since, status_of
+        routing.on_change(self._table_changed)
+
+    @property
+    def position(self) -> Position:
+        return self._routing.position
+
+    def stale_s(self) -> float | None:
+        """For how long the log has been out of reach; None while the table is live."""
+        since = self._stale_since()
+        return None if since is None else max(0.0, time.monotonic() - since)
+
+    def locate(self, head: RequestHead) -> Address | Problem | None:
+        """None: not the data plane's."""
+        return parse(head.method.decode(), head.host, head.target, self.settings.domain)
+
+    def refusal(self, head: RequestHead) -> Problem | None:
+        """Why this caller may not call models."""
+        presented = head.value(b"authorization")
+        try:
+            check(self._access.state, presented.decode("latin-1") if presented is not None else None, "invoke")
+        except KeyRefused as refused:
+            headers = (CHALLENGE,) if refused.status == 401 else ()
+            return Problem(refused.status, "unauthorized", refused.reason, headers=headers)
+        return None
+
+    def choose(self, target: Target) -> Route | Park | Unroutable:
+        self.loads.trusted()
+        return choose(self._routing.state, target, self.loads)
+
+    def wake(self, target: Target) -> DeploymentId | Problem:
+        """Asks for a replica without waiting for it."""
+        deployment = resolve(self._routing.state, target)
+        if isinstance(deployment, Problem):
+            return deployment
+        self._reports.send(WakeAsked(deployment_id=deployment.deployment_id, at=datetime.now(UTC)))
+        return deployment.deployment_id
+
+    def not_ready(self, deployment_id: DeploymentId) -> Problem:
+        status = self._status_of(deployment_id)
+        reason = (
+            f"no replica of deployment {deployment_id} was ready within {self.settings.park_deadline_s:g} s"
+            f"{f'; its status: {status}' if status else ''}; see its logs, or raise min_replica to keep one warm"
+        )
+        return Problem(503, "model_not_ready", reason, headers=(("retry-after", "10"),))
+
+    def provenance(self, request_id: str, deployment_id: DeploymentId | None = None) -> Provenance:
+        """Of an answer that no replica had a part in."""
+        return Provenance(request_id, deployment_id, None, self.position, 0, 0, None, self.stale_s())
+
+    async def close(self) -> None:
+        await self._reports.close()
+        await self.pool.close()
+
+    def _table_changed(self) -> None:
+        table = self._routing.state
+        live = {replica for deployment in table.deployments.values() for replica in deployment.replicas.values()}
+        self.pool.keep(live)
+        self.parking.release(self.choose)
+        for call in tuple(self.resting):
+            call.reconsider()
+
+
+def request_id_of(head: RequestHead) -> str:
+    """The caller's own, if it is one that can stand in a header and a log line."""
+    for name in (b"x-request-id", b"x-baseten-request-id"):
+        value = head.value(name)
+        if value is not None and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return token_hex(16)
