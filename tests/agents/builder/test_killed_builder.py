@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+
+import pytest
 
 from events.build import BuildStarted, BuildSucceeded
 from events.log.jetstream import JetStreamLog
@@ -16,6 +18,12 @@ from tests.agents.builder.plant import Plant, eventually, project, workshop
 from tests.nats import NatsServer
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+async def cleanup() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
 
 
 @contextmanager
@@ -31,7 +39,9 @@ def builder(url: str, state: Path, index: Path) -> Iterator[subprocess.Popen[byt
         process.wait()
 
 
-async def test_a_killed_builder_leaves_no_process_and_its_build_is_begun_again(tmp_path: Path) -> None:
+async def test_a_killed_builder_leaves_no_process_and_its_build_is_begun_again(
+    tmp_path: Path, cleanup: AsyncExitStack
+) -> None:
     index, state, marker = tmp_path / "index", tmp_path / "state", tmp_path / "marker"
     wheel(index, "tinylib")
     # The first attempt hangs, in a session of its own; the second finds the marker and goes on.
@@ -39,6 +49,7 @@ async def test_a_killed_builder_leaves_no_process_and_its_build_is_begun_again(t
     source = project(requirements=["tinylib"], build_commands=[f"test -e {marker} || {hang}"])
     with NatsServer(tmp_path / "nats") as server:
         log = await JetStreamLog.connect(server.url, create=True)
+        cleanup.push_async_callback(log.close)
         watcher = Plant(log, workshop(state, index=index), state, name="watcher")
         async with watcher.following():
             build = await watcher.request(source)
@@ -58,14 +69,14 @@ async def test_a_killed_builder_leaves_no_process_and_its_build_is_begun_again(t
             assert "build b1 started, attempt 2: the builder was restarted" in watcher.said(build)
             steps = {step.step: step.reused for step in await watcher.steps_of(build)}
             assert steps["resolve"] and steps["environment"], "what had been finished is reused"
-        await log.close()
 
 
-async def test_killed_after_every_step_a_build_still_ends_well(tmp_path: Path) -> None:
+async def test_killed_after_every_step_a_build_still_ends_well(tmp_path: Path, cleanup: AsyncExitStack) -> None:
     index, state = tmp_path / "index", tmp_path / "state"
     wheel(index, "tinylib")
     with NatsServer(tmp_path / "nats") as server:
         log = await JetStreamLog.connect(server.url, create=True)
+        cleanup.push_async_callback(log.close)
         watcher = Plant(log, workshop(state, index=index), state, name="watcher")
         async with watcher.following():
             build = await watcher.request(project(requirements=["tinylib"], build_commands=["true"]))
@@ -75,5 +86,4 @@ async def test_killed_after_every_step_a_build_still_ends_well(tmp_path: Path) -
                         await asyncio.sleep(0.005)
             with builder(server.url, state, index):
                 assert isinstance(await watcher.end_of(build), BuildSucceeded)
-        await log.close()
         assert not list((state / "environments" / ".aside").glob("*"))
