@@ -16,7 +16,7 @@ import msgspec
 
 from events.base import ORIGIN, Position, StreamName
 from events.codec import Recorded, encode, event_type
-from events.log import Ambiguous, Conflict, Draft, LogUnavailable, check_decision
+from events.log import Ambiguous, Conflict, Draft, LogBroken, LogUnavailable, check_decision
 from events.log import jetstream_checks as checks
 from events.log import jetstream_reader as reader
 from events.log.jetstream_checks import STREAM
@@ -24,19 +24,22 @@ from events.log.jetstream_link import Link, NoAnswer, NotSent, Outgoing, Reach
 from events.log.jetstream_reader import subject_of
 from events.log.nats_wire import Login
 
-OUTAGE_S = 2.0
-"""How long an append waits for a broker that is away before it says so: a restart takes about one."""
+OUTAGE_S, CLUSTER_OUTAGE_S = 2.0, 8.0
+"""How long to wait for a broker that is away before saying so: a restart takes about one second, an election five."""
+CLUSTER_GRACE_S = 10.0
+"""How long a missing or shorter stream may be a cluster that is still putting itself together."""
 WRONG_LAST_POSITION, REPEATED_IDS, NO_MESSAGE = (10071, 10164), 10201, 10037
 
 
 class JetStreamLog:
     """Made by `connect`, which checks everything first."""
 
-    def __init__(self, login: Login, *, patience_s: float = 15.0, grace_s: float = 0.0) -> None:
+    def __init__(self, login: Login, *, patience_s: float = 15.0, clustered: bool = False) -> None:
         self._login = login
         self._patience_s = patience_s
         """How long an append whose answer did not come goes on asking, before it is Ambiguous."""
-        self._grace_s = grace_s
+        self._outage_s = CLUSTER_OUTAGE_S if clustered else OUTAGE_S
+        self._grace_s = CLUSTER_GRACE_S if clustered else 0.0
         self._reach = Reach()
         self._link = Link(login, self._reach)
         self._highest = ORIGIN
@@ -63,7 +66,7 @@ class JetStreamLog:
         acknowledge. Raises LogUnavailable, and LogBroken for anything that a person has to put right.
         """
         login = Login(url=url, user=user, password=password, token=token, tls=tls)
-        log = cls(login, patience_s=patience_s, grace_s=0.0 if replicas == 1 else 10.0)
+        log = cls(login, patience_s=patience_s, clustered=replicas > 1)
         try:
             await log._start(replicas, create, at_least, monitor_url)
         except BaseException:
@@ -77,7 +80,7 @@ class JetStreamLog:
         if monitor_url is not None:
             await checks.check_sync(monitor_url)
         if checks.may_create(answer, create, at_least):
-            answer = await self._link.ask(_api("STREAM.CREATE", checks.stream_config(replicas)))
+            answer = await self._ask("STREAM.CREATE", checks.stream_config(replicas), self._patience_s)
         self._highest = checks.check_state(answer, at_least)
         checks.check_config(answer["config"], replicas)
 
@@ -106,7 +109,7 @@ class JetStreamLog:
             except (NoAnswer, LogUnavailable) as reason:
                 problem, unanswered = str(reason), True
             waited_s = time.monotonic() - started
-            if waited_s + pause_s > (self._patience_s if unanswered else OUTAGE_S):
+            if waited_s + pause_s > (self._patience_s if unanswered else self._outage_s):
                 raise Ambiguous(problem) if unanswered else LogUnavailable(problem)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 1.0)
@@ -132,9 +135,9 @@ class JetStreamLog:
             return ORIGIN
         raise LogUnavailable(str(error["description"]))
 
-    async def _ask(self, name: str, question: dict[str, Any] | None = None, patience_s: float = OUTAGE_S) -> Any:
-        """The answer to a question that changes nothing, so it may be asked again until there is one."""
-        until = time.monotonic() + patience_s
+    async def _ask(self, name: str, question: dict[str, Any] | None = None, patience_s: float | None = None) -> Any:
+        """The answer to a question that may be asked twice: it is asked until there is an answer."""
+        until = time.monotonic() + (self._outage_s if patience_s is None else patience_s)
         while True:
             try:
                 return await self._link.ask(_api(name, question))
@@ -152,13 +155,19 @@ class JetStreamLog:
             if end <= after:
                 return ()
             subject = "evt.>" if stream is None else f"{subject_of(stream)}.>"
-            return await reader.read(self._login, after, end, subject, self._highest)
+            return await reader.read(self._login, after, end, subject)
         except OSError as error:
             raise LogUnavailable(str(error) or type(error).__name__) from error
 
     async def head(self) -> Position:
-        at_least = self._highest
-        return self._seen(checks.check_state(await self._ask("STREAM.INFO"), at_least))
+        at_least, until = self._highest, time.monotonic() + self._grace_s
+        while True:
+            try:
+                return self._seen(checks.check_state(await self._ask("STREAM.INFO"), at_least))
+            except LogBroken:
+                if time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(0.2)
 
     def follow(self, after: Position) -> AsyncIterator[tuple[Recorded, ...]]:
         return reader.follow(self._login, after, self._seen, self._reach, self._grace_s)

@@ -27,6 +27,8 @@ HEARTBEAT_S = 1.0
 SILENCE_S = 3.5
 """Longer than this without a message or a heartbeat: the connection is dead, whatever TCP says."""
 EXPIRES_S = 30.0
+MOST_BEATS = 10
+"""A finite read that hears only so many heartbeats in a row gives up."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 2.0
 _NS = 1_000_000_000
 
@@ -219,16 +221,19 @@ async def follow(
         reach.regained(me)
 
 
-async def read(
-    login: Login, after: Position, until: Position, subject: str, at_least: Position
-) -> tuple[Recorded, ...]:
+async def read(login: Login, after: Position, until: Position, subject: str) -> tuple[Recorded, ...]:
     """Events with after < position <= until under the subject; one of them must be known to be at `until` or later."""
     wanted = until - after if subject == "evt.>" else None
-    reader = await Reader.open(login, after, at_least, subject, wanted)
+    reader = await Reader.open(login, after, until, subject, wanted)
     try:
         found: list[Recorded] = []
+        beats = 0
         while reader.last < until:
-            found += await reader.take()
+            arrived = await reader.take()
+            found += arrived
+            beats = 0 if arrived else beats + 1
+            if beats > MOST_BEATS:
+                raise WireLost(f"nothing came after position {reader.last}, though {until} is there")
         return tuple(recorded for recorded in found if recorded.position <= until)
     except Gap as gap:
         raise LogBroken(f"a hole in the log: {gap}") from gap
