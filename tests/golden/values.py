@@ -218,5 +218,10 @@ _EVENTS: tuple[AnyEvent, ...] = (
     SecretRemoved(name="hf_access_token"),
 )
 
-VALUES: Mapping[str, AnyEvent] = MappingProxyType({f"{type(event).__name__}/1": event for event in _EVENTS})
+_LATER_VERSIONS: Mapping[str, AnyEvent] = MappingProxyType({})
+"""`"Name/2": Name(…)` for a type whose second schema version is written today, and so on."""
+
+VALUES: Mapping[str, AnyEvent] = MappingProxyType(
+    {f"{type(event).__name__}/1": event for event in _EVENTS} | {**_LATER_VERSIONS}
+)
 """By `<type>/<schema version>`: the name of the fixture without `.json`."""
