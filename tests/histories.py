@@ -9,7 +9,7 @@ The test plays what is outside: the person who pushes, the builder, the node's a
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -290,6 +290,41 @@ async def two_versions_of_iris() -> MemoryLog:
         await plane.park(second)
         await plane.bring_ready(second)
         return plane.log
+
+
+async def random_history(choices: Sequence[int]) -> tuple[Recorded, ...]:
+    """What happens when these things are done one after the other; what makes no sense just then is left out."""
+    async with history() as plane:
+        await plane.join()
+        for choice in choices:
+            await _do_something(plane, choice)
+        return await plane.log.read()
+
+
+async def _do_something(plane: Plane, choice: int) -> None:
+    deployments = tuple(plane.catalogue.state.deployments.values())
+    if choice % 8 == 0 or not deployments:
+        await plane.push(("iris", "minilm")[choice // 8 % 2], environment="production" if choice % 3 else None)
+        return
+    chosen = deployments[choice // 8 % len(deployments)]
+    replicas = plane.replicas(chosen.deployment_id)
+    match choice % 8:
+        case 1 | 2 if chosen.build == "requested":
+            await plane.build(chosen.deployment_id, failure=None if choice % 5 else "no such package")
+        case 3 | 4:
+            await plane.bring_ready(chosen.deployment_id)
+        case 5 if replicas:
+            await plane.fail_replica(replicas[0], "killed by the kernel: out of memory")
+        case 5 if chosen.build == "succeeded":
+            await plane.promote(chosen.deployment_id)
+        case 6:
+            await plane.be_quiet()
+            await plane.stop_drained()
+        case 7 if chosen.target == 0:
+            await plane.park(chosen.deployment_id)
+        case 7:
+            await plane.lose()
+            await plane.join()
 
 
 async def copied(history: tuple[Recorded, ...]) -> MemoryLog:
