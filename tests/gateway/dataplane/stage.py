@@ -291,6 +291,7 @@ class Stage:
         self.plane, self.happenings, self.signals, self.port = plane, happenings, signals, port
         self.callers: list[Caller] = []
         self.replicas: list[ScriptedReplica] = []
+        self.raw_servers: list[asyncio.Server] = []
 
     async def replica(self, script: Script = echo) -> ScriptedReplica:
         replica = await ScriptedReplica(script).start()
@@ -302,6 +303,22 @@ class Stage:
         replica = await self.replica(script)
         self.happenings.add(ready(name, replica.address))
         return replica
+
+    async def serving_raw(
+        self, handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    ) -> None:
+        """A ready replica that is nothing but this handler of one connection."""
+
+        async def handle(incoming: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+            try:
+                await handler(incoming, out)
+                await out.drain()
+            finally:
+                out.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        self.raw_servers.append(server)
+        self.happenings.add(ready("r1", f"127.0.0.1:{server.sockets[0].getsockname()[1]}"))
 
     async def caller(self) -> Caller:
         caller = Caller(*await asyncio.open_connection("127.0.0.1", self.port, limit=2**24))
@@ -361,6 +378,8 @@ async def staged(
         for caller in stage.callers:
             caller.leave()
         server.close()
+        for raw in stage.raw_servers:
+            raw.close()
         for replica in stage.replicas:
             await replica.kill()
         await plane.close()
