@@ -25,7 +25,7 @@ _SHARED_VARIABLES = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 )  # fmt: skip
-_ISOLATED = ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL")
+ISOLATED = ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--cap-drop", "ALL")
 _AS_USER = ("--unshare-user", "--uid", "1000", "--gid", "1000")
 
 
@@ -74,12 +74,12 @@ class Sandbox(msgspec.Struct, frozen=True):
         if self.bubblewrap is None:
             folders = ("--folders", folder.packages, folder.secrets, folder.dynamic_config)
             return Launch((python, LAUNCHER, "--listen", listen, *folders), env)
-        walls = (self.bubblewrap, *_ISOLATED, *self.flags, *_mounts(folder, environment, env))
+        walls = (self.bubblewrap, *ISOLATED, *self.flags, *_mounts(folder, environment, env))
         return Launch((*walls, "--", python, _LAUNCHER_INSIDE, "--listen", listen), env)
 
 
 def _mounts(folder: ReplicaFolder, environment: Path, env: Mapping[str, str]) -> Iterator[str | Path]:
-    yield from _system()
+    yield from system_mounts()
     for path in (environment, *_bases(environment)):
         yield from ("--ro-bind", path, path)
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -98,7 +98,7 @@ def _mounts(folder: ReplicaFolder, environment: Path, env: Mapping[str, str]) ->
     yield from ("--remount-ro", "/", "--chdir", "/app")
 
 
-def _system() -> Iterator[str | Path]:
+def system_mounts() -> Iterator[str | Path]:
     for path in map(Path, _SYSTEM):
         if path.is_symlink():
             yield from ("--symlink", os.readlink(path), path)
@@ -132,7 +132,7 @@ async def find_sandbox(mode: str, bubblewrap: Path | None) -> Sandbox:
     for flags in (_AS_USER, ()):
         if bubblewrap is not None:
             sandbox = Sandbox(bubblewrap, flags)
-            why = await _try_out((bubblewrap, *_ISOLATED, *flags, *_system(), "--", "/bin/sh", "-c", ":"))
+            why = await _try_out((bubblewrap, *ISOLATED, *flags, *system_mounts(), "--", "/bin/sh", "-c", ":"))
             if not why:
                 return sandbox
     if mode == "bubblewrap":

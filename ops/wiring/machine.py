@@ -33,6 +33,13 @@ def uv_of(settings: Settings) -> Path:
     return settings.uv or Path(sys.executable).parent / "uv"
 
 
+def bubblewrap_of(settings: Settings) -> Path | None:
+    if settings.bubblewrap is not None:
+        return settings.bubblewrap
+    found = shutil.which("bwrap", path=dict(settings.inherited_env).get("PATH"))
+    return Path(found) if found else None
+
+
 def node_id_of(settings: Settings) -> NodeId:
     """The machine's name, made once for a state folder."""
     file = settings.folder("run") / "node-id"
@@ -46,7 +53,7 @@ def node_id_of(settings: Settings) -> NodeId:
 async def machine(settings: Settings) -> Machine:
     found = shutil.which("bwrap", path=dict(settings.inherited_env).get("PATH"))
     bubblewrap = settings.bubblewrap or (Path(found) if found else None)
-    fence = await find_fence(settings.sandbox, bubblewrap, (settings.state,))
+    fence = await find_fence(settings.sandbox, bubblewrap)
     uv = uv_of(settings)
     return Machine(
         node_id=node_id_of(settings),

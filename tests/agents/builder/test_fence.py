@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from agents.effects.fence import Fence, FenceMissing, find_fence
+from agents.effects.fence import Fence, find_fence
+from agents.effects.sandbox import SandboxMissing
 from events.build import BuildFailed, BuildSucceeded
 from events.log.memory import MemoryLog
 from tests.agents.builder.local_index import source_distribution, wheel
 from tests.agents.builder.plant import Plant, project, workshop
 
+ROOT = Path(__file__).parents[3]
 BUBBLEWRAP = shutil.which("bwrap")
 needs_bubblewrap = pytest.mark.skipif(BUBBLEWRAP is None, reason="bubblewrap is not on the PATH")
 
@@ -26,7 +28,7 @@ async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
     (state / "secrets" / "of-the-plane").write_text("x")
     (home / "private").write_text("x")
     wheel(tmp_path / "index", "tinylib")
-    fence = await find_fence("bubblewrap", Path(BUBBLEWRAP), [state, home])
+    fence = await find_fence("bubblewrap", Path(BUBBLEWRAP))
     shop = workshop(state, index=tmp_path / "index", fence=fence, token=b"s3cret")
     async with Plant(MemoryLog(), shop, state).running() as plant:
         yield plant
@@ -40,7 +42,8 @@ async def test_commands_see_an_image_s_layout_and_can_change_only_the_bundle(pla
         'test "$(wc -c < /run/token)" = 6',
         f"test ! -e {tmp_path}/state/secrets/of-the-plane",
         f"test ! -e {tmp_path}/home/private",
-        f"touch {tmp_path}/escaped",  # A /tmp of its own, gone with it.
+        f"test ! -e {ROOT}/pyproject.toml",
+        f"mkdir -p {tmp_path} && touch {tmp_path}/escaped",  # A /tmp of its own, gone with it.
         "! touch /usr/escaped",
         '! touch "$(dirname "$(dirname "$(command -v python)")")"/escaped',
         'test "$(ls /proc | grep -c "^[0-9]")" -lt 10',
@@ -88,9 +91,9 @@ async def test_a_sandbox_that_was_asked_for_and_does_not_work_is_refused(tmp_pat
     broken = tmp_path / "bwrap"
     broken.write_text("#!/bin/sh\necho no user namespaces; exit 1\n")
     broken.chmod(0o755)
-    with pytest.raises(FenceMissing, match="no user namespaces"):
-        await find_fence("bubblewrap", broken, [])
-    with pytest.raises(FenceMissing, match="no bwrap"):
-        await find_fence("bubblewrap", None, [])
-    assert await find_fence("auto", broken, []) == await find_fence("auto", None, []) == Fence(None)
-    assert await find_fence("process", Path(sys.executable), []) == Fence(None)
+    with pytest.raises(SandboxMissing, match="no user namespaces"):
+        await find_fence("bubblewrap", broken)
+    with pytest.raises(SandboxMissing, match="no bwrap"):
+        await find_fence("bubblewrap", None)
+    assert await find_fence("auto", broken) == await find_fence("auto", None) == Fence(None)
+    assert await find_fence("process", Path(sys.executable)) == Fence(None)

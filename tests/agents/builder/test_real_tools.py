@@ -25,7 +25,7 @@ TOOLS = Toolchain(ROOT / ".venv-truss", ROOT / "ops" / "truss_tools" / "context.
 async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
     state = tmp_path / "state"
     bwrap = shutil.which("bwrap")
-    fence = await find_fence("auto", Path(bwrap) if bwrap else None, [state])
+    fence = await find_fence("auto", Path(bwrap) if bwrap else None)
     # Kept between runs, in the checkout: 50 packages need not be fetched each time.
     shop = workshop(state, index=None, toolchain=TOOLS, fence=fence, cache=ROOT / ".cache" / "uv")
     async with Plant(MemoryLog(), shop, state).running() as plant:
