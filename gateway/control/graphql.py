@@ -19,6 +19,7 @@ from graphql import (
     GraphQLSyntaxError,
     OperationDefinitionNode,
     SelectionSetNode,
+    Undefined,
     parse,
     value_from_ast_untyped,
 )
@@ -76,13 +77,15 @@ async def execute(plane: Plane, visit: Visit, asked: _Query) -> dict[str, Any]:
         resolve = FIELDS.get(name)
         if resolve is None:
             raise _unknown(name)
-        arguments = {
-            argument.name.value: value_from_ast_untyped(argument.value, asked.variables or {})
-            for argument in field.arguments or ()
-        }
-        value = await resolve(plane, visit, arguments)
+        value = await resolve(plane, visit, _arguments(field, asked.variables or {}))
         data[field.alias.value if field.alias else name] = _selected(value, field.selection_set)
     return data
+
+
+def _arguments(field: FieldNode, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """A variable that was not sent is an argument that was not given."""
+    given = {each.name.value: value_from_ast_untyped(each.value, dict(variables)) for each in field.arguments or ()}
+    return {name: value for name, value in given.items() if value is not Undefined}
 
 
 def _unknown(name: str) -> ApiError:
