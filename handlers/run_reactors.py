@@ -118,6 +118,7 @@ class Control:
         self, log: Log, signals: Signals, clock: Clock, rng: random.Random, reactors: Sequence[Reactor[Any]] = REACTORS
     ) -> None:
         self.decisions = View(DECISIONS)
+        self.caught_up = asyncio.Event()
         self.views = {reactor.name: reactor_view(reactor, clock.now()) for reactor in reactors}
         dispatch = Dispatch(log, self.decisions, clock)
         self._follower = Follower(log, (self.decisions, *self.views.values()))
@@ -127,6 +128,7 @@ class Control:
     async def run(self) -> None:
         """Until cancelled; any error ends all of it."""
         await self._follower.catch_up()
+        self.caught_up.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follower.run())
             group.create_task(listen(self._signals, self._runners))

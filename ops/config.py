@@ -175,6 +175,9 @@ class Settings:
         "How replicas and builds are fenced. auto: bubblewrap where it works, else a plain process.",
         "auto",
     )
+    cpu_overcommit: float = _setting(
+        _seconds, "a number, for example 4", "How many times over this machine's CPUs are promised to replicas.", 4.0
+    )
     log_level: str = _setting(
         _one_of(*LOG_LEVELS), f"one of {', '.join(LOG_LEVELS)}", "Least severe line that is logged.", "info"
     )

@@ -256,4 +256,4 @@ def serve(
     if role not in wiring.ROLES:
         raise typer.BadParameter(f"there is no role {role!r}: one of {', '.join(wiring.ROLES)}")
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    run(wiring.serve(role, session_of(context).settings))
+    wiring.run_role(role, session_of(context).settings)

@@ -1,0 +1,41 @@
+"""The control process: reactors, and the follower that keeps the audit trail."""
+
+import asyncio
+import random
+
+from events.base import Position
+from handlers.clock import SystemClock
+from handlers.run_reactors import Control
+from ops.config import Settings
+from ops.local.readiness import announce
+from ops.wiring.parts import open_log, open_signals, remember_position
+from projections.stores.audit import follow_into
+from projections.stores.postgres import PostgresAuditStore
+
+REMEMBER_EVERY_S = 5.0
+
+
+async def serve_control(settings: Settings) -> None:
+    if settings.postgres_url is None:
+        raise ValueError("no PostgreSQL address: start the stack with `causeway up`, or set CAUSEWAY_POSTGRES_URL")
+    store = PostgresAuditStore(settings.postgres_url)
+    try:
+        async with open_log(settings) as log, open_signals(settings) as signals, asyncio.TaskGroup() as tasks:
+            control = Control(log, signals, SystemClock(), random.Random())
+            tasks.create_task(control.run())
+            tasks.create_task(follow_into(log, store))
+            tasks.create_task(_remember(settings, control))
+            await control.caught_up.wait()
+            announce(settings.ready_fd)
+    finally:
+        await store.close()
+
+
+async def _remember(settings: Settings, control: Control) -> None:
+    """Keeps the position that the log has certainly reached, so that a shorter one is noticed at the next start."""
+    remembered = Position(0)
+    while True:
+        if control.decisions.position > remembered:
+            remembered = control.decisions.position
+            await asyncio.to_thread(remember_position, settings, remembered)
+        await asyncio.sleep(REMEMBER_EVERY_S)

@@ -1,0 +1,106 @@
+"""The gateway's process: the data plane and the control API on the one public port."""
+
+import asyncio
+import socket
+from contextlib import suppress
+from secrets import token_hex
+
+import uvicorn
+from fastapi import FastAPI
+
+from events.base import DeploymentId
+from gateway.control.app import create_control_app
+from gateway.control.plane import ControlViews
+from gateway.dataplane.front import http_protocol
+from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from ops.config import Settings
+from ops.local.readiness import announce
+from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
+from ops.wiring.parts import parts
+from projections.access import ACCESS
+from projections.deployments import DEPLOYMENTS, status
+from projections.environments import ENVIRONMENTS
+from projections.fleet import FLEET
+from projections.follow import Follower
+from projections.routing import ROUTING
+from projections.stores.blobs import FolderBlobs
+from projections.view import View
+
+BACKLOG = 2048
+
+
+async def serve_gateway(settings: Settings) -> None:
+    routing, access, catalogue = View(ROUTING), View(ACCESS), View(DEPLOYMENTS)
+    environments, fleet = View(ENVIRONMENTS), View(FLEET)
+    views = (routing, access, catalogue, environments, fleet)
+
+    def status_of(deployment_id: DeploymentId) -> str | None:
+        deployment = catalogue.state.deployments.get(deployment_id)
+        return None if deployment is None else f"{status(deployment)}: {deployment.reason}"
+
+    async with parts(settings, views, role="gateway") as own:
+        app = create_control_app(
+            dispatch=own.dispatch,
+            views=ControlViews(catalogue, environments, access, fleet),
+            blobs=FolderBlobs(settings.folder("blobs")),
+            logs_root=settings.folder("logs"),
+            secrets=settings.folder("secrets"),
+            uploads=settings.folder("run") / "uploads",
+            check_config=(
+                str(settings.truss_venv / "bin" / "python"),
+                str(CONTEXT_SCRIPT),
+                *("--uv", str(uv_of(settings))),
+                *("--check-config", "-"),
+            ),
+            public_url=settings.origin,
+            stale_since=lambda: own.follower.stale_since,
+            clock=own.clock,
+        )
+        plane = DataPlane(
+            routing,
+            access,
+            own.signals,
+            DataPlaneSettings(domain=settings.domain),
+            worker=f"gateway-{token_hex(4)}",
+            stale_since=lambda: own.follower.stale_since,
+            status_of=status_of,
+        )
+        try:
+            await _serve(settings, app, plane, own.follower)
+        finally:
+            await plane.close()
+
+
+async def _serve(settings: Settings, app: FastAPI, plane: DataPlane, follower: Follower) -> None:
+    """Until SIGTERM; then uvicorn lets running requests end. Ends with the follower's error when that fails."""
+    config = uvicorn.Config(
+        app,
+        http=http_protocol(plane),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=int(settings.stop_deadline_s * 0.8),
+    )
+    listening = _listen(settings)
+    server = uvicorn.Server(config)
+    following = asyncio.create_task(follower.run())
+    following.add_done_callback(lambda task: setattr(server, "should_exit", True))
+    announce(settings.ready_fd)
+    await server.serve(sockets=[listening])
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+
+
+def _listen(settings: Settings) -> socket.socket:
+    if not settings.port:
+        raise ValueError("no port: start the stack with `causeway up`, or set CAUSEWAY_PORT")
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind((settings.bind, settings.port))
+    listening.listen(BACKLOG)
+    return listening
