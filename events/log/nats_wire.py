@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from secrets import token_hex
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -137,8 +138,7 @@ class Wire(asyncio.Protocol):
             raise WireLost(f"the server refused the connection: {answer.decode(errors='replace')}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         self._chunks.append(data)

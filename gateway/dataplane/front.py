@@ -14,7 +14,7 @@ next request, whoever answers it and whenever.
 import asyncio
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_remote_addr, is_ssl
@@ -80,8 +80,7 @@ class Front(asyncio.Protocol):
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         address = get_remote_addr(transport)
         self.peer = address[0] if address else "unknown"

@@ -6,7 +6,7 @@ answer to the one request that was asked ends the connection, so nothing of it c
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from gateway.dataplane.framing import BadFraming, Chunked, Framing, Sized, UntilClose
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadAnswer, ResponseHead, read_response
@@ -65,8 +65,7 @@ class Upstream(asyncio.Protocol):
         self._switching = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
     def begin(self, exchange: Exchange, method: bytes, request: bytes, *, switching: bool) -> None:
         self._exchange = exchange
