@@ -94,7 +94,7 @@ class Stand:
 
     async def command(self, kind: type[Command], **fields: Any) -> Position:
         self._count = getattr(self, "_count", 0) + 1
-        ids = {"id": CommandId(f"c{self._count}"), "correlation_id": CorrelationId("test")}
+        ids: dict[str, Any] = {"id": CommandId(f"c{self._count}"), "correlation_id": CorrelationId("test")}
         outcome = await self.dispatch(kind(**ids, actor=Actor("test", "internal"), **fields))
         await self.views.reached(outcome.position, 10)
         return outcome.position
