@@ -56,7 +56,11 @@ def evolve(targets: ReplicaTargets, recorded: Recorded) -> ReplicaTargets:
         case ReplicaDraining(replica_id=replica_id, reason=reason) if replica_id in targets.node_of:
             target = targets.nodes[targets.node_of[replica_id]]
             target[replica_id] = msgspec.structs.replace(
-                target[replica_id], draining=True, reason=reason, cause_id=recorded.meta.id
+                target[replica_id],
+                draining=True,
+                reason=reason,
+                cause_id=recorded.meta.id,
+                correlation_id=recorded.meta.correlation_id,
             )
         case ReplicaStopped() | ReplicaFailed() | ReplicaLost() as event:
             node_id = targets.node_of.pop(event.replica_id, None)
