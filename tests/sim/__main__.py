@@ -1,0 +1,61 @@
+"""`python -m tests.sim [--seed N | --seeds A:B] [--steps N]`: runs the simulator and tells how to repeat a failure."""
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from tests.sim.run import STEPS, Result, run_seed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seed", type=int, help="run this one (default: one by chance)")
+    parser.add_argument("--seeds", metavar="A:B", help="run from A up to, not including, B")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"acts of people and mishaps (default {STEPS})")
+    parser.add_argument("--jobs", type=int, default=1, help="processes to use (default 1)")
+    parser.add_argument("--story", action="store_true", help="tell all of the last run, though nothing failed")
+    asked = parser.parse_args()
+    if asked.seeds is not None:
+        first, _, end = asked.seeds.partition(":")
+        seeds: Iterable[int] = range(int(first), int(end))
+    else:
+        seeds = (random.SystemRandom().randrange(1_000_000) if asked.seed is None else asked.seed,)
+    failed = 0
+    for result in results(seeds, asked.steps, asked.jobs):
+        tell(result)
+        failed += bool(result.failure)
+    return 1 if failed else 0
+
+
+def results(seeds: Iterable[int], steps: int, jobs: int) -> Iterator[Result]:
+    if jobs == 1:
+        for seed in seeds:
+            print(f"seed {seed}", end=" ", flush=True)
+            began = time.perf_counter()
+            result = run_seed(seed, steps)
+            print(f"({time.perf_counter() - began:.1f} s)", end=" ")
+            yield result
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for result in pool.map(run_seed, seeds, [steps] * len(list(seeds)), chunksize=4):
+            print(f"seed {result.seed}", end=" ")
+            yield result
+
+
+def tell(result: Result) -> None:
+    counts = (
+        f"{result.events} events, {result.virtual_s:.0f} virtual s, {result.answered}/{result.calls} calls answered"
+    )
+    print(f"{counts}, log {result.digest[:12]}", flush=True)
+    if result.failure:
+        print(*result.story, sep="\n")
+        print(f"\nFAILED: {result.failure}")
+        print(f"repeat: python -m tests.sim --seed {result.seed} --steps {result.steps}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

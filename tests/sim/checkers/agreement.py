@@ -1,0 +1,55 @@
+"""What deciders believe and what everybody sees is the same: environments, targets, live replicas."""
+
+from typing import Any
+
+from events.codec import Recorded
+from handlers.deciders.environment import EnvironmentState
+from handlers.deciders.replica import LIVE, ReplicaState
+from handlers.deciders.scaling import ScalingState
+from handlers.decisions import DECISIONS
+from projections.deployments import DEPLOYMENTS, Catalogue
+from projections.environments import ENVIRONMENTS, Environments
+from projections.fleet import FLEET, Fleet
+from tests.sim.checkers.base import Checker, Violation
+
+
+class DecidersAndViewsAgree(Checker):
+    def __init__(self) -> None:
+        self._decisions: Any = DECISIONS.initial()
+        self._environments, self._catalogue, self._fleet = Environments(), Catalogue(), Fleet()
+        self._last: Recorded | None = None
+
+    def see(self, recorded: Recorded) -> None:
+        self._decisions = DECISIONS.evolve(self._decisions, recorded)
+        self._environments = ENVIRONMENTS.evolve(self._environments, recorded)
+        self._catalogue = DEPLOYMENTS.evolve(self._catalogue, recorded)
+        self._fleet = FLEET.evolve(self._fleet, recorded)
+        self._last = recorded
+
+    def commit(self) -> None:
+        assert self._last is not None
+        event: Any = self._last.event
+        state = self._decisions[self._last.stream].state
+        if isinstance(state, EnvironmentState) and event.model_id in self._environments.models:
+            self._environment(state, event)
+        elif isinstance(state, ScalingState):
+            deployment = self._catalogue.deployments.get(event.deployment_id)
+            if deployment is not None:
+                self._compare((state.target, state.settings), (deployment.target, deployment.settings))
+        elif isinstance(state, ReplicaState):
+            placed = self._fleet.replicas.get(event.replica_id)
+            known = None if placed is None else (placed.phase, placed.draining)
+            self._compare((state.phase, state.draining) if state.phase in LIVE else None, known)
+
+    def _environment(self, state: EnvironmentState, event: Any) -> None:
+        seen = self._environments.of(event.model_id).get(event.environment)
+        known = None if seen is None else (seen.current, seen.active)
+        current = state.current if state.current in self._catalogue.deployments else None
+        believed = (current, state.active) if state.exists or event.environment == "production" else None
+        self._compare(believed, known)
+
+    def _compare(self, believed: object, known: object) -> None:
+        if believed != known:
+            assert self._last is not None
+            where = f"{self._last.position} {self._last.stream} {type(self._last.event).__name__}"
+            raise Violation(f"{where}: the decider believes {believed}, the view says {known}")

@@ -1,0 +1,191 @@
+"""Simulated machines: nodes that run the real agent over scripted replicas, and builders that build in no time at all.
+
+A node's machine outlives its agent; when it loses power its replicas are gone and it comes back with another boot id.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from agents.build_steps import BuildBroken, Built, OnLine, OnStep, StepEnded
+from agents.builder import Builder
+from agents.builds import BUILDS, OpenBuild
+from agents.effects.fake import FakeEffects, Script
+from agents.loop import NodeLoop
+from events.base import Actor, BlobDigest, CommandId, CorrelationId, DeploymentId, NodeId, Position, derive
+from events.log import LogUnavailable
+from events.signals import Heartbeat
+from events.signals.log_lines import LogLine
+from handlers.deciders.node import JoinNode
+from handlers.dispatch import Contended
+from projections.fleet import FLEET
+from projections.replica_targets import REPLICA_TARGETS, ReplicaTarget
+from projections.view import View
+from tests.sim.processes import FollowingProcess
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+HEARTBEAT_S = 5.0
+SIZES = ((4000, 8 << 30), (2000, 4 << 30), (6000, 6 << 30))
+
+
+class NodeProcess(FollowingProcess):
+    """A node's agent, and its machine."""
+
+    folds = (REPLICA_TARGETS, FLEET)
+
+    def __init__(self, world: "World", number: int) -> None:
+        super().__init__(world, f"node-{number}")
+        self.node_id = NodeId(self.name)
+        self.host = f"10.0.0.{number + 1}"
+        self.cpu_millicores, self.memory_bytes = SIZES[number % len(SIZES)]
+        self.boot = 1
+        self.powered = True
+        scripts = world.scripts
+        self.effects = FakeEffects(self.clock, world.dice(f"{self.name}'s machine"), scripts.replica, host=self.host)
+
+    async def lose_power(self) -> None:
+        self.powered = False
+        await self.crash()
+        self.effects.power_off()
+
+    def boot_up(self) -> None:
+        if not self.powered:
+            self.powered, self.boot = True, self.boot + 1
+        self.start()
+
+    async def work(self, *own: View[Any]) -> None:
+        targets, fleet = own
+        await self._join(fleet)
+        loop = NodeLoop(
+            self.node_id,
+            f"{self.name}.{self.lives}",
+            targets=targets,
+            effects=self.effects,
+            dispatch=self.dispatch,
+            clock=self.clock,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(loop.run())
+            group.create_task(self._beat())
+            group.create_task(self._stay_joined(fleet))
+
+    async def _beat(self) -> None:
+        while True:
+            beat = Heartbeat(node_id=self.node_id, boot_id=f"boot-{self.boot}", at=self.clock.now())
+            await self.signals.publish(beat)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _stay_joined(self, fleet: View[Any]) -> None:
+        """It was thought lost while it was only unheard: it joins again."""
+        while True:
+            position = fleet.position
+            if fleet.state.nodes[self.node_id].status != "up":
+                await self._join(fleet)
+            await fleet.reached(Position(position + 1))
+
+    async def _join(self, fleet: View[Any]) -> None:
+        while True:
+            known = fleet.state.nodes.get(self.node_id)
+            boot_id = f"boot-{self.boot}"
+            if known is not None and known.status == "up" and known.boot_id == boot_id:
+                return
+            identity = derive("join", self.node_id, boot_id, known.position if known else 0, length=24)
+            command = JoinNode(
+                id=CommandId(identity),
+                actor=Actor(f"agent:{self.node_id}", "internal"),
+                correlation_id=CorrelationId(identity),
+                node_id=self.node_id,
+                boot_id=boot_id,
+                host=self.host,
+                cpu_millicores=self.cpu_millicores,
+                memory_bytes=self.memory_bytes,
+                isolation="process",
+            )
+            try:
+                await self.dispatch(command)
+            except (LogUnavailable, Contended):
+                await asyncio.sleep(self.dice.uniform(0.2, 1.0))
+
+
+class BuilderProcess(FollowingProcess):
+    folds = (BUILDS,)
+
+    async def work(self, *own: View[Any]) -> None:
+        (builds,) = own
+        bench = SimBench(self.world.scripts)
+        await Builder(NodeId(self.name), dispatch=self.dispatch, builds=builds, workshop=bench, logs=NoLines()).run()
+
+
+class SimBench:
+    def __init__(self, scripts: "Scripts") -> None:
+        self._scripts = scripts
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        yield
+
+    async def build(self, build: OpenBuild, on_line: OnLine, on_step: OnStep) -> Built:
+        seconds, broken_at = self._scripts.build(build)
+        for step in ("unpack", "context", "resolve", "environment", "package"):
+            await asyncio.sleep(seconds / 5)
+            if step == broken_at:
+                raise BuildBroken(step, "scripted")
+            on_line(step)
+            if step in ("environment", "package"):
+                await on_step(StepEnded(step, round(seconds / 5, 3), False, ""))
+        digest = BlobDigest(f"sha256:{derive(build.source)}")
+        return Built(digest, digest, "3.11", derive("truss", build.source))
+
+
+class NoLines:
+    def write(self, deployment_id: DeploymentId, line: LogLine) -> None:
+        return None
+
+    def close(self, deployment_id: DeploymentId, source: str) -> None:
+        return None
+
+
+class Scripts:
+    """How models behave. Some are broken for good; the others only fail while faults are on."""
+
+    def __init__(self, seed: int, random: Random) -> None:
+        self.faults = True
+        self._seed = seed
+        self._random = random
+
+    def broken(self, what: str, deployment_id: DeploymentId, share: float) -> bool:
+        """The same answer whenever it is asked."""
+        return Random(f"{self._seed} {what} {deployment_id}").random() < share
+
+    def build(self, build: OpenBuild) -> tuple[float, str | None]:
+        """Seconds, and the step that fails."""
+        dice = self._random
+        seconds = dice.uniform(0.5, 6.0)
+        broken = self.broken("build", build.deployment_id, 0.06) or (self.faults and dice.random() < 0.06)
+        return seconds, dice.choice(("context", "resolve", "environment")) if broken else None
+
+    def replica(self, target: ReplicaTarget, random: Random) -> Script:
+        if self.broken("load", target.deployment_id, 0.06):
+            return Script(load_s=1.0, fails="load", says="ImportError: no module named scripted")
+        quick = Script(
+            prepare_s=random.uniform(0.05, 1.5), start_s=random.uniform(0.02, 0.2), load_s=random.uniform(0.2, 3.0)
+        )
+        if not self.faults:
+            return quick
+        bad = (
+            (0.05, Script(fails="environment", says="no space left on device")),
+            (0.04, Script(fails="start", says="exec format error")),
+            (0.08, Script(fails="load", says="RuntimeError: scripted")),
+            (0.08, Script(load_s=random.uniform(10.0, 70.0))),
+            (0.06, Script(crashes_after_s=random.uniform(0.0, 30.0), says="segmentation fault")),
+        )
+        chance = random.random()
+        for share, script in bad:
+            chance -= share
+            if chance < 0:
+                return script
+        return quick

@@ -1,0 +1,201 @@
+"""What people and callers do to the plane. Each act takes the world and a source of chance, and does not wait."""
+
+from collections.abc import Callable
+from random import Random
+
+from events.base import BlobDigest, DeploymentId, ModelId, derive
+from events.scaling import AutoscalingSettings
+from gateway.addresses import By, Target
+from handlers.base import Command
+from handlers.deciders.environment import (
+    CancelPromotion,
+    ConfigureEnvironment,
+    CreateEnvironment,
+    DeleteEnvironment,
+    StartPromotion,
+)
+from handlers.deciders.model import (
+    ActivateDeployment,
+    DeactivateDeployment,
+    DeleteDeployment,
+    DeleteModel,
+    PushDeployment,
+    RetryDeployment,
+    model_id_of,
+)
+from handlers.deciders.scaling import ConfigureScaling
+from tests.sim.processes import ApiProcess
+from tests.sim.world import NAMES, TEAM, World
+
+Act = Callable[[World, Random], None]
+ENVIRONMENTS = ("production", "staging")
+
+
+def push(world: World, dice: Random, name: str | None = None) -> None:
+    name = name or dice.choice(NAMES)
+    identity = world.identity()
+    is_development = dice.random() < 0.1
+    blob = BlobDigest(f"sha256:{derive(identity['id'])}")
+    world.ask(
+        PushDeployment(
+            **identity,
+            model_id=model_id_of(TEAM, name),
+            model_name=name,
+            team=TEAM,
+            name=None,
+            is_development=is_development,
+            source=blob,
+            config=blob,
+            raw_config=None,
+            environment=None if is_development else dice.choice((None, None, "production", "staging")),
+            scale_down_previous=dice.random() < 0.7,
+            cpu_millicores=dice.choice((500, 1000, 2000)),
+            memory_bytes=dice.choice((1 << 30, 2 << 30)),
+            predict_concurrency=dice.choice((1, 4)),
+            deploy_timeout_s=dice.choice((60, 120)),
+            labels="{}",
+            client="{}",
+        )
+    )
+
+
+def some(world: World, dice: Random) -> tuple[ModelId, DeploymentId] | None:
+    model_id = dice.choice(world.models)
+    own = world.deployments(model_id)
+    return (model_id, dice.choice(own)) if own else None
+
+
+def api(world: World) -> ApiProcess | None:
+    return next((each for each in world.apis if each.open), None)
+
+
+def settings(dice: Random) -> AutoscalingSettings:
+    least, delay_s = dice.choice((0, 0, 1)), dice.choice((5, 20, 60))
+    return AutoscalingSettings(min_replica=least, max_replica=dice.choice((1, 2, 3)), scale_down_delay_s=delay_s)
+
+
+def promote(world: World, dice: Random) -> None:
+    seen, chosen = api(world), some(world, dice)
+    if seen is None or chosen is None:
+        return
+    model_id, deployment_id = chosen
+    environment = dice.choice(ENVIRONMENTS)
+    known = seen.catalogue.deployments
+    here = seen.environments.of(model_id).get(environment)
+    current = known.get(here.current) if here is not None and here.current is not None else None
+    world.ask(
+        StartPromotion(
+            **world.identity(),
+            model_id=model_id,
+            environment=environment,
+            deployment_id=deployment_id,
+            is_development=deployment_id in known and known[deployment_id].is_development,
+            wanted_replicas=max(1, current.count("ready") if current is not None else 1),
+            cleanup=dice.choice(("SCALE_TO_ZERO", "SCALE_TO_ZERO", "KEEP", "DEACTIVATE")),
+            deadline_s=dice.choice((20, 60, 120)),
+        )
+    )
+
+
+def cancel(world: World, dice: Random) -> None:
+    command = CancelPromotion(
+        **world.identity(),
+        model_id=dice.choice(world.models),
+        environment=dice.choice(ENVIRONMENTS),
+        reason="changed my mind",
+    )
+    world.ask(command)
+
+
+def change_deployment(world: World, dice: Random) -> None:
+    chosen = some(world, dice)
+    if chosen is not None:
+        world.ask(_change(world, dice, *chosen))
+
+
+def _change(world: World, dice: Random, model_id: ModelId, deployment_id: DeploymentId) -> Command:
+    ids = {**world.identity(), "model_id": model_id, "deployment_id": deployment_id}
+    seen = api(world)
+    current_in = seen.environments.current_in(model_id, deployment_id) if seen is not None else None
+    choices: tuple[Callable[[], Command], ...] = (
+        lambda: DeactivateDeployment(**ids, reason="not needed"),
+        lambda: DeactivateDeployment(**ids, reason="not needed"),
+        lambda: ActivateDeployment(**ids),
+        lambda: ActivateDeployment(**ids),
+        lambda: RetryDeployment(**ids),
+        lambda: DeleteDeployment(**ids, current_in=current_in),
+    )
+    return dice.choice(choices)()
+
+
+def configure(world: World, dice: Random) -> None:
+    chosen = some(world, dice)
+    if chosen is not None:
+        world.ask(
+            ConfigureScaling(**world.identity(), deployment_id=chosen[1], settings=settings(dice), source="settings")
+        )
+
+
+def change_environment(world: World, dice: Random) -> None:
+    ids = {**world.identity(), "model_id": dice.choice(world.models)}
+    chance = dice.random()
+    if chance < 0.45:
+        world.ask(CreateEnvironment(**ids, environment="staging", autoscaling=settings(dice)))
+    elif chance < 0.85:
+        world.ask(ConfigureEnvironment(**ids, environment=dice.choice(ENVIRONMENTS), autoscaling=settings(dice)))
+    else:
+        world.ask(DeleteEnvironment(**ids, environment="staging"))
+
+
+def delete_model(world: World, dice: Random) -> None:
+    world.ask(DeleteModel(**world.identity(), model_id=dice.choice(world.models)))
+
+
+def call(world: World, dice: Random) -> None:
+    model_id, target = dice.choice(world.models), None
+    own = world.deployments(model_id)
+    if own and dice.random() < 0.2:
+        target = Target(model_id, "deployment", dice.choice(own))
+    else:
+        by: By = "environment"
+        target = Target(model_id, by, "production" if dice.random() < 0.8 else "staging")
+    for _ in range(dice.choice((1, 1, 2, 5))):
+        world.call(target, dice.choice((0.05, 0.5, 3.0, 12.0)), dice.choice(world.gateways))
+
+
+def wake(world: World, dice: Random) -> None:
+    chosen = some(world, dice)
+    if chosen is not None:
+        world.spawn(dice.choice(world.gateways).wake(chosen[1]), "wake")
+
+
+def storm(world: World, dice: Random) -> None:
+    """Two processes, many commands, one aggregate."""
+    chosen = some(world, dice)
+    if chosen is None:
+        return
+    for number in range(dice.randint(4, 8)):
+        world.ask(_change(world, dice, *chosen), world.apis[number % len(world.apis)])
+
+
+def twice(world: World, dice: Random) -> None:
+    """The same command through two processes at once."""
+    chosen = some(world, dice)
+    if chosen is not None:
+        world.ask(_change(world, dice, *chosen), *world.apis)
+
+
+PEOPLE: tuple[tuple[int, Act], ...] = (
+    (14, push),
+    (10, promote),
+    (3, cancel),
+    (9, change_deployment),
+    (6, configure),
+    (5, change_environment),
+    (1, delete_model),
+    (22, call),
+    (3, wake),
+    (2, storm),
+    (3, twice),
+)
+"""With their weights."""

@@ -1,0 +1,104 @@
+"""One run: faults and people for STEPS acts (safety), then no faults until all is settled (liveness)."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+
+import msgspec
+import structlog
+
+from tests.sim.checkers.base import Violation
+from tests.sim.loop import SimLoop, run_simulated
+from tests.sim.mishaps import MISHAPS
+from tests.sim.people import PEOPLE, Act, push
+from tests.sim.settled import check_acknowledged, check_views, unsettled
+from tests.sim.world import NAMES, World
+
+STEPS = 60
+BETWEEN_S = 2.5
+"""Mean time between two acts."""
+SETTLE_S = 420.0
+LOOK_S = 7.0
+TOLD = 60
+
+
+class Result(msgspec.Struct):
+    seed: int
+    steps: int
+    events: int = 0
+    virtual_s: float = 0.0
+    calls: int = 0
+    answered: int = 0
+    digest: str = ""
+    failure: str = ""
+    story: list[str] = []
+
+
+def run_seed(seed: int, steps: int = STEPS) -> Result:
+    """Never raises for what the run shows."""
+    loop = SimLoop(seed)
+    world = World(seed, loop)
+    result = Result(seed, steps)
+    with quiet():
+        try:
+            run_simulated(seed, _run(world, steps), loop)
+        except Exception as error:
+            result.failure = f"{type(error).__name__}: {error}"
+            result.story = list(world.story)[-TOLD:]
+    result.events, result.virtual_s, result.digest = world.position, loop.time(), world.log.digest()
+    result.calls = len(world.calls)
+    result.answered = sum(1 for call in world.calls if call.ended == "answered")
+    return result
+
+
+async def _run(world: World, steps: int) -> None:
+    dice = world.dice("acts")
+    world.start()
+    await asyncio.sleep(1.0)
+    for name in NAMES:
+        push(world, dice, name)
+    for _ in range(steps):
+        choose_act(dice)(world, dice)
+        await asyncio.sleep(dice.expovariate(1 / BETWEEN_S))
+        world.check()
+        if dice.random() < 0.03:
+            check_views(world)
+    await settle(world)
+
+
+def choose_act(dice: Random) -> Act:
+    table = MISHAPS if dice.random() < 0.2 else PEOPLE
+    return dice.choices([act for _, act in table], [weight for weight, _ in table])[0]
+
+
+async def settle(world: World) -> None:
+    """Faults off; raises Violation if something is still not as it should be after SETTLE_S."""
+    world.calm()
+    until = world.loop.time() + SETTLE_S
+    while True:
+        await asyncio.sleep(LOOK_S)
+        world.check()
+        left = unsettled(world)
+        if not left:
+            break
+        if world.loop.time() > until:
+            raise Violation(f"not settled after {SETTLE_S:g} s without faults: " + "; ".join(left[:8]))
+    check_views(world)
+    check_acknowledged(world)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No log lines, and no collector at work in the middle of a run."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        structlog.configure(**before)

@@ -1,0 +1,154 @@
+"""After the faults: what is still not as it should be, in words. Nothing left means that the plane has settled.
+
+Desired and actual are compared from the log (folded from zero), the machines and the gateways; a lack of room is a
+reason only where it is true.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from agents.builds import BUILDS
+from events.base import ModelId, StreamName
+from handlers.base import Context, Refused
+from handlers.deciders import DECIDER_OF
+from handlers.decisions import DECISIONS, Aggregate, Aggregates
+from handlers.reactors import REACTORS
+from projections.base import fold
+from projections.deployments import DEPLOYMENTS, Catalogue, Deployment, status
+from projections.environments import ENVIRONMENTS, Environments
+from projections.fleet import FLEET, Fleet
+from tests.sim.checkers.base import Violation
+from tests.sim.loop import SimClock
+from tests.sim.world import World
+
+AT_REST = frozenset({"ACTIVE", "SCALED_TO_ZERO", "BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "INACTIVE"})
+
+
+def unsettled(world: World) -> list[str]:
+    history = world.log.history()
+    fleet = fold(FLEET, history)
+    catalogue = fold(DEPLOYMENTS, history)
+    environments = fold(ENVIRONMENTS, history)
+    return [
+        *(f"call {call.number} for {call.target} has not ended" for call in world.calls if not call.ended),
+        *(f"build {build} is open" for build in fold(BUILDS, history).open),
+        *_promotions(environments, catalogue),
+        *(text for each in catalogue.deployments.values() for text in _deployment(each, fleet)),
+        *_machines(world, fleet),
+        *_parked(world),
+        *_asked_for(world, fold(DECISIONS, history)),
+    ]
+
+
+def _promotions(environments: Environments, catalogue: Catalogue) -> Iterator[str]:
+    for model_id, places in environments.models.items():
+        for name, place in places.items():
+            if place.active is not None:
+                yield f"promotion {place.active.promotion_id} to {name} of {model_id} is active"
+            current = catalogue.deployments.get(place.current) if place.current is not None else None
+            if place.current is not None and current is None:
+                yield f"{name} of {model_id} names {place.current}, which does not exist"
+            applied = place.autoscaling is None or current is None or current.settings == place.autoscaling
+            if current is not None and not applied and current.reason_position < place.position:
+                yield f"{current.deployment_id} does not have the settings of {name}"
+        yield from _production(model_id, places, catalogue)
+
+
+def _production(model_id: ModelId, places: dict[str, Any], catalogue: Catalogue) -> Iterator[str]:
+    """The first published deployment that gets ready becomes production, unless somebody wanted otherwise."""
+    production = places["production"]
+    if production.current is None and not production.last_result:
+        own = (catalogue.deployments[each] for each in catalogue.models[model_id].deployments)
+        for each in own:
+            if status(each) == "ACTIVE" and not each.is_development:
+                yield f"{each.deployment_id} of {model_id} is ACTIVE, and nothing serves production"
+
+
+def _deployment(deployment: Deployment, fleet: Fleet) -> Iterator[str]:
+    known = f"{deployment.deployment_id} ({status(deployment)}: {deployment.reason})"
+    live = [each for each in fleet.of(deployment.deployment_id) if not each.draining]
+    lacks = deployment.target - len(live)
+    room = [
+        node.node_id
+        for node in fleet.nodes.values()
+        if node.status == "up"
+        and node.cpu_millicores - node.cpu_used >= deployment.cpu_millicores
+        and node.memory_bytes - node.memory_used >= deployment.memory_bytes
+    ]
+    if lacks < 0 or (lacks > 0 and room):
+        yield f"{known} has {len(live)} replicas, not {deployment.target}; room on {room}"
+    if status(deployment) not in AT_REST and not (lacks > 0 and not room):
+        yield f"{known} is not at rest"
+    for each in fleet.of(deployment.deployment_id):
+        if each.phase != "ready" or each.draining:
+            yield f"replica {each.replica_id} is {each.phase}" + " and draining" * each.draining
+
+
+def _machines(world: World, fleet: Fleet) -> Iterator[str]:
+    for node in world.nodes:
+        known = fleet.nodes.get(node.node_id)
+        if known is None or known.status != "up":
+            yield f"{node.name} is {known.status if known else 'unknown'}, and its agent runs"
+        running = {each for each, process in node.effects.processes.items() if not process.exited.done()}
+        counted = {each.replica_id for each in fleet.replicas.values() if each.node_id == node.node_id}
+        for replica_id in sorted(running - counted):
+            yield f"{replica_id} runs on {node.name}, and the log does not know"
+        for replica_id in sorted(counted - running):
+            yield f"{replica_id} does not run on {node.name}, and the log counts on it"
+        for replica_id in sorted(set(node.effects.processes) - counted - running):
+            yield f"{replica_id} left something on {node.name}"
+
+
+def _parked(world: World) -> Iterator[str]:
+    for gateway in world.gateways:
+        if gateway.desk is None:
+            yield f"{gateway.name} is not up"
+        elif gateway.desk.parking.count or gateway.desk.loads.in_flight:
+            yield f"{gateway.name} has {gateway.desk.parking.count} parked, {gateway.desk.loads.in_flight} at replicas"
+
+
+def _asked_for(world: World, decisions: Aggregates) -> Iterator[str]:
+    """A fresh control process would change something at once: its predecessors left work undone."""
+    now = SimClock(world.loop).now()
+    for reactor in REACTORS:
+        state = reactor.initial(now)
+        for recorded in world.log.history():
+            state = reactor.evolve(state, recorded)
+        for due in reactor.due(state):
+            command, decider = due.command, DECIDER_OF[type(due.command)]
+            if due.at > now:
+                continue
+            stream = StreamName(decider.category, decider.aggregate_id(command))
+            aggregate = decisions.get(stream) or Aggregate(decider.initial)
+            try:
+                asked = (
+                    () if command.id in aggregate.commands else decider.decide(command, aggregate.state, Context(now))
+                )
+            except Refused:
+                continue
+            if asked:
+                yield f"{reactor.name} asks for {command}"
+
+
+def check_views(world: World) -> None:
+    """Each process's views equal the fold from zero at their position. What a reactor heard is not in the log."""
+    deaf = {f"reactor {each.name}" for each in REACTORS if each.hear is not type(each).__struct_defaults__[-1]}
+    for process in world.processes:
+        for view in process.views:
+            if view.projection.name in deaf:
+                continue
+            expected = fold(view.projection, world.log.history(view.position))
+            if view.state != expected:
+                raise Violation(f"{process.name}'s {view.projection.name} is not the fold up to {view.position}")
+
+
+def check_acknowledged(world: World) -> None:
+    """Whatever somebody was told is recorded is there, at the position that they were told."""
+    history = world.log.history()
+    for command, outcome in world.acknowledged:
+        if outcome.position > len(history):
+            raise Violation(f"{command} was acknowledged at {outcome.position}; the log ends at {len(history)}")
+        if outcome.events and history[outcome.position - 1].meta.command_id != command.id:
+            raise Violation(
+                f"{command} was acknowledged at {outcome.position}, where {history[outcome.position - 1]} is"
+            )
