@@ -16,6 +16,8 @@ Rule = Literal[
     "quiet",  # no traffic for a whole scale_down_delay
     "replaced",  # another deployment took its place in the environment
     "deactivated",
+    "failed",
+    "deleted",
 ]
 
 

@@ -167,8 +167,10 @@ def evolve(catalogue: Catalogue, recorded: Recorded) -> Catalogue:
         case _:
             deployment = catalogue.deployments.get(getattr(event, "deployment_id", DeploymentId("")))
             if deployment is not None:
+                was_over = deployment.phase != "active"
                 reason = _change(deployment, recorded) or _replica_change(deployment, recorded)
-                if reason is not None:
+                # What winds down after an end is not why it ended.
+                if reason is not None and not (was_over and deployment.phase != "active"):
                     deployment.reason, deployment.reason_position = reason, recorded.position
     return catalogue
 

@@ -80,8 +80,6 @@ class Sandbox(msgspec.Struct, frozen=True):
 
 def _mounts(folder: ReplicaFolder, environment: Path, env: Mapping[str, str]) -> Iterator[str | Path]:
     yield from system_mounts()
-    for path in (environment, *_bases(environment)):
-        yield from ("--ro-bind", path, path)
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if name in env:
             yield from ("--ro-bind-try", env[name], env[name])
@@ -92,6 +90,9 @@ def _mounts(folder: ReplicaFolder, environment: Path, env: Mapping[str, str]) ->
         (folder.tmp, "/tmp"),
     ):
         yield from ("--bind", source, place)
+    # After /tmp, which would hide a state folder below it.
+    for path in (environment, *_bases(environment)):
+        yield from ("--ro-bind", path, path)
     yield from ("--ro-bind", folder.secrets, "/secrets")
     yield from ("--ro-bind", folder.dynamic_config, "/etc/b10_dynamic_config")
     yield from ("--ro-bind", LAUNCHER, _LAUNCHER_INSIDE)

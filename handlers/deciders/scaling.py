@@ -56,7 +56,7 @@ class ReleaseHold(Command, frozen=True, kw_only=True):
 
 class ScaleToZero(Command, frozen=True, kw_only=True):
     deployment_id: DeploymentId
-    rule: Literal["replaced", "deactivated"]
+    rule: Literal["replaced", "deactivated", "failed", "deleted"]
 
 
 class ReportNoCapacity(Command, frozen=True, kw_only=True):

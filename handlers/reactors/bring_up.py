@@ -40,6 +40,8 @@ class Course(msgspec.Struct):
     why: Cause
     """The last event that called for something."""
     wanted: bool = True
+    ended: Literal["deactivated", "failed", "deleted"] = "failed"
+    """Why it is not wanted, while it is not."""
     attempt: int = 1
     build: Literal["none", "running", "succeeded", "failed"] = "none"
     brought_up: bool = False
@@ -86,8 +88,12 @@ def _change(course: Course, recorded: Recorded) -> None:
             course.target, course.brought_up = event.target, True
         case ScaledToZero():
             course.target = 0
-        case DeploymentDeactivated() | DeploymentDeleted() | DeploymentFailed() | ModelDeleted():
-            course.wanted, course.why = False, cause(recorded)
+        case DeploymentDeactivated():
+            course.wanted, course.ended, course.why = False, "deactivated", cause(recorded)
+        case DeploymentFailed():
+            course.wanted, course.ended, course.why = False, "failed", cause(recorded)
+        case DeploymentDeleted() | ModelDeleted():
+            course.wanted, course.ended, course.why = False, "deleted", cause(recorded)
         case DeploymentActivated() | DeploymentRetried():
             course.wanted, course.brought_up, course.why = True, False, cause(recorded)
             if course.build == "failed":
@@ -125,11 +131,11 @@ def _step(course: Course) -> Due | None:
         fields = caused_by(course.why, NAME, "stop", deployment_id)
         return Due(
             NOW,
-            StopBuild(**fields, build_id=build_id_of(course), reason="the deployment is not wanted any more"),
+            StopBuild(**fields, build_id=build_id_of(course), reason=f"the deployment was {course.ended}"),
         )
     if not course.wanted and course.target > 0:
         fields = caused_by(course.why, NAME, "down", deployment_id)
-        return Due(NOW, ScaleToZero(**fields, deployment_id=deployment_id, rule="deactivated"))
+        return Due(NOW, ScaleToZero(**fields, deployment_id=deployment_id, rule=course.ended))
     return None
 
 
