@@ -7,7 +7,6 @@ the server, waits for it, writes its exit code, and takes along whatever is left
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +19,9 @@ from agents.effects.replica_folder import Keeper, Record, ReplicaFolder
 MARKER_VARIABLE = "CAUSEWAY_REPLICA"
 _BEGIN_DEADLINE_S = 10.0
 
-# Standard input is the lock. $1 is the folder; then what to join (cgroup.procs files), `--`, and the command.
+# Standard input is the lock. The replica's folder, where to run, what to join (cgroup.procs files), `--`, the command.
 _SCRIPT = """
-folder=$1; shift
+folder=$1; cd "$2" || exit 125; shift 2
 while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift
 "$@" < /dev/null &
 echo "$$ $!" > "$folder/process.aside" && mv "$folder/process.aside" "$folder/process"
@@ -43,30 +42,40 @@ async def begin(
     env: Mapping[str, str],
     cwd: Path,
     join: Sequence[Path] = (),
-) -> tuple[Keeper, subprocess.Popen[bytes]]:
+) -> Keeper:
     """Raises KeeperFailed, and RuntimeError when the replica runs already."""
     lock = folder.take_lock()
     if lock is None:
         raise RuntimeError(f"{folder.path.name} is started while it runs")
-    arguments = ["/bin/sh", "-c", _SCRIPT, "keeper", folder.path, *join, "--", *command]
     with open(lock, "rb"), folder.output.open("ab") as output:
-        # Not asyncio's: its processes are tied to the loop, this one outlives it.
-        popen = subprocess.Popen(  # noqa: ASYNC220
-            arguments, env=dict(env), cwd=cwd, stdin=lock, stdout=output, stderr=output, start_new_session=True
-        )
-    keeper = await begun(folder, popen)
+        pid = _spawn(("keeper", folder.path, cwd, *join, "--", *command), env, (lock, output.fileno(), output.fileno()))
+    keeper = await begun(folder)
     if keeper is None:
-        raise KeeperFailed(f"the process did not begin (exit code {popen.poll()})")
-    return keeper, popen
+        raise KeeperFailed(f"the process did not begin (its keeper was {pid}); see the replica's output")
+    return keeper
 
 
-async def begun(folder: ReplicaFolder, popen: subprocess.Popen[bytes] | None = None) -> Keeper | None:
-    """What was started, once its keeper has said so."""
+def _spawn(arguments: tuple[str | Path, ...], env: Mapping[str, str], standard: tuple[int, int, int]) -> int:
+    """subprocess would tie the process to an object of ours; this one outlives us."""
+    files = [(os.POSIX_SPAWN_DUP2, handle, number) for number, handle in enumerate(standard)]
+    argv = ("/bin/sh", "-c", _SCRIPT, *arguments)
+    return os.posix_spawn(argv[0], argv, dict(env), file_actions=files, setsid=True)
+
+
+def reap(folder: ReplicaFolder) -> None:
+    """Takes the remains of an ended keeper away, if it was this process that started it."""
+    keeper = folder.keeper()
+    if keeper is not None:
+        with suppress(ChildProcessError):
+            os.waitpid(keeper.pid, os.WNOHANG)
+
+
+async def begun(folder: ReplicaFolder) -> Keeper | None:
+    """What was started, once its keeper has said so; None when it has ended without."""
     deadline = asyncio.get_running_loop().time() + _BEGIN_DEADLINE_S
     while (keeper := folder.keeper()) is None:
-        ended = not folder.is_kept() if popen is None else popen.poll() is not None
-        if (ended and folder.keeper() is None) or asyncio.get_running_loop().time() > deadline:
-            return None
+        if not folder.is_kept() or asyncio.get_running_loop().time() > deadline:
+            return folder.keeper()
         await asyncio.sleep(0.002)
     return keeper
 

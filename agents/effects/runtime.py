@@ -7,7 +7,6 @@ its process ended is written by its keeper (`keeper.py`), and what it printed is
 import asyncio
 import random
 import socket
-import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -38,7 +37,7 @@ from agents.effects import (
 )
 from agents.effects.environments import Environment, EnvironmentFailed
 from agents.effects.interpreters import PythonMissing
-from agents.effects.keeper import MARKER_VARIABLE, KeeperFailed, begin, begun, gone, kill, server_of, terminate
+from agents.effects.keeper import MARKER_VARIABLE, KeeperFailed, begin, begun, gone, kill, reap, server_of, terminate
 from agents.effects.limits import Limits, join_files, ran_out_of_memory, remove_group
 from agents.effects.output import Output
 from agents.effects.probe import probe
@@ -73,6 +72,7 @@ class LocalRuntime:
         limits: Limits,
         surroundings: Mapping[str, str],
         host: str = "127.0.0.1",
+        probe_timeout_s: float = 5.0,
     ) -> None:
         self._replicas = replicas
         self._secrets = secrets
@@ -83,8 +83,8 @@ class LocalRuntime:
         self._limits = limits
         self._surroundings = surroundings
         self._host = host
+        self._probe_timeout_s = probe_timeout_s
         self._prepared: dict[ReplicaId, tuple[Prepared, Path]] = {}
-        self._children: dict[ReplicaId, subprocess.Popen[bytes]] = {}
         self._ports: set[int] = set()
 
     @property
@@ -187,8 +187,7 @@ class LocalRuntime:
             surroundings=self._surroundings,
         )
         join = join_files([Path(group) for group in record.cgroups])
-        keeper, popen = await begin(folder, launch.command, env=launch.env, cwd=folder.app, join=join)
-        self._children[target.replica_id] = popen
+        keeper = await begin(folder, launch.command, env=launch.env, cwd=folder.app, join=join)
         output.say(f"started on {record.address} ({self._sandbox.name})")
         return Running(keeper.server, record.address, record.started_at)
 
@@ -202,9 +201,7 @@ class LocalRuntime:
         finally:
             reading.cancel()
             await asyncio.wait({reading})
-        popen = self._children.pop(record.replica_id, None)
-        if popen is not None:
-            popen.wait()  # It has ended: this only takes its remains away.
+        reap(folder)
         kill(folder, record)
         self._ports.discard(_port_of(record.address))
         await asyncio.to_thread(output.convert, to_the_end=True)
@@ -229,7 +226,7 @@ class LocalRuntime:
         record = folder.record()
         assert record is not None, f"{folder.path} has no record"
         self._sync_secrets(record, folder)
-        probed = await probe(record.address)
+        probed = await probe(record.address, self._probe_timeout_s)
         if probed.health == "ready" and not folder.was_ready():
             if not _listens(server_of(folder), _port_of(record.address)):
                 return Probed("silent", f"another program answers on {record.address}")

@@ -129,7 +129,7 @@ class Site:
                 position = max(self.fleet.position, await self.log.head())
                 await self.fleet.reached(type(position)(position + 1))
 
-    async def events_of(self, replica_id: ReplicaId = R1) -> list[Event]:
+    async def events_of(self, replica_id: ReplicaId = R1) -> list[Any]:
         history = await self.log.read(stream=StreamName("replica", replica_id))
         return [recorded.event for recorded in history]
 
