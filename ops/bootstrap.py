@@ -60,7 +60,10 @@ def ensure(folder: Path) -> None:
     stamp.unlink(missing_ok=True)
     if folder == PLANE:
         install_uv(requirements)
-    run(PLANE / "bin" / "uv", "pip", "sync", "--quiet", "--require-hashes", "--python", python_of(folder), requirements)
+    # The truss tools run once a build, behind a fence that cannot write bytecode: compiled once, each run saves seconds.
+    compiled = ["--compile-bytecode"] if folder == TRUSS else []
+    uv = PLANE / "bin" / "uv"
+    run(uv, "pip", "sync", "--quiet", "--require-hashes", *compiled, "--python", python_of(folder), requirements)
     if folder == PLANE:
         write_command()
     stamp.write_text(wanted)
