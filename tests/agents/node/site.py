@@ -74,14 +74,25 @@ class Site:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Site"]:
         """With its agent at work; ends as if the agent's process had been killed."""
-        await self._follower.catch_up()
+        await self._follower.catch_up()  # Before the agent acts on what it sees.
         async with asyncio.TaskGroup() as group:  # An agent that dies fails the test at once.
-            tasks = [group.create_task(self._follower.run()), group.create_task(self.node.run())]
+            agent = group.create_task(self.node.run())
+            try:
+                async with self.watching():
+                    yield self
+            finally:
+                agent.cancel()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator["Site"]:
+        """Without an agent: it runs elsewhere."""
+        await self._follower.catch_up()
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(self._follower.run())
             try:
                 yield self
             finally:
-                for task in tasks:
-                    task.cancel()
+                following.cancel()
 
     async def ask(self, command: Command) -> None:
         await self._dispatch(command)
