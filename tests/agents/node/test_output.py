@@ -1,0 +1,71 @@
+"""What a replica prints becomes log lines once, across agents, and names the reason of its end."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agents.effects.output import Output, last_words
+from events.base import DeploymentId, ReplicaId
+from events.signals.log_lines import LogFiles, parse_line
+
+D, R = DeploymentId("d"), ReplicaId("r")
+
+
+def output(folder: Path) -> Output:
+    return Output(folder / "output.log", LogFiles(folder / "logs"), D, R)
+
+
+def said(folder: Path) -> list[str]:
+    return [line.message for line in LogFiles(folder / "logs").query(D, newest_first=False)]
+
+
+def test_lines_are_converted_once_by_whoever_reads_on(tmp_path: Path) -> None:
+    with (tmp_path / "output.log").open("ab", buffering=0) as child:
+        child.write(b"one\ntw")
+        output(tmp_path).convert()
+        assert said(tmp_path) == ["one"]
+        child.write(b'o\n{"levelname": "ERROR", "message": "three"}\nfour')
+        output(tmp_path).convert()
+        output(tmp_path).convert()
+        assert said(tmp_path) == ["one", "two", "three"]
+        output(tmp_path).convert(to_the_end=True)
+    assert said(tmp_path) == ["one", "two", "three", "four"]
+
+
+def test_disk_space_of_what_was_read_is_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "output.log"
+    path.write_bytes((b"x" * 1023 + b"\n") * 4096)
+    os.sync()
+    before = path.stat()
+    output(tmp_path).convert()
+    after = path.stat()
+    assert after.st_size == before.st_size
+    if after.st_blocks == before.st_blocks:
+        pytest.skip("this file system cannot give parts of a file back")
+    assert after.st_blocks * 512 < 1 << 20
+    assert len(LogFiles(tmp_path / "logs").query(D, limit=5000)) == 4096
+
+
+TRACEBACK = 'Traceback (most recent call last):\n  File "main.py", line 3\n    x = y\nValueError: no weights\n'
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason"),
+    [
+        ("", ""),
+        ("hello\n", "hello"),
+        (TRACEBACK, "ValueError: no weights"),
+        (TRACEBACK + "INFO: Shutting down\nFinished server process [3]\n", "ValueError: no weights"),
+        ("ERROR: [Errno 98] address already in use\nbye\n", "ERROR: [Errno 98] address already in use"),
+        ("Killed\nFinished server process [3]\n", "Killed"),
+        (
+            '{"levelname": "ERROR", "message": "Exception while loading model", "exc_info": "'
+            + TRACEBACK.replace('"', "'").replace("\n", "\\n")
+            + '"}\n{"levelname": "INFO", "message": "Trying shut down after failed model load."}\n',
+            "ValueError: no weights",
+        ),
+    ],
+)
+def test_the_last_words_are_those_that_mean_something(printed: str, reason: str) -> None:
+    assert last_words([parse_line(line, source=R, ts_ns=0) for line in printed.splitlines()]) == reason
