@@ -157,8 +157,8 @@ def test_a_fact_is_told_until_acknowledged_ever_more_slowly() -> None:
         (tell,) = (due.deed for due in plan({R: WANTED}, actual) if isinstance(due.deed, Tell))
         actual = evolve(evolve(actual, Began(tell, T0)), Finished(tell, Told(acknowledged=False), T0))
         gaps.append((due_at({R: WANTED}, actual, Tell) - T0).total_seconds())
-    assert gaps == sorted(gaps) and gaps[-1] == patience.tell_again_slowest_s
         last = Finished(tell, Told(acknowledged=True), T0)
+    assert gaps == sorted(gaps) and gaps[-1] == patience.tell_again_slowest_s
     actual = evolve(actual, last)
     assert not [due for due in plan({R: WANTED}, actual) if isinstance(due.deed, Tell)]
 
