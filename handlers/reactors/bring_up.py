@@ -86,8 +86,10 @@ def _change(course: Course, recorded: Recorded) -> None:
             course.build, course.wanted = "failed", False
         case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
             course.target, course.brought_up = event.target, True
-        case ScaledToZero():
+        case ScaledToZero() as event:
             course.target = 0
+            if event.rule == "deactivated":  # It may have been activated again before this came.
+                course.brought_up = False
         case DeploymentDeactivated():
             course.wanted, course.ended, course.why = False, "deactivated", cause(recorded)
         case DeploymentFailed():
@@ -95,7 +97,7 @@ def _change(course: Course, recorded: Recorded) -> None:
         case DeploymentDeleted() | ModelDeleted():
             course.wanted, course.ended, course.why = False, "deleted", cause(recorded)
         case DeploymentActivated() | DeploymentRetried():
-            course.wanted, course.brought_up, course.why = True, False, cause(recorded)
+            course.wanted, course.brought_up, course.why = True, course.target > 0, cause(recorded)
             if course.build == "failed":
                 course.build, course.attempt = "none", course.attempt + 1
 
