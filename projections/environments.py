@@ -53,7 +53,9 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
         case ModelDeleted(model_id=model_id):
             environments.models.pop(model_id, None)
         case EnvironmentCreated():
-            own = environments.models.setdefault(event.model_id, {})
+            if event.model_id not in environments.models:
+                return environments  # The model was deleted meanwhile; the promote reactor clears this away.
+            own = environments.models[event.model_id]
             own[event.environment] = Environment(event.model_id, event.environment, at, autoscaling=event.autoscaling)
         case EnvironmentDeleted():
             environments.of(event.model_id).pop(event.environment, None)

@@ -3,6 +3,7 @@
     asked by a push, or a model's first ready deployment -> StartPromotion
     active: HoldReplicas; ready at the size needed -> CompletePromotion; failed, gone or too late -> FailPromotion
     ended: ReleaseHold; completed: the environment's settings to the new one, the previous one to zero
+    the model is gone -> DeleteEnvironment
 
 The current deployment is not touched before the switch.
 """
@@ -34,6 +35,7 @@ from events.model import (
     DeploymentPushed,
     DeploymentRetried,
     ModelDeleted,
+    ModelRegistered,
 )
 from events.replica import (
     ReplicaDraining,
@@ -53,7 +55,13 @@ from events.scaling import (
     ScalingConfigured,
 )
 from handlers.base import NOW, Cause, Due, Reactor, cause, caused_by
-from handlers.deciders.environment import PRODUCTION, CompletePromotion, FailPromotion, StartPromotion
+from handlers.deciders.environment import (
+    PRODUCTION,
+    CompletePromotion,
+    DeleteEnvironment,
+    FailPromotion,
+    StartPromotion,
+)
 from handlers.deciders.model import DeactivateDeployment
 from handlers.deciders.scaling import ConfigureScaling, HoldReplicas, ReleaseHold, ScaleToZero
 
@@ -93,6 +101,10 @@ class Place(msgspec.Struct):
     last: PromotionCompleted | None = None
     why: Cause | None = None
     """The event that last changed the promotion."""
+    exists: bool = False
+    """It was created; production always is there."""
+    orphaned: Cause | None = None
+    """Its model is gone."""
     asked: DeploymentId | None = None
     asked_cleanup: Cleanup = "SCALE_TO_ZERO"
 
@@ -103,6 +115,7 @@ Key = tuple[ModelId, str]
 class PromoteState(msgspec.Struct):
     places: dict[Key, Place] = {}
     candidates: dict[DeploymentId, Candidate] = {}
+    registered: set[ModelId] = set()
     dues: dict[Key, tuple[Due, ...]] = {}
 
 
@@ -121,9 +134,10 @@ def evolve(state: PromoteState, recorded: Recorded) -> PromoteState:
             | EnvironmentDeleted()
         ):
             _change_place(state, _place(state, event.model_id, event.environment), recorded)
+        case ModelRegistered():
+            state.registered.add(event.model_id)
         case ModelDeleted():
-            for each in [c for c in state.candidates.values() if c.model_id == event.model_id]:
-                each.failure = "the model was deleted"
+            _delete_model(state, event.model_id, cause(recorded))
         case _:
             candidate = state.candidates.get(getattr(event, "deployment_id", DeploymentId("")))
             if candidate is None:
@@ -161,10 +175,25 @@ def _push(state: PromoteState, event: DeploymentPushed, recorded: Recorded) -> N
         place.asked_cleanup = "SCALE_TO_ZERO" if event.scale_down_previous else "KEEP"
 
 
+def _delete_model(state: PromoteState, model_id: ModelId, why: Cause) -> None:
+    """Its deployments can serve nothing any more; a model of the same name begins anew."""
+    state.registered.discard(model_id)
+    for candidate in state.candidates.values():
+        if candidate.model_id == model_id:
+            candidate.failure = "the model was deleted"
+    for place in state.places.values():
+        if place.model_id == model_id:
+            place.current = place.autoscaling = place.autoscaling_why = place.last = place.asked = None
+            place.orphaned = why if place.exists else None
+
+
 def _change_place(state: PromoteState, place: Place, recorded: Recorded) -> None:
     event = recorded.event
     match event:
         case EnvironmentCreated() | EnvironmentConfigured():
+            if isinstance(event, EnvironmentCreated):
+                place.exists = True
+                place.orphaned = None if place.model_id in state.registered else cause(recorded)
             place.autoscaling, place.autoscaling_why = event.autoscaling, cause(recorded)
         case PromotionStarted():
             place.active, place.active_at, place.why = event, recorded.meta.at, cause(recorded)
@@ -195,6 +224,8 @@ def _change_candidate(state: PromoteState, candidate: Candidate, recorded: Recor
             for place in state.places.values():
                 if place.current == candidate.deployment_id:
                     place.current = None
+                if place.asked == candidate.deployment_id:
+                    place.asked = None
         case ReplicaReady() as event:
             candidate.ready.add(event.replica_id)
         case ReplicaUnready() | ReplicaDraining() | ReplicaStopped() | ReplicaFailed() | ReplicaLost() as event:
@@ -222,11 +253,16 @@ def _steps(state: PromoteState, place: Place) -> Iterable[Due]:
         yield from _begin(state, place)
     yield from _release(state, place)
     yield from _settle(state, place)
+    if place.orphaned is not None:
+        fields = caused_by(place.orphaned, NAME, "orphan", place.environment)
+        yield Due(NOW, DeleteEnvironment(**fields, model_id=place.model_id, environment=place.environment))
 
 
 def _begin(state: PromoteState, place: Place) -> Iterable[Due]:
+    if not (place.exists or place.environment == PRODUCTION):
+        return
     asked = state.candidates.get(place.asked) if place.asked is not None else None
-    if asked is None and place.environment == PRODUCTION and place.current is None and place.asked is None:
+    if (asked is None or asked.failure) and place.environment == PRODUCTION and place.current is None:
         own = (each for each in state.candidates.values() if each.model_id == place.model_id)
         fit = (each for each in own if each.ready and not each.is_development and not each.failure)
         asked = next(iter(fit), None)
