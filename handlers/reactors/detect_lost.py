@@ -1,7 +1,8 @@
 """Silence: a node whose heartbeats stop is declared lost, and so are the replicas of nodes that are gone.
 
 Only what this process could have heard counts: after a start, or after the channel was interrupted, every node has a
-whole grace period again.
+whole grace period again. Times are this process's own: the grace of a node that joins begins when anything at all is
+heard after that, not at the time by the node's clock, which may be wrong.
 """
 
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ class Watch(msgspec.Struct):
     """Silence before this moment says nothing."""
     fleet: Fleet
     heard: dict[NodeId, datetime] = {}
+    joining: dict[NodeId, None] = {}
+    """Joined, and nothing has been heard from anybody since."""
     gone: dict[NodeId, Cause] = {}
     """Nodes that are lost, have left or have restarted, while replicas of theirs still count as live."""
 
@@ -36,7 +39,7 @@ def evolve(state: Watch, recorded: Recorded) -> Watch:
     if isinstance(event, NodeJoined):
         before = state.fleet.nodes.get(event.node_id)
         restarted = before is not None and before.boot_id != event.boot_id
-        state.heard[event.node_id] = max(state.since, recorded.meta.at)
+        state.joining[event.node_id] = None
         if restarted:
             state.gone[event.node_id] = cause(recorded)
     if isinstance(event, NodeLost | NodeLeft):
@@ -56,6 +59,9 @@ def _orphans(state: Watch, node_id: NodeId) -> list[str]:
 
 
 def hear(state: Watch, signal: Signal, now: datetime) -> Watch:
+    for node_id in state.joining:
+        state.heard[node_id] = now
+    state.joining.clear()
     match signal:
         case Heartbeat(node_id=node_id):
             state.heard[node_id] = now
@@ -66,7 +72,7 @@ def hear(state: Watch, signal: Signal, now: datetime) -> Watch:
 
 def due(state: Watch) -> Iterable[Due]:
     for node in state.fleet.nodes.values():
-        if node.status == "up":
+        if node.status == "up" and node.node_id not in state.joining:
             last = max(state.heard.get(node.node_id, state.since), state.since)
             yield Due(
                 last + timedelta(seconds=GRACE_S),
