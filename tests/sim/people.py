@@ -137,7 +137,10 @@ def configure(world: World, dice: Random) -> None:
 
 
 def change_environment(world: World, dice: Random) -> None:
-    ids = {**world.identity(), "model_id": dice.choice(world.models)}
+    seen, model_id = api(world), dice.choice(world.models)
+    if seen is None or model_id not in seen.catalogue.models:
+        return
+    ids = {**world.identity(), "model_id": model_id}
     chance = dice.random()
     if chance < 0.45:
         world.ask(CreateEnvironment(**ids, environment="staging", autoscaling=settings(dice)))

@@ -4,11 +4,13 @@ Desired and actual are compared from the log (folded from zero), the machines an
 reason only where it is true.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agents.builds import BUILDS
 from events.base import ModelId, StreamName
+from events.codec import Recorded
+from events.scaling import ScalingConfigured
 from handlers.base import Context, Refused
 from handlers.deciders import DECIDER_OF
 from handlers.decisions import DECISIONS, Aggregate, Aggregates
@@ -33,6 +35,7 @@ def unsettled(world: World) -> list[str]:
         *(f"call {call.number} for {call.target} has not ended" for call in world.calls if not call.ended),
         *(f"build {build} is open" for build in fold(BUILDS, history).open),
         *_promotions(environments, catalogue),
+        *_settings(environments, catalogue, history),
         *(text for each in catalogue.deployments.values() for text in _deployment(each, fleet)),
         *_machines(world, fleet),
         *_parked(world),
@@ -48,10 +51,22 @@ def _promotions(environments: Environments, catalogue: Catalogue) -> Iterator[st
             current = catalogue.deployments.get(place.current) if place.current is not None else None
             if place.current is not None and current is None:
                 yield f"{name} of {model_id} names {place.current}, which does not exist"
-            applied = place.autoscaling is None or current is None or current.settings == place.autoscaling
-            if current is not None and not applied and current.reason_position < place.position:
-                yield f"{current.deployment_id} does not have the settings of {name}"
         yield from _production(model_id, places, catalogue)
+
+
+def _settings(environments: Environments, catalogue: Catalogue, history: Sequence[Recorded]) -> Iterator[str]:
+    """What serves an environment has its settings, unless a person has set its own since."""
+    set_at = {
+        recorded.event.deployment_id: recorded.position
+        for recorded in history
+        if isinstance(recorded.event, ScalingConfigured)
+    }
+    for place in (each for places in environments.models.values() for each in places.values()):
+        current = catalogue.deployments.get(place.current) if place.current is not None else None
+        if current is None or place.autoscaling in (None, current.settings):
+            continue
+        if set_at.get(current.deployment_id, 0) < place.position:
+            yield f"{current.deployment_id} does not have the settings of {place.name}"
 
 
 def _production(model_id: ModelId, places: dict[str, Any], catalogue: Catalogue) -> Iterator[str]:
