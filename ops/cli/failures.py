@@ -7,6 +7,7 @@ from events.log import Ambiguous, LogBroken, LogUnavailable
 from handlers.base import Refused
 from handlers.dispatch import Contended
 from ops.config import BadSetting
+from ops.demo import DemoFailed
 from ops.local.attach import NotUp
 from ops.local.nats_server import ToolMissing
 from ops.local.ports import PortTaken
@@ -33,7 +34,7 @@ class Failure(Exception):
 
 EXPECTED = (
     Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
-    LogUnavailable, LogBroken, AuditUnavailable, StartFailed, AlreadyUp, PortTaken, ToolMissing, ToolchainMissing,
+    LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing, ToolchainMissing,
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ WATCH_PAUSE_S = 0.2
 
 
 def register(app: typer.Typer) -> None:
-    for command in (up, down, status, doctor):
+    for command in (up, down, status, doctor, demo):
         app.command(rich_help_panel=PANEL)(command)
     app.command(hidden=True)(serve)
 
@@ -245,6 +245,14 @@ def _list_settings(session: Session, output: Format) -> None:
         render.as_json(session.out, listed)
         return
     render.table(session.out, ("variable", "default", "about"), rows, "no settings")
+
+
+def demo(context: typer.Context) -> None:
+    """The main job from nothing to the end, on a state folder of its own: push, predict, zero, promote, replay, audit."""
+    from ops.demo import run_demo
+
+    session = session_of(context)
+    run_demo(session.settings, session.out)
 
 
 def serve(
