@@ -34,7 +34,8 @@ class Failure(Exception):
 
 EXPECTED = (
     Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
-    LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing, ToolchainMissing,
+    LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
+    ToolchainMissing,
 )  # fmt: skip
 
 

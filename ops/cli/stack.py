@@ -248,7 +248,10 @@ def _list_settings(session: Session, output: Format) -> None:
 
 
 def demo(context: typer.Context) -> None:
-    """The main job from nothing to the end, on a state folder of its own: push, predict, zero, promote, replay, audit."""
+    """The main job, from nothing to the end: push, predict, scale to zero, promote, replay, audit.
+
+    On a state folder of its own, which is removed afterwards.
+    """
     from ops.demo import run_demo
 
     session = session_of(context)
