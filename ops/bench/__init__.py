@@ -1,0 +1,1 @@
+"""Measurements on this machine, each beside the limit it could at best reach, in one run."""
