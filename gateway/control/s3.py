@@ -24,6 +24,9 @@ from gateway.control.uploads import BLOBS, BUCKET, PLANE_KEY_ID, NoUpload, Uploa
 from projections.stores.blobs import CHUNK_BYTES, FolderBlobs
 
 PART_MAX = 10_000
+DRAIN_BYTES = 64 << 20
+FRAMING_BYTES = 1 << 20
+"""What the frames of a framed body may add."""
 _PART = re.compile(r"<Part>(.*?)</Part>", re.DOTALL)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -46,9 +49,9 @@ def install(app: FastAPI, area: UploadArea, blobs: FolderBlobs) -> None:
         try:
             return await _serve(request, bucket, key, area, blobs)
         except (S3Error, sigv4.BadSignature) as error:
-            return _xml_error(error.code, str(error))
+            return _xml_error(request, error.code, str(error))
         except NoUpload as error:
-            return _xml_error("NoSuchKey", str(error))
+            return _xml_error(request, "NoSuchKey", str(error))
 
     methods = ["GET", "HEAD", "PUT", "POST", "DELETE"]
     app.add_api_route("/s3/{bucket}/{key:path}", serve, methods=methods, include_in_schema=False)
@@ -153,10 +156,13 @@ async def _chunks(file: BinaryIO, first: int, left: int) -> AsyncIterator[bytes]
 async def _receive(request: Request, payload_hash: str, area: UploadArea, folder: Path, target: Path) -> str:
     """Streams the body to `target`, which appears whole or not at all. Returns its MD5, S3's ETag."""
     folder.mkdir(parents=True, exist_ok=True)
+    room = area.max_bytes - _bytes_in(target.parent, but=target)
+    if int(request.headers.get("content-length", "0")) > room + FRAMING_BYTES * (payload_hash == TRAILER):
+        raise _too_large(room)
     draft = folder / f".draft-{token_hex(8)}"
     body = unframed(request.stream()) if payload_hash == TRAILER else request.stream()
     try:
-        sha, md5 = await _write(body, draft, area.max_bytes - _bytes_in(target.parent, but=target))
+        sha, md5 = await _write(body, draft, room)
         if _HASH.fullmatch(payload_hash) and sha != payload_hash:
             raise S3Error("XAmzContentSHA256Mismatch", "the body is not the one that was signed: send it again")
         draft.replace(target if target.name == "object" else target.with_name(f"{target.name}.{md5}"))
@@ -165,6 +171,19 @@ async def _receive(request: Request, payload_hash: str, area: UploadArea, folder
     finally:
         draft.unlink(missing_ok=True)
     return md5
+
+
+def _too_large(room: int) -> S3Error:
+    return S3Error("EntityTooLarge", f"there is room for {room} bytes only: leave large files out")
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    """A client that is still sending reads no answer: take some more of it first."""
+    left = DRAIN_BYTES
+    async for chunk in body:
+        left -= len(chunk)
+        if left < 0:
+            return
 
 
 def _bytes_in(folder: Path, but: Path) -> int:
@@ -183,9 +202,8 @@ async def _write(body: AsyncIterator[bytes], draft: Path, most: int) -> tuple[st
         async for chunk in body:
             size += len(chunk)
             if size > most:
-                raise S3Error(
-                    "EntityTooLarge", f"an archive may have at most {most} bytes: leave large files out of it"
-                )
+                await _drain(body)
+                raise _too_large(most)
             buffer += chunk
             if len(buffer) >= CHUNK_BYTES:
                 await asyncio.to_thread(flush, bytes(buffer))
@@ -227,7 +245,7 @@ async def _complete(request: Request, key: str, area: UploadArea, folder: Path, 
     if any(not (parts / name).is_file() for name in names):
         raise S3Error("InvalidPart", "a part is missing, or its ETag is not that of the part we have")
     if sum((parts / name).stat().st_size for name in names) > area.max_bytes:
-        raise S3Error("EntityTooLarge", f"an archive may have {area.max_bytes} bytes: leave large files out")
+        raise _too_large(area.max_bytes)
     await asyncio.to_thread(_join, [parts / name for name in names], folder)
     digests = b"".join(bytes.fromhex(name.split(".")[1]) for name in names)
     etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(names)}"
@@ -261,5 +279,8 @@ def _xml(root: str, fields: dict[str, str], status: int = 200) -> Response:
     return Response(text, status, media_type="application/xml")
 
 
-def _xml_error(code: str, message: str) -> Response:
-    return _xml("Error", {"Code": code, "Message": message}, _STATUS.get(code, 400))
+def _xml_error(request: Request, code: str, message: str) -> Response:
+    answer = _xml("Error", {"Code": code, "Message": message}, _STATUS.get(code, 400))
+    if "expect" in request.headers:
+        answer.headers["Connection"] = "close"  # Nobody can tell whether the body will still come.
+    return answer

@@ -1,4 +1,4 @@
-"""The app on a real port, for clients that are programs of their own."""
+"""The app on a real port, behind the data plane as in the gateway, for clients that are programs of their own."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,24 @@ from pathlib import Path
 
 import uvicorn
 
+from events.signals.memory import MemorySignals
+from gateway.dataplane.front import http_protocol
+from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from projections.routing import ROUTING
+from projections.view import View
 from tests.gateway.control.stand import Stand
+
+
+def data_plane(stand: Stand) -> DataPlane:
+    return DataPlane(
+        View(ROUTING),
+        stand.views.access,
+        MemorySignals(),
+        DataPlaneSettings(domain="localhost"),
+        worker="gateway-test",
+        stale_since=lambda: None,
+        status_of=lambda deployment_id: None,
+    )
 
 
 @asynccontextmanager
@@ -19,7 +36,10 @@ async def served(state: Path) -> AsyncIterator[tuple[Stand, str]]:
         listener.listen()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with Stand(state, url).running() as stand:
-            server = uvicorn.Server(uvicorn.Config(stand.app, http="httptools", lifespan="off", log_level="error"))
+            config = uvicorn.Config(
+                stand.app, http=http_protocol(data_plane(stand)), ws="none", lifespan="off", log_level="error"
+            )
+            server = uvicorn.Server(config)
             # Its signal handlers would be the test run's.
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
             serving = asyncio.create_task(server.serve(sockets=[listener]))
