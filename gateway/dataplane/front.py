@@ -82,9 +82,9 @@ class Front(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._server_state.connections.add(self)  # type: ignore[arg-type]
-        address = get_remote_addr(transport)
+        address = get_remote_addr(self.transport)
         self.peer = address[0] if address else "unknown"
-        self.scheme = "https" if is_ssl(transport) else "http"
+        self.scheme = "https" if is_ssl(self.transport) else "http"
         self._timer = self._loop.call_later(self._settings.head_timeout_s, self._look_at_clock)
 
     def connection_lost(self, exc: Exception | None) -> None:
