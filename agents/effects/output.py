@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import os
 import re
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,12 +32,18 @@ _FAREWELLS = re.compile(
 
 
 class Output:
-    """One replica's output file. One reader at a time: the agent that owns the replica."""
+    """One replica's output file. One reader at a time: the agent that owns the replica.
 
-    def __init__(self, path: Path, logs: LogFiles, deployment_id: DeploymentId, source: ReplicaId) -> None:
+    Log files are written from threads here and from the event loop there, hence the lock.
+    """
+
+    def __init__(
+        self, path: Path, logs: LogFiles, writing: threading.Lock, deployment_id: DeploymentId, source: ReplicaId
+    ) -> None:
         self._path = path
         self._cursor = path.with_name("output.offset")
         self._logs = logs
+        self._writing = writing
         self._deployment_id = deployment_id
         self._source = source
 
@@ -68,11 +75,11 @@ class Output:
 
     def say(self, message: str, level: Level = "info") -> None:
         """A line of the node's own among those of the replica."""
-        line = LogLine(ts_ns=time.time_ns(), level=level, message=message, source=self._source)
-        self._logs.write(self._deployment_id, line)
+        self._log(LogLine(ts_ns=time.time_ns(), level=level, message=message, source=self._source))
 
     def close(self) -> None:
-        self._logs.close(self._deployment_id, self._source)
+        with self._writing:
+            self._logs.close(self._deployment_id, self._source)
 
     def last_words(self) -> str:
         """Why it ended, as far as it said: the last exception, else the last line that means something."""
@@ -90,7 +97,11 @@ class Output:
         now_ns = time.time_ns()
         for text in chunk.decode(errors="replace").splitlines():
             if text.strip("\0 "):
-                self._logs.write(self._deployment_id, parse_line(text, source=self._source, ts_ns=now_ns))
+                self._log(parse_line(text, source=self._source, ts_ns=now_ns))
+
+    def _log(self, line: LogLine) -> None:
+        with self._writing:
+            self._logs.write(self._deployment_id, line)
 
     def _offset(self) -> int:
         try:

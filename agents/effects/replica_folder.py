@@ -6,13 +6,13 @@ replica's keeper as long as it lives (no pid can be mistaken for another's); `pr
 
 import fcntl
 import os
-import shutil
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from agents.effects import HealthChecks, Prepared
+from agents.effects.folders import remove
 from events.base import DeploymentId, ReplicaId
 
 
@@ -20,6 +20,7 @@ class Record(msgspec.Struct, frozen=True):
     replica_id: ReplicaId
     deployment_id: DeploymentId
     prepared: Prepared
+    environment: str
     address: str
     started_at: datetime
     marker: str
@@ -72,8 +73,7 @@ class ReplicaFolder:
             folder.mkdir(parents=True, mode=0o700)
 
     def remove(self) -> None:
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        remove(self.path)
 
     def facts(self) -> BundleFacts:
         """Raises msgspec.ValidationError or FileNotFoundError for what is no bundle."""

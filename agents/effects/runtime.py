@@ -6,7 +6,9 @@ its process ended is written by its keeper (`keeper.py`), and what it printed is
 
 import asyncio
 import random
+import signal
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -86,21 +88,17 @@ class LocalRuntime:
         self._probe_timeout_s = probe_timeout_s
         self._prepared: dict[ReplicaId, tuple[Prepared, Path]] = {}
         self._ports: set[int] = set()
-
-    @property
-    def isolation(self) -> str:
-        """In the words of NodeJoined."""
-        limits = "no limits" if self._limits.version == "none" else f"cgroup {self._limits.version}"
-        return f"{self._sandbox.name}, {limits}"
+        self._writing = threading.Lock()
 
     async def survey(self) -> tuple[Found, ...]:
+        _log.info("replicas will run", sandbox=self._sandbox.name, limits=self._limits.version)
         found = []
         for path in sorted(self._replicas.glob("*/")):
             folder = ReplicaFolder(path)
             record = folder.record()
             keeper = await begun(folder) if folder.is_kept() else folder.keeper()
             if record is None or keeper is None:
-                await asyncio.to_thread(folder.remove)
+                await asyncio.to_thread(_clear, folder, record)
                 continue
             running = Running(keeper.server, record.address, record.started_at)
             self._ports.add(_port_of(record.address))
@@ -158,12 +156,13 @@ class LocalRuntime:
 
     async def _begin(self, target: ReplicaTarget, folder: ReplicaFolder, output: Output) -> Running:
         facts, marker = folder.facts(), _marker(folder)
-        prepared, environment = self._prepared[target.replica_id]
+        prepared, environment = self._prepared_as(target.replica_id, folder)
         port = self._free_port()
         record = Record(
             replica_id=target.replica_id,
             deployment_id=target.deployment_id,
             prepared=prepared,
+            environment=str(environment),
             address=f"{self._host}:{port}",
             started_at=datetime.now(UTC),
             marker=marker,
@@ -190,6 +189,14 @@ class LocalRuntime:
         keeper = await begin(folder, launch.command, env=launch.env, cwd=folder.app, join=join)
         output.say(f"started on {record.address} ({self._sandbox.name})")
         return Running(keeper.server, record.address, record.started_at)
+
+    def _prepared_as(self, replica_id: ReplicaId, folder: ReplicaFolder) -> tuple[Prepared, Path]:
+        """By us; or by an earlier agent, whose start lost its port."""
+        if replica_id not in self._prepared:
+            record = folder.record()
+            assert record is not None, f"{replica_id} is started without having been prepared"
+            return record.prepared, Path(record.environment)
+        return self._prepared[replica_id]
 
     async def _await_exit(self, folder: ReplicaFolder) -> Exited:
         record = folder.record()
@@ -218,8 +225,7 @@ class LocalRuntime:
             return Exited(None, "ended while no agent was watching: the machine restarted or its keeper was killed")
         taken = "address already in use" in output.tail().lower() and not folder.was_ready()
         if code > 128:
-            by_signal = f"ended by signal {code - 128}"
-            return Exited(code, f"{said} ({by_signal})" if said else by_signal, port_taken=taken)
+            said = _by_signal(code - 128, said, folder.was_ready())
         return Exited(code, said or f"exited with code {code} and said nothing", port_taken=taken)
 
     async def _probe(self, folder: ReplicaFolder) -> Probed:
@@ -251,11 +257,7 @@ class LocalRuntime:
     async def _forget(self, effect: ForgetReplica, folder: ReplicaFolder) -> Result:
         record = folder.record()
         try:
-            if record is not None:
-                kill(folder, record)
-                for group in record.cgroups:
-                    remove_group(Path(group))
-            await asyncio.to_thread(folder.remove)
+            await asyncio.to_thread(_clear, folder, record)
         except OSError as error:
             _log.warning("a replica's remains are still in use", replica=effect.replica_id, why=str(error))
             return EffectFailed(str(error), again=True)
@@ -268,7 +270,7 @@ class LocalRuntime:
         return ReplicaFolder(self._replicas / replica_id)
 
     def _output(self, folder: ReplicaFolder, deployment_id: DeploymentId, replica_id: ReplicaId) -> Output:
-        return Output(folder.output, self._logs, deployment_id, replica_id)
+        return Output(folder.output, self._logs, self._writing, deployment_id, replica_id)
 
     def _blob(self, digest: BlobDigest) -> Path:
         if not self._blobs.exists(digest):
@@ -302,9 +304,27 @@ class LocalRuntime:
         raise OSError(f"no free port from {_PORTS[0]} to {_PORTS[1]}")
 
 
+def _by_signal(number: int, said: str, was_ready: bool) -> str:
+    """One that fails to load is killed by truss itself, having said why; later words may be about anything."""
+    names = {each.value: each.name for each in signal.Signals}
+    ended = f"ended by signal {number} ({names.get(number, 'unknown')})"
+    if not said:
+        return ended
+    return f"{ended}; it last said: {said}" if was_ready else f"{said}; {ended}"
+
+
 def _marker(folder: ReplicaFolder) -> str:
     """Names this replica of this state folder: another checkout may have one of the same id."""
     return f"{folder.path.name}.{sha256(str(folder.path.absolute()).encode()).hexdigest()[:12]}"
+
+
+def _clear(folder: ReplicaFolder, record: Record | None) -> None:
+    """Raises OSError while the kernel still has something of it."""
+    if record is not None:
+        kill(folder, record)
+        for group in record.cgroups:
+            remove_group(Path(group))
+    folder.remove()
 
 
 def _port_of(address: str) -> int:

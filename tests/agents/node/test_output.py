@@ -1,6 +1,7 @@
 """What a replica prints becomes log lines once, across agents, and names the reason of its end."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ D, R = DeploymentId("d"), ReplicaId("r")
 
 
 def output(folder: Path) -> Output:
-    return Output(folder / "output.log", LogFiles(folder / "logs"), D, R)
+    return Output(folder / "output.log", LogFiles(folder / "logs"), threading.Lock(), D, R)
 
 
 def said(folder: Path) -> list[str]:
