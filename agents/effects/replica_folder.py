@@ -6,6 +6,7 @@ replica's keeper as long as it lives (no pid can be mistaken for another's); `pr
 
 import fcntl
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import msgspec
 from agents.effects import HealthChecks, Prepared
 from agents.effects.folders import remove
 from events.base import DeploymentId, ReplicaId
+from handlers.deciders.access import SECRET_NAME
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -79,6 +81,19 @@ class ReplicaFolder:
         """Raises msgspec.ValidationError or FileNotFoundError for what is no bundle."""
         bundle = (self.path / "bundle" / "bundle.json").read_bytes()
         return msgspec.json.decode(bundle, type=BundleFacts)
+
+    def show_secrets(self, values: Path, names: Sequence[str]) -> None:
+        """The replica sees only the names that its config lists; a new value is there at its next access."""
+        for name in filter(SECRET_NAME.fullmatch, names):
+            source, shown = values / name, self.secrets / name
+            value = source.read_bytes() if source.is_file() else None
+            if value is None:
+                shown.unlink(missing_ok=True)
+            elif not shown.exists() or shown.read_bytes() != value:
+                aside = self.secrets / f".{name}"
+                aside.write_bytes(value)
+                aside.chmod(0o400)
+                aside.replace(shown)
 
     def write_record(self, record: Record) -> None:
         aside = self.path / "record.aside"

@@ -5,9 +5,7 @@ its process ended is written by its keeper (`keeper.py`), and what it printed is
 """
 
 import asyncio
-import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +14,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import msgspec
-import psutil
 import structlog
 
 from agents.effects import (
@@ -42,19 +39,17 @@ from agents.effects.interpreters import PythonMissing
 from agents.effects.keeper import MARKER_VARIABLE, KeeperFailed, begin, begun, gone, kill, reap, server_of, terminate
 from agents.effects.limits import Limits, join_files, ran_out_of_memory, remove_group
 from agents.effects.output import Output
+from agents.effects.ports import Ports, listens
 from agents.effects.probe import probe
 from agents.effects.replica_folder import Record, ReplicaFolder
 from agents.effects.sandbox import Sandbox
 from agents.effects.unpack import BadArchive, unpack
 from events.base import BlobDigest, DeploymentId, ReplicaId
 from events.signals.log_lines import LogFiles
-from handlers.deciders.access import SECRET_NAME
 from projections.replica_targets import ReplicaTarget
 from projections.stores.blobs import BlobMissing, FolderBlobs
 
 _log = structlog.get_logger()
-_PORTS = (20_000, 32_000)
-"""Below what the kernel gives to outgoing connections."""
 
 OnLine = Callable[[str], None]
 EnsureEnvironment = Callable[[Path, str, OnLine], Awaitable[Environment]]
@@ -87,7 +82,7 @@ class LocalRuntime:
         self._host = host
         self._probe_timeout_s = probe_timeout_s
         self._prepared: dict[ReplicaId, tuple[Prepared, Path]] = {}
-        self._ports: set[int] = set()
+        self._ports = Ports(host)
         self._writing = threading.Lock()
 
     async def survey(self) -> tuple[Found, ...]:
@@ -101,7 +96,7 @@ class LocalRuntime:
                 await asyncio.to_thread(_clear, folder, record)
                 continue
             running = Running(keeper.server, record.address, record.started_at)
-            self._ports.add(_port_of(record.address))
+            self._ports.keep(record.address)
             found.append(Found(record.replica_id, record.deployment_id, record.prepared, running, folder.was_ready()))
         if found:
             _log.info("replicas of an earlier agent", replicas=[each.replica_id for each in found])
@@ -157,7 +152,7 @@ class LocalRuntime:
     async def _begin(self, target: ReplicaTarget, folder: ReplicaFolder, output: Output) -> Running:
         facts, marker = folder.facts(), _marker(folder)
         prepared, environment = self._prepared_as(target.replica_id, folder)
-        port = self._free_port()
+        port = self._ports.pick()
         record = Record(
             replica_id=target.replica_id,
             deployment_id=target.deployment_id,
@@ -171,7 +166,7 @@ class LocalRuntime:
         )
         folder.write_record(record)
         folder.clear_process()
-        self._sync_secrets(record, folder)
+        folder.show_secrets(self._secrets, record.secrets)
         variables = {
             **facts.environment_variables,
             "HASH_TRUSS": facts.truss_hash,
@@ -210,7 +205,7 @@ class LocalRuntime:
             await asyncio.wait({reading})
         reap(folder)
         kill(folder, record)
-        self._ports.discard(_port_of(record.address))
+        self._ports.release(record.address)
         await asyncio.to_thread(output.convert, to_the_end=True)
         exited = self._how(folder, record, output)
         output.say(f"ended with exit code {exited.exit_code}: {exited.reason}", "warning")
@@ -231,10 +226,10 @@ class LocalRuntime:
     async def _probe(self, folder: ReplicaFolder) -> Probed:
         record = folder.record()
         assert record is not None, f"{folder.path} has no record"
-        self._sync_secrets(record, folder)
+        folder.show_secrets(self._secrets, record.secrets)
         probed = await probe(record.address, self._probe_timeout_s)
         if probed.health == "ready" and not folder.was_ready():
-            if not _listens(server_of(folder), _port_of(record.address)):
+            if not listens(server_of(folder), record.address):
                 return Probed("silent", f"another program answers on {record.address}")
             folder.mark_ready()
         return probed
@@ -277,32 +272,6 @@ class LocalRuntime:
             raise BlobMissing(f"no blob {digest} on this machine")
         return self._blobs.path(digest)
 
-    def _sync_secrets(self, record: Record, folder: ReplicaFolder) -> None:
-        """The replica sees only the names that its config lists; a new value is there at the next access."""
-        for name in filter(SECRET_NAME.fullmatch, record.secrets):
-            source, shown = self._secrets / name, folder.secrets / name
-            value = source.read_bytes() if source.is_file() else None
-            if value is None:
-                shown.unlink(missing_ok=True)
-            elif not shown.exists() or shown.read_bytes() != value:
-                aside = folder.secrets / f".{name}"
-                aside.write_bytes(value)
-                aside.chmod(0o400)
-                aside.replace(shown)
-
-    def _free_port(self) -> int:
-        for _ in range(200):
-            port = random.randint(*_PORTS)
-            with socket.socket() as tried:
-                try:
-                    tried.bind((self._host, port))
-                except OSError:
-                    continue
-            if port not in self._ports:
-                self._ports.add(port)
-                return port
-        raise OSError(f"no free port from {_PORTS[0]} to {_PORTS[1]}")
-
 
 def _by_signal(number: int, said: str, was_ready: bool) -> str:
     """One that fails to load is killed by truss itself, having said why; later words may be about anything."""
@@ -325,17 +294,3 @@ def _clear(folder: ReplicaFolder, record: Record | None) -> None:
         for group in record.cgroups:
             remove_group(Path(group))
     folder.remove()
-
-
-def _port_of(address: str) -> int:
-    return int(address.rpartition(":")[2])
-
-
-def _listens(server: psutil.Process | None, port: int) -> bool:
-    if server is None:
-        return False
-    try:
-        connections = server.net_connections(kind="tcp")
-    except psutil.NoSuchProcess:
-        return False
-    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
