@@ -16,22 +16,25 @@ Every request ends: answered, refused with a reason, or because its caller left.
 import asyncio
 import random
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from events.base import DeploymentId, ReplicaId
+from events.base import DeploymentId
 from gateway.addresses import Address
 from gateway.choose import Park, Route, Unroutable
+from gateway.dataplane.caller import Caller, Hold
 from gateway.dataplane.framing import LAST_CHUNK, chunk
 from gateway.dataplane.heads import RequestHead, ResponseHead
+from gateway.dataplane.kept import Attempts, KeptBody, Stay
 from gateway.dataplane.rewrite import Provenance, answer_for_caller, request_for_replica
 from gateway.dataplane.upstream import Upstream
 from gateway.errors import Problem, too_large
-from gateway.parking import Ticket, full
+from gateway.parking import full
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import DataPlane
 
 REPEATED = frozenset((502, 503, 504))
+_NO_ROOM = "the bodies of waiting requests take all the room there is"
 
 
 class Phase(IntEnum):
@@ -43,45 +46,6 @@ class Phase(IntEnum):
     STREAMING = 5
     SPLICED = 6
     ENDED = 7
-
-
-class Hold(IntEnum):
-    """Why the caller's bytes are not read at the moment."""
-
-    KEPT = 1
-    """Enough of the body is kept until a replica takes it."""
-    SLOW = 2
-    """The replica takes it slowly."""
-    BACKLOG = 4
-    """The caller is ahead of its own request."""
-
-
-class Caller(Protocol):
-    """The connection that the request came on."""
-
-    peer: str
-    scheme: str
-    slow: bool
-    """It takes the answer slowly."""
-
-    @property
-    def keeps_alive(self) -> bool: ...
-
-    def write(self, out: bytes) -> None: ...
-
-    def respond(self, problem: Problem, provenance: Provenance) -> None: ...
-
-    def answered(self, *, keep_alive: bool) -> None: ...
-
-    def splice(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-    def hold(self, why: Hold) -> None: ...
-
-    def go_on(self, why: Hold) -> None: ...
 
 
 class Call:
@@ -96,29 +60,16 @@ class Call:
         self.phase = Phase.CHOOSING
         self._switching = address.verb in ("websocket", "sync") and head.upgrade == b"websocket"
 
-        self._kept: list[bytes] = []
-        """The body so far, framed for the replica: to send it once there is one, and once more if that breaks."""
-        self._kept_bytes = 0
-        self._whole = True
-        """Nothing of the body has been given out of hand."""
+        self._kept = KeptBody(self._settings.replay_bytes_max)
         self._received = 0
         self._body_ended = False
-
-        self._arrival = 0
-        self._ticket: Ticket | None = None
-        self._parked_at: float | None = None
-        self._parked_s = 0.0
-        self._queue_position: int | None = None
+        self._stay = Stay(plane.parking, self._loop.time)
+        self._attempts = Attempts()
         self._deployment_id: DeploymentId | None = None
         self._counted: tuple[DeploymentId, bool] | None = None
         self._route: Route | None = None
         """Of the attempt in progress."""
         self._connection: Upstream | None = None
-        self._attempts = 0
-        self._failed: set[ReplicaId] = set()
-        self._fresh = False
-        self._rests = 0
-        self._rested = False
         self._timer: asyncio.TimerHandle | None = None
         """Ends parking, or a rest."""
         self._deadline: asyncio.TimerHandle | None = None
@@ -148,7 +99,7 @@ class Call:
                 self._end(problem)
             case Park(deployment_id=deployment_id):
                 self._park(deployment_id)
-            case Route() if choice.replica.replica_id in self._failed and not self._rested:
+            case Route() if self._attempts.must_rest(choice.replica.replica_id):
                 self._count(choice.deployment_id)
                 self._rest()
             case Route():
@@ -158,7 +109,7 @@ class Call:
     def reconsider(self) -> None:
         """The table changed while this request rests: it goes on if there is something that it has not tried."""
         choice = self._plane.choose(self._address.target)
-        if not isinstance(choice, Route) or choice.replica.replica_id not in self._failed:
+        if not isinstance(choice, Route) or choice.replica.replica_id not in self._attempts.failed:
             self._stop_timer()
             self._plane.resting.discard(self)
             self.choose()
@@ -178,27 +129,21 @@ class Call:
     # Parked
 
     def _park(self, deployment_id: DeploymentId) -> None:
-        parking = self._plane.parking
-        left_s = self._settings.park_deadline_s - self._parked_s
         self._deployment_id = deployment_id
-        if left_s <= 0:
-            self._end(self._plane.not_ready(deployment_id))
+        left_s = self._settings.park_deadline_s - self._stay.spent_s
+        problem = self._plane.not_ready(deployment_id) if left_s <= 0 else None
+        problem = problem or self._stay.begin(self._address.target, self, deployment_id)
+        if problem is not None:
+            self._end(problem)
             return
-        self._arrival = self._arrival or parking.arrival()
-        ticket = parking.park(self._arrival, self._address.target, self, deployment_id)
-        if isinstance(ticket, Problem):
-            self._end(ticket)
-            return
-        self.phase, self._ticket, self._parked_at = Phase.PARKED, ticket, self._loop.time()
+        self.phase = Phase.PARKED
         self._count(deployment_id, parked=True)
-        self._stop_deadline()
-        self._failed.clear()
-        self._timer = self._loop.call_later(left_s, self._park_over)
         self._plane.counts.parked += 1
-        if self._queue_position is None:
-            self._queue_position = parking.ahead_of(ticket)
-        if not parking.hold(self._kept_bytes):
-            self._end(full("the bodies of waiting requests take all the room there is"))
+        self._stop_deadline()
+        self._attempts.failed.clear()
+        self._timer = self._loop.call_later(left_s, self._park_over)
+        if not self._stay.hold(self._kept.size):
+            self._end(full(_NO_ROOM))
 
     def unparked(self) -> None:
         self._leave_lot()
@@ -210,28 +155,25 @@ class Call:
 
     def _leave_lot(self) -> None:
         self._stop_timer()
-        assert self._ticket is not None and self._parked_at is not None
-        self._plane.parking.leave(self._ticket)
-        self._plane.parking.let_go(self._kept_bytes)
-        self._parked_s += self._loop.time() - self._parked_at
-        self._ticket = self._parked_at = None
+        self._stay.end()
         self.phase = Phase.CHOOSING
 
     def _park_over(self) -> None:
-        assert self._ticket is not None
-        self._end(self._plane.not_ready(self._ticket.deployment_id))
+        ticket = self._stay.ticket
+        assert ticket is not None
+        self._end(self._plane.not_ready(ticket.deployment_id))
 
     # To a replica
 
     def _attempt(self, route: Route) -> None:
-        self.phase, self._route, self._rested = Phase.DIALLING, route, False
-        self._attempts += 1
+        self.phase, self._route = Phase.DIALLING, route
+        self._attempts.begin()
         self._plane.loads.sent(route.replica.replica_id)
         if self._deadline is None:
             self._deadline = self._loop.call_later(self._settings.call_deadline_s, self._too_late)
         # An idle connection may break under a body that is too large to be sent once more.
         large = self._head.chunked or (self._head.length or 0) > self._settings.replay_bytes_max
-        self._plane.pool.acquire(route.replica, self, fresh=self._fresh or large or self._switching)
+        self._plane.pool.acquire(route.replica, self, fresh=self._attempts.fresh or large or self._switching)
 
     def connected(self, connection: Upstream) -> None:
         self.phase, self._connection = Phase.SENT, connection
@@ -243,16 +185,16 @@ class Call:
             request_id=self.request_id,
             switching=self._switching,
         )
-        request = b"".join((head, *self._kept)) if self._kept else head
+        request = b"".join((head, *self._kept.pieces))
         connection.begin(self, self._head.method, request, switching=self._switching)
-        self._forget_if_large()
+        self._kept.sent()
         self._caller.go_on(Hold.KEPT)
 
     def connect_failed(self, reason: str) -> None:
         self._again(f"replica cannot be reached: {reason}")
 
     def replica_gone(self) -> None:
-        self._attempts -= 1
+        self._attempts.count -= 1
         self._leave_replica()
         self.choose()
 
@@ -264,11 +206,11 @@ class Call:
             self._detach()
             self._plane.counts.cut += 1
             self._caller.abort()
-        elif not self._whole:
-            self._end(_gone(f"the replica failed after part of the body was sent to it: {reason}", self._attempts))
+        elif not self._kept.whole:
+            self._end(self._gone(f"the replica failed after part of the body was sent to it: {reason}"))
         elif self._connection is not None and self._connection.used > 1:
             # The replica closed an idle connection just then: no failure of its own.
-            self._fresh = True
+            self._attempts.fresh = True
             self.replica_gone()
         else:
             self._again(f"replica failed: {reason}")
@@ -277,32 +219,31 @@ class Call:
         assert self._route is not None
         replica_id = self._route.replica.replica_id
         self._plane.loads.avoid(replica_id, self._settings.avoid_s)
-        self._failed.add(replica_id)
+        self._attempts.failed.add(replica_id)
         self._leave_replica()
         self._plane.counts.retried += 1
-        if self._attempts >= self._settings.attempts_max:
-            self._end(_gone(reason, self._attempts))
+        if self._attempts.count >= self._settings.attempts_max:
+            self._end(self._gone(reason))
         else:
             self.choose()
 
     def _rest(self) -> None:
         settings = self._settings
-        pause_s = min(settings.retry_delay_cap_s, settings.retry_delay_s * settings.retry_growth**self._rests)
+        pause_s = self._attempts.pause_s(settings.retry_delay_s, settings.retry_growth, settings.retry_delay_cap_s)
         self.phase = Phase.RESTING
-        self._rests += 1
         self._plane.resting.add(self)
         self._timer = self._loop.call_later(pause_s * random.uniform(0.75, 1.25), self._rest_over)
 
     def _rest_over(self) -> None:
         self._timer = None
         self._plane.resting.discard(self)
-        self._rested = True
+        self._attempts.rested = True
         self.choose()
 
     def _too_late(self) -> None:
         if self.phase < Phase.STREAMING:
             reason = f"no answer within {self._settings.call_deadline_s:g} s"
-            self._end(Problem(504, "timeout", f"{reason} (attempts: {self._attempts})"))
+            self._end(Problem(504, "timeout", f"{reason} (attempts: {self._attempts.count})"))
 
     # The body
 
@@ -323,33 +264,25 @@ class Call:
     def _send(self, framed: bytes) -> None:
         if self.phase is Phase.ENDED or not framed:
             return
-        connection = self._connection
+        connection, kept = self._connection, self._kept
+        kept.add(framed)
         if connection is not None:
             connection.transport.write(framed)
-            if not self._whole:
-                return
-        self._kept.append(framed)
-        self._kept_bytes += len(framed)
-        if connection is not None:
-            self._forget_if_large()
-        elif self.phase is Phase.PARKED and not self._plane.parking.hold(len(framed)):
-            self._end(full("the bodies of waiting requests take all the room there is"))
-        elif self._kept_bytes > self._settings.replay_bytes_max:
+            kept.sent()
+        elif self.phase is Phase.PARKED and not self._stay.hold(len(framed)):
+            self._end(full(_NO_ROOM))
+        elif kept.is_large:
             self._caller.hold(Hold.KEPT)
-
-    def _forget_if_large(self) -> None:
-        if self._kept_bytes > self._settings.replay_bytes_max:
-            self._kept, self._kept_bytes, self._whole = [], 0, False
 
     # The answer
 
     def answered(self, head: ResponseHead) -> bool:
-        if head.status in REPEATED and self._whole and self._attempts < self._settings.attempts_max:
+        if head.status in REPEATED and self._kept.whole and self._attempts.count < self._settings.attempts_max:
             self._again(f"replica answered {head.status}")
             return False
         self._stop_deadline()
         self.phase = Phase.STREAMING
-        self._kept, self._kept_bytes, self._whole = [], 0, False
+        self._kept.forget()
         bodyless = self._head.method == b"HEAD" or head.status in (204, 304)
         self._chunked_out = not bodyless and head.length is None and not self._head.http10
         sized = bodyless or head.length is not None or self._chunked_out
@@ -420,19 +353,19 @@ class Call:
             self._end(Problem(503, "model_unavailable", reason, headers=(("retry-after", "1"),)))
 
     def provenance(self) -> Provenance:
-        parked_s = self._parked_s
-        if self._parked_at is not None:
-            parked_s += self._loop.time() - self._parked_at
         return Provenance(
             self.request_id,
             self._deployment_id,
             self._route.replica.replica_id if self._route is not None else None,
             self._position,
-            self._attempts,
-            round(parked_s * 1000),
-            self._queue_position,
+            self._attempts.count,
+            round(self._stay.spent_s * 1000),
+            self._stay.queue_position,
             self._plane.stale_s(),
         )
+
+    def _gone(self, reason: str) -> Problem:
+        return Problem(502, "model_unavailable", f"{reason} (attempts: {self._attempts.count})")
 
     def _end(self, problem: Problem) -> None:
         if self.phase is Phase.STREAMING:
@@ -455,7 +388,7 @@ class Call:
         self._leave_replica()
         self._count(None)
         self.phase = Phase.ENDED
-        self._kept = []
+        self._kept.forget()
 
     def _leave_replica(self) -> None:
         route, self._route = self._route, None
@@ -478,7 +411,3 @@ class Call:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-def _gone(reason: str, attempts: int) -> Problem:
-    return Problem(502, "model_unavailable", f"{reason} (attempts: {attempts})")

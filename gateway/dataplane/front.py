@@ -21,7 +21,8 @@ from uvicorn.protocols.utils import get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from gateway.addresses import Address
-from gateway.dataplane.call import Call, Hold
+from gateway.dataplane.call import Call
+from gateway.dataplane.caller import Hold
 from gateway.dataplane.control_side import ControlSide
 from gateway.dataplane.framing import BadFraming, Chunked, Framing, Sized, UntilClose
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadHead, RequestHead, looks_wrong, read_request
@@ -273,9 +274,10 @@ class Front(asyncio.Protocol):
 
     def _next(self) -> None:
         """This request is over, from head to answer."""
+        if self._state is not State.CONTROL:  # uvicorn counts its own.
+            self._server_state.total_requests += 1
         self._call = self._head = None
         self._state, self._since = State.HEAD, self._loop.time()
-        self._server_state.total_requests += 1
         if self._closing:
             self.transport.close()
         elif not self.transport.is_closing():

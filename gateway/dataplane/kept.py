@@ -1,0 +1,109 @@
+"""What a request keeps with it: the body that a replica has not taken yet, its place in the lot, its attempts.
+
+Three small accounts, so that the life of a call (`call.py`) reads as its transitions.
+"""
+
+from collections.abc import Callable
+
+from events.base import DeploymentId, ReplicaId
+from gateway.addresses import Target
+from gateway.errors import Problem
+from gateway.parking import Parked, Parking, Ticket
+
+
+class KeptBody:
+    """The body so far, framed for the replica: sent once there is one, and once more if that one breaks."""
+
+    __slots__ = ("_bytes_max", "pieces", "size", "whole")
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.whole = True
+        """Nothing has been given out of hand: it can be sent from its beginning."""
+
+    @property
+    def is_large(self) -> bool:
+        return self.size > self._bytes_max
+
+    def add(self, framed: bytes) -> None:
+        if self.whole:
+            self.pieces.append(framed)
+            self.size += len(framed)
+
+    def sent(self) -> None:
+        """A replica has all of it: a large one is kept no longer."""
+        if self.is_large:
+            self.forget()
+
+    def forget(self) -> None:
+        self.pieces, self.size, self.whole = [], 0, False
+
+
+class Stay:
+    """A request's time in the parking lot, which may be in several parts."""
+
+    __slots__ = ("_arrival", "_now", "_parking", "_since", "_size", "_spent_s", "queue_position", "ticket")
+
+    def __init__(self, parking: Parking, now: Callable[[], float]) -> None:
+        self._parking, self._now = parking, now
+        self._arrival = 0
+        self._since = 0.0
+        self._spent_s = 0.0
+        self._size = 0
+        self.ticket: Ticket | None = None
+        self.queue_position: int | None = None
+        """How many were ahead of it when it came."""
+
+    @property
+    def spent_s(self) -> float:
+        return self._spent_s + (self._now() - self._since if self.ticket is not None else 0.0)
+
+    def begin(self, target: Target, request: Parked, deployment_id: DeploymentId) -> Problem | None:
+        self._arrival = self._arrival or self._parking.arrival()
+        ticket = self._parking.park(self._arrival, target, request, deployment_id)
+        if isinstance(ticket, Problem):
+            return ticket
+        self.ticket, self._since = ticket, self._now()
+        if self.queue_position is None:
+            self.queue_position = self._parking.ahead_of(ticket)
+        return None
+
+    def hold(self, size: int) -> bool:
+        """Counts bytes that wait with it; False: the lot has no room for them."""
+        self._size += size
+        return self._parking.hold(size)
+
+    def end(self) -> None:
+        assert self.ticket is not None
+        self._spent_s = self.spent_s
+        self._parking.leave(self.ticket)
+        self._parking.let_go(self._size)
+        self._size = 0
+        self.ticket = None
+
+
+class Attempts:
+    """Where it has been tried, and how long to pause before a replica that failed is tried again."""
+
+    __slots__ = ("count", "failed", "fresh", "rested", "rests")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failed: set[ReplicaId] = set()
+        self.fresh = False
+        """On new connections only: an idle one has just broken."""
+        self.rests = 0
+        self.rested = False
+
+    def begin(self) -> None:
+        self.count += 1
+        self.rested = False
+
+    def must_rest(self, replica_id: ReplicaId) -> bool:
+        return replica_id in self.failed and not self.rested
+
+    def pause_s(self, first_s: float, growth: float, cap_s: float) -> float:
+        self.rests += 1
+        return min(cap_s, first_s * growth ** (self.rests - 1))
