@@ -41,19 +41,23 @@ class ConfigCheck:
 
     async def __call__(self, config: bytes) -> Findings:
         digest = sha256(config).digest()
-        known = self._known.get(digest)
-        if known is None:
+        if digest not in self._known:
             async with self._room:
-                known = self._known[digest] = await self._ask(config)
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
-        return known
+                if digest not in self._known:  # Whoever was before us may have asked the same.
+                    self._known[digest] = await self._ask(config)
+                    if len(self._known) > _KEPT:
+                        self._known.popitem(last=False)
+        return self._known[digest]
 
     async def _ask(self, config: bytes) -> Findings:
         pipe = asyncio.subprocess.PIPE
-        child = await asyncio.create_subprocess_exec(
-            *self._command, stdin=pipe, stdout=pipe, stderr=pipe, env=_ENVIRONMENT
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *self._command, stdin=pipe, stdout=pipe, stderr=pipe, env=_ENVIRONMENT
+            )
+        except OSError as error:
+            message = f"configs cannot be checked ({error}): `make setup` builds the truss environment"
+            raise ApiError(503, message, code="not_set_up") from error
         try:
             async with asyncio.timeout(self._deadline_s):
                 out, err = await child.communicate(config)

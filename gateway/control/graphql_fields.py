@@ -181,6 +181,8 @@ def _check_team(arguments: Arguments) -> None:
 def _push(arguments: Arguments, name: str, **more: Any) -> pushes.Push:
     if arguments.get("model_origin") not in (None, "BASETEN"):
         raise ApiError(501, "truss chains is not there yet in this version of Causeway", code="not_implemented")
+    if arguments.get("allow_truss_download") is False:
+        pushes.refuse_no_download("--disable-truss-download")
     minutes = arguments.get("deploy_timeout_minutes")
     return pushes.Push(
         model_name=name,

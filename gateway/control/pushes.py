@@ -5,7 +5,7 @@ the deployment that the first one made.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -81,6 +81,11 @@ async def check(plane: Plane, push: Push) -> None:
     if found.errors:
         first = found.errors[0]
         raise invalid("; ".join(map(str, found.errors)), first.field, first.fix)
+
+
+def refuse_no_download(option: str) -> NoReturn:
+    """Rather than promise what nothing here keeps."""
+    raise invalid(f"{option} is not there yet: whoever has a manage key may download what was pushed", option)
 
 
 def _check_name(name: str) -> None:

@@ -10,10 +10,13 @@ from fastapi import APIRouter, Request
 from events.signals.log_lines import BUILD, LEVELS, Level, LogLine
 from gateway.control import bodies, find
 from gateway.control.errors import invalid
+from gateway.control.line_search import matching
 from gateway.control.plane import Plane
 from projections.deployments import Deployment
 
 LIMIT_MAX = 1000
+SEARCHED_MAX = 20_000
+"""A regular expression sees so many of the window's lines, the first ones in the order asked for."""
 WINDOW_MS = 30 * 60 * 1000
 WINDOW_MAX_MS = 7 * 24 * 3600 * 1000
 NS_PER_MS = 1_000_000
@@ -70,8 +73,6 @@ async def _answer(plane: Plane, found: Deployment, asked: Query) -> dict[str, An
     limit = 500 if asked.limit is None else asked.limit
     if not 1 <= limit <= LIMIT_MAX:
         raise invalid(f"limit must be from 1 to {LIMIT_MAX}, not {limit}", "limit")
-    if asked.search_pattern is not None:
-        raise invalid("search_pattern is not there yet: use includes and excludes", "search_pattern")
     lines = await asyncio.to_thread(
         plane.logs.query,
         found.deployment_id,
@@ -80,9 +81,11 @@ async def _answer(plane: Plane, found: Deployment, asked: Query) -> dict[str, An
         min_level=_level(asked.min_level),
         source=_source(plane, found, asked),
         keep=_filter(asked),
-        limit=limit,
+        limit=limit if asked.search_pattern is None else SEARCHED_MAX,
         newest_first=asked.direction != "asc",
     )
+    if asked.search_pattern is not None:
+        lines = (await matching(asked.search_pattern, lines))[:limit]
     return {"logs": [_shown(line) for line in lines]}
 
 

@@ -42,6 +42,7 @@ class Source(msgspec.Struct):
 
 class ModelSource(Source, kw_only=True):
     name: str
+    disable_archive_download: bool = False
 
 
 class ModelBody(msgspec.Struct):
@@ -108,6 +109,8 @@ def install(router: APIRouter, plane: Plane) -> None:
     @router.post("/v1/models")
     async def create_model(request: Request) -> Any:
         source = (await decode(request, ModelBody)).source
+        if source.disable_archive_download:
+            pushes.refuse_no_download("disable_archive_download")
         known = plane.catalogue.models.get(model_id_of(TEAM_ID, source.name))
         if known is not None and not pushes.is_repeated(plane, known.model_id, source.s3_key):
             fix = f"push a further deployment: POST /v1/models/{known.model_id}/deployments"

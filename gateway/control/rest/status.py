@@ -13,7 +13,7 @@ from projections.deployments import Deployment
 
 
 def install(router: APIRouter, plane: Plane) -> None:
-    @router.get("/healthz")
+    @router.api_route("/healthz", methods=["GET", "HEAD"])
     async def health() -> Any:
         stale = plane.stale_for_s()
         answer = {"status": "ok" if stale is None else "stale", "position": plane.views.position}

@@ -25,7 +25,6 @@ def create(s3_key: str, name: str = "iris", more: str = "", config: Any = CONFIG
                 config: "{encoded(config)}"
                 semver_bump: "MINOR"
                 truss_user_env: $trussUserEnv
-                allow_truss_download: true
                 {more}
                 user_deploy_metadata: $userDeployMetadata
                 raw_config: $rawConfig
@@ -132,6 +131,7 @@ async def test_every_error_of_a_config_is_told_with_its_field_and_fix(stand: Sta
         ("deploy_timeout_minutes: 5", "deploy_timeout_minutes", "from 10 to 1440"),
         ('version_name: "a b"', "name", "only letters"),
         ('team_id: "other"', "team_id", "no team"),
+        ("allow_truss_download: false", "--disable-truss-download", "not there yet"),
     ],
 )
 async def test_what_a_push_asks_for_wrongly_is_named(stand: Stand, more: str, field: str, said: str) -> None:

@@ -1,5 +1,6 @@
 """Models, deployments, environments, promotions, settings and logs over REST, in the specified shapes."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -274,10 +275,18 @@ async def test_log_lines_are_found_by_time_level_text_and_replica(stand: Stand) 
     assert await messages(component="build") == ["resolving"]
     assert await messages(replica="../r1") == []
     assert await messages(includes=["slow", "load"]) == ["slow load"]
+    assert await messages(search_pattern="^s.*d$") == ["slow load"]
+    assert await messages(search_pattern="i", limit=1) == ["it broke"]
     assert await messages(end_epoch_millis=1000, start_epoch_millis=0) == []
     got = await stand.client.get(f"{path}?limit=1&direction=asc&includes=e&includes=g")
     assert [each["message"] for each in got.json()["logs"]] == ["resolving"]
-    for wrong in ({"limit": 0}, {"min_level": "LOUD"}, {"start_epoch_millis": -1}, {"direction": "up"}):
+    for wrong in (
+        {"limit": 0},
+        {"min_level": "LOUD"},
+        {"start_epoch_millis": -1},
+        {"direction": "up"},
+        {"search_pattern": "("},
+    ):
         assert (await stand.client.post(path, json=wrong)).status_code == 400
 
 
@@ -328,3 +337,21 @@ async def test_a_deleted_model_is_gone(stand: Stand) -> None:
     assert set((await stand.client.get("/v1/models")).json()["models"][0]) >= MODEL
     assert (await stand.client.delete(f"/v1/models/{model_id}")).json() == {"id": model_id, "deleted": True}
     assert (await stand.client.get(f"/v1/models/{model_id}")).status_code == 404
+
+
+async def test_a_pattern_made_to_take_for_ever_ends(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.control.line_search.DEADLINE_S", 0.3)
+    pushed = await stand.pushed()
+    line = LogLine(ts_ns=time.time_ns() - 1, message="a" * 60, source="r1")
+    LogFiles(stand.state / "logs").write(DeploymentId(pushed["id"]), line)
+    path = f"/v1/models/{pushed['model_id']}/deployments/{pushed['id']}/logs"
+    answer = await stand.client.post(path, json={"search_pattern": "(a+)+$b"})
+    assert answer.status_code == 400 and answer.json()["field"] == "search_pattern"
+
+
+async def test_the_same_upload_pushed_twice_at_once_is_one_deployment(stand: Stand) -> None:
+    body = {"source": {"name": "iris", "s3_key": await stand.uploaded(), "deployment": {"config": CONFIG}}}
+    answers = await asyncio.gather(*(stand.client.post("/v1/models", json=body) for _ in range(4)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["deployment"]["id"] for answer in answers}) == 1
+    assert len(stand.views.catalogue.state.deployments) == 1
