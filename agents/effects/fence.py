@@ -13,7 +13,7 @@ import msgspec
 
 from agents.effects.sandbox import ISOLATED, find_sandbox, system_mounts
 
-_ETC = ("/etc/os-release", "/etc/debian_version", "/etc/gitconfig", "/etc/uv")
+_ETC = tuple(map(Path, ("/etc/os-release", "/etc/debian_version", "/etc/gitconfig", "/etc/uv")))
 """What installers look at besides what a replica needs."""
 
 

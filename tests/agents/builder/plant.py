@@ -17,7 +17,7 @@ from agents.builds import BUILDS, Builds
 from agents.effects.context import Toolchain
 from agents.effects.environments import Environments
 from agents.effects.fence import Fence
-from events.base import Actor, BlobDigest, BuildId, CommandId, CorrelationId, DeploymentId, ModelId, NodeId
+from events.base import Actor, BlobDigest, BuildId, CommandId, CorrelationId, DeploymentId, ModelId, NodeId, Position
 from events.build import BuildFailed, BuildStepFinished, BuildStopped, BuildSucceeded
 from events.codec import Recorded
 from events.log import Log
@@ -148,14 +148,13 @@ class Plant:
 
     async def until(self, build_id: BuildId, *kinds: type) -> Recorded:
         """The first event of this build that is one of `kinds`."""
-        position = self.builds.position
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                for recorded in await self.log.read():
+                history = await self.log.read()
+                for recorded in history:
                     if isinstance(recorded.event, kinds) and recorded.stream.id == build_id:
                         return recorded
-                position = max(self.builds.position, await self.log.head())
-                await self.builds.reached(type(position)(position + 1))
+                await self.builds.reached(Position(history[-1].position + 1))
 
     async def end_of(self, build_id: BuildId) -> BuildSucceeded | BuildFailed | BuildStopped:
         event = (await self.until(build_id, *ENDS)).event
