@@ -16,6 +16,7 @@ from events.base import ORIGIN, Position
 from ops.config import Settings
 from ops.local.attach import attached, status
 from projections.audit import AuditQuery, AuditRow, audit_row, wanted
+from projections.stores import audit
 from projections.stores.audit import AuditStore, AuditUnavailable, CursorMoved, MemoryAuditStore, follow_into
 from projections.stores.postgres import PostgresAuditStore
 from tests.histories import history, two_versions_of_iris
@@ -132,7 +133,7 @@ async def test_the_newest_rows_are_given_oldest_first(store: AuditStore, rows: t
 
 
 async def reached(store: AuditStore, position: Position) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         while True:
             try:
                 if await store.position() >= position:
@@ -143,8 +144,9 @@ async def reached(store: AuditStore, position: Position) -> None:
 
 
 async def test_postgres_killed_emptied_and_back_has_every_row_once(
-    settings: Settings,
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(audit, "LAST_PAUSE_S", 0.2)
     url = await new_database(settings)
     postgres = PostgresAuditStore(url)
     async with history() as plane:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -278,19 +278,17 @@ async def test_writers_and_followers_through_a_broker_that_is_killed_again_and_a
         return total
 
     async def kill() -> None:
-        while True:
+        while not written.is_set():
             await asyncio.sleep(0.3)
             server.kill()
             await asyncio.to_thread(server.start)
 
+    written = asyncio.Event()
     follower = asyncio.create_task(followed(log, after=0, until=3 * 49))
     killer = asyncio.create_task(kill())
     totals = await asyncio.gather(*(write(name) for name in "abc"))
-    killer.cancel()
-    with suppress(asyncio.CancelledError):
-        await killer
-    if not server.alive:
-        server.start()
+    written.set()
+    await killer
     assert totals == [49, 49, 49]
     batches = await follower
     assert [one.position for one in flat(batches)] == list(range(1, 148))
