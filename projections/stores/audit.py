@@ -79,7 +79,8 @@ async def follow_into(log: Log, store: AuditStore) -> None:
                 pause_s = FIRST_PAUSE_S
         except CursorMoved as moved:
             _log.info("audit trail goes on from where another writer left it", why=str(moved))
-            await asyncio.sleep(FIRST_PAUSE_S)
+            pause_s = FIRST_PAUSE_S
+            await asyncio.sleep(pause_s)
         except (AuditUnavailable, LogUnavailable) as away:
             _log.error("audit trail is behind until its store is back", why=str(away), retry_in_s=pause_s)
             await asyncio.sleep(pause_s)

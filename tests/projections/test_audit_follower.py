@@ -14,7 +14,7 @@ from projections.stores import audit
 from projections.stores.audit import AuditUnavailable, MemoryAuditStore, follow_into
 from tests.histories import copied, history, two_versions_of_iris
 
-GENEROUS_S = 30.0
+GENEROUS_S = 120.0
 
 
 class RoughStore(MemoryAuditStore):
@@ -61,6 +61,7 @@ async def all_rows(store: MemoryAuditStore) -> tuple[AuditRow, ...]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(audit, "LAST_PAUSE_S", 0.01)
 
 
 async def test_the_trail_follows_the_log_through_every_failure_of_its_store() -> None:
