@@ -198,6 +198,8 @@ def _exited(replica: ReplicaActual, result: Exited) -> ReplicaActual:
     if replica.drain_began_at is not None:
         reason = replica.stop_reason or replica.drain_reason
         return replace(replica, ended=Ended(None, reason, result.exit_code))
+    if result.asked:
+        return replace(replica, ended=Ended(None, result.reason, result.exit_code))
     if result.port_taken and replica.ready_at is None:
         return replace(replica, process=None, clashes=replica.clashes + 1)
     stage = "load" if replica.ready_at is None else "run"

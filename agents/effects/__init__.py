@@ -91,6 +91,8 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     """128 + n: ended by signal n. None: nobody saw."""
     reason: str
     """Why, in the words of the model server where it said something."""
+    asked: bool = False
+    """Somebody else than this agent asked for it: the stack was shut down."""
     port_taken: bool = False
     """It never began: somebody else was quicker to take its port."""
 

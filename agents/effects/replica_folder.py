@@ -130,6 +130,16 @@ class ReplicaFolder:
     def mark_ready(self) -> None:
         (self.path / "ready").touch()
 
+    def asked_to_end(self) -> str | None:
+        """Why, if it was not an agent that asked."""
+        try:
+            return (self.path / "asked").read_text()
+        except FileNotFoundError:
+            return None
+
+    def mark_asked(self, reason: str) -> None:
+        (self.path / "asked").write_text(reason)
+
     def take_lock(self) -> int | None:
         """A handle that holds the lock; None while a keeper does."""
         handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

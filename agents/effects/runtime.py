@@ -213,6 +213,8 @@ class LocalRuntime:
 
     def _how(self, folder: ReplicaFolder, record: Record, output: Output) -> Exited:
         code, said = folder.exit_code(), output.last_words()
+        if (reason := folder.asked_to_end()) is not None:
+            return Exited(code, reason, asked=True)
         groups = [Path(group) for group in record.cgroups]
         if ran_out_of_memory(groups):
             return Exited(code, "ran out of memory: it needs more than its resources.memory allows")

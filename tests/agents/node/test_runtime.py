@@ -12,6 +12,7 @@ import aiohttp
 import psutil
 import pytest
 
+from agents.effects.end_all import end_all
 from agents.effects.keeper import server_of
 from agents.effects.limits import find_limits
 from agents.effects.replica_folder import ReplicaFolder
@@ -267,6 +268,22 @@ async def test_the_next_agent_tells_how_a_replica_died_meanwhile(
         failed = await site.until(ReplicaFailed)
         assert (failed.stage, failed.exit_code) == ("run", 137)
         await site.forgotten()
+
+
+async def test_replicas_of_a_stack_that_is_shut_down_are_ended_and_told_as_stopped(
+    best_machine: LocalRuntime, assign: Assign, tmp_path: Path, best_sandbox: Sandbox
+) -> None:
+    log = MemoryLog()
+    async with Site(log, best_machine).running() as site:
+        await assign(site)
+        model = await served(site, tmp_path)
+        request = asyncio.create_task(model.predict(ask="sleep", seconds=1))
+        await eventually((model.folder.app / "slow").exists)
+    assert await asyncio.to_thread(end_all, tmp_path / "replicas", 20) == (R1,)
+    assert await request == "slept" and not model.folder.is_kept()
+    assert await asyncio.to_thread(end_all, tmp_path / "replicas", 20) == ()
+    async with Site(log, runtime(tmp_path, best_sandbox, find_limits())).running() as site:
+        assert (await site.until(ReplicaStopped)).reason == "the stack was shut down"
 
 
 async def test_what_a_replica_leaves_behind_in_other_sessions_ends_with_it(
