@@ -1,7 +1,8 @@
 """From replica targets to replicas on nodes: assign what lacks, drain what is too many, back off from what fails.
 
 Placement spreads: the node with the most free memory first. A deployment whose replicas fail START_FAILURES times in a
-row without one being ready has failed, with the last reason.
+row without one being ready has failed, with the last reason. A node that holds more than it offers (two control
+processes placed at once, or it came back smaller) is relieved of its youngest.
 """
 
 from collections.abc import Iterable
@@ -145,6 +146,9 @@ def due(state: Placement) -> Iterable[Due]:
         for node in state.fleet.nodes.values()
         if node.status == "up"
     ]
+    for room in rooms:
+        if room.cpu_millicores < 0 or room.memory_bytes < 0:
+            yield from _relieve(state, room.node)
     for deployment_id in tuple(state.open):
         want = state.wants[deployment_id]
         live = _live(state, want)
@@ -152,6 +156,26 @@ def due(state: Placement) -> Iterable[Due]:
             yield from _drain(want, live)
         elif want.artifact is not None:
             yield from _assign(want, want.target - len(live), rooms)
+
+
+def _relieve(state: Placement, node: Node) -> Iterable[Due]:
+    """What already leaves counts as gone."""
+    own = [each for each in state.fleet.replicas.values() if each.node_id == node.node_id and not each.draining]
+    cpu, memory = sum(each.cpu_millicores for each in own), sum(each.memory_bytes for each in own)
+    for each in sorted(own, key=lambda each: (each.phase == "ready", -each.position)):
+        if cpu <= node.cpu_millicores and memory <= node.memory_bytes:
+            return
+        want = state.wants.get(each.deployment_id)
+        if want is None:  # Deleted: it is being drained for that.
+            continue
+        cpu, memory = cpu - each.cpu_millicores, memory - each.memory_bytes
+        reason = f"node {node.node_id} holds more than it offers"
+        yield Due(
+            NOW,
+            DrainReplica(
+                **caused_by(want.why, NAME, "relieve", each.replica_id), replica_id=each.replica_id, reason=reason
+            ),
+        )
 
 
 def _drain(want: Want, live: list[Placed]) -> Iterable[Due]:

@@ -38,8 +38,10 @@ async def _second_control(world: World, seconds: float) -> None:
         return
     world.tell(f"{second.name} runs beside {world.control[0].name} for {seconds:.0f} s")
     second.start()
+    world.capacity.several_place = True
     await asyncio.sleep(seconds)
     await second.crash()
+    world.capacity.several_place = False
     world.tell(f"{second.name} is gone")
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from random import Random
 
-from events.base import BlobDigest, DeploymentId, ModelId, derive
+from events.base import BlobDigest, DeploymentId, KeyId, ModelId, derive
 from events.scaling import AutoscalingSettings
 from gateway.addresses import By, Target
 from handlers.base import Command
+from handlers.deciders.access import IssueKey, RemoveSecret, RevokeKey, StoreSecret
 from handlers.deciders.environment import (
     CancelPromotion,
     ConfigureEnvironment,
@@ -150,6 +151,24 @@ def change_environment(world: World, dice: Random) -> None:
         world.ask(DeleteEnvironment(**ids, environment="staging"))
 
 
+def change_mind(world: World, dice: Random) -> None:
+    """A push or a promotion, and soon after something that contradicts it."""
+    first, second = dice.choice(((push, change_deployment), (promote, cancel), (push, cancel), (promote, promote)))
+    first(world, dice)
+    world.loop.call_later(dice.choice((0.1, 1.0, 4.0, 8.0)), second, world, dice)
+
+
+def keys_and_secrets(world: World, dice: Random) -> None:
+    key_id, name = KeyId(dice.choice(("k1", "k2"))), dice.choice(("hf", "aws"))
+    choices: tuple[Callable[[], Command], ...] = (
+        lambda: IssueKey(**world.identity(), key_id=key_id, name="ada", hash="0" * 64, scopes=("invoke",)),
+        lambda: RevokeKey(**world.identity(), key_id=key_id),
+        lambda: StoreSecret(**world.identity(), name=name, version=f"v{dice.randint(1, 3)}"),
+        lambda: RemoveSecret(**world.identity(), name=name),
+    )
+    world.ask(dice.choice(choices)())
+
+
 def delete_model(world: World, dice: Random) -> None:
     world.ask(DeleteModel(**world.identity(), model_id=dice.choice(world.models)))
 
@@ -196,6 +215,8 @@ PEOPLE: tuple[tuple[int, Act], ...] = (
     (6, configure),
     (5, change_environment),
     (1, delete_model),
+    (6, change_mind),
+    (2, keys_and_secrets),
     (22, call),
     (3, wake),
     (2, storm),

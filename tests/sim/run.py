@@ -10,6 +10,7 @@ from random import Random
 import msgspec
 import structlog
 
+from tests.sim.alive import prove_alive
 from tests.sim.checkers.base import Violation
 from tests.sim.loop import SimLoop, run_simulated
 from tests.sim.mishaps import MISHAPS
@@ -66,6 +67,8 @@ async def _run(world: World, steps: int) -> None:
         world.check()
         if dice.random() < 0.03:
             check_views(world)
+    await settle(world)
+    await prove_alive(world)
     await settle(world)
 
 

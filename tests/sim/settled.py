@@ -104,6 +104,8 @@ def _machines(world: World, fleet: Fleet) -> Iterator[str]:
         known = fleet.nodes.get(node.node_id)
         if known is None or known.status != "up":
             yield f"{node.name} is {known.status if known else 'unknown'}, and its agent runs"
+        if known is not None and (known.cpu_used > known.cpu_millicores or known.memory_used > known.memory_bytes):
+            yield f"{node.name} holds more than it offers"
         running = {each for each, process in node.effects.processes.items() if not process.exited.done()}
         counted = {each.replica_id for each in fleet.replicas.values() if each.node_id == node.node_id}
         for replica_id in sorted(running - counted):

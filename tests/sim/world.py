@@ -23,6 +23,7 @@ from tests.faults import NONE, Faults
 from tests.sim.checkers import EVERY
 from tests.sim.checkers.answers import AnswersAreByWhatWasAskedFor
 from tests.sim.checkers.base import Violation
+from tests.sim.checkers.capacity import NoNodeAboveCapacity
 from tests.sim.gateway import CallRecord, GatewayProcess
 from tests.sim.loop import SimLoop
 from tests.sim.machines import BuilderProcess, NodeProcess, Scripts
@@ -43,7 +44,8 @@ class World:
         self.failure: BaseException | None = None
         self.story: deque[str] = deque(maxlen=4000)
         self.answers = AnswersAreByWhatWasAskedFor()
-        self.checkers = (*(kind() for kind in EVERY), self.answers)
+        self.capacity = NoNodeAboveCapacity()
+        self.checkers = (*(kind() for kind in EVERY), self.answers, self.capacity)
         self.log = WatchedLog(self.checkers, self._tell_event, self.fail)
         self.log_faults = USUAL
         self.network = SimNetwork(self.dice("network"))

@@ -39,3 +39,5 @@ class TargetsWithinBounds(Checker):
                 settings = self.settings.get(event.deployment_id, AutoscalingSettings())
                 if event.rule == "quiet" and settings.min_replica > 0:
                     raise Violation(f"{recorded.position}: {event} is below {settings}")
+                if event.rule == "quiet" and event.deployment_id in self.held:
+                    raise Violation(f"{recorded.position}: {event} while a promotion holds its replicas")
