@@ -74,6 +74,8 @@ class Call:
         """Ends parking, or a rest."""
         self._deadline: asyncio.TimerHandle | None = None
         """Ends the waiting for an answer; runs from the first attempt."""
+        self._answer_head = b""
+        """On its way to the caller together with what follows."""
         self._chunked_out = False
         self._keep_alive = True
         self._position = plane.position
@@ -85,6 +87,9 @@ class Call:
     # Where to
 
     def start(self) -> None:
+        """After as much of the body as came together with the head."""
+        if self.phase is Phase.ENDED:
+            return
         if self._head.length is not None and self._head.length > self._settings.body_bytes_max:
             self._end(too_large(self._settings.body_bytes_max, self._head.length))
         else:
@@ -251,7 +256,7 @@ class Call:
         for piece in pieces:
             self._received += len(piece)
         if self._received > self._settings.body_bytes_max:
-            self._end(too_large(self._settings.body_bytes_max, None))
+            self._end(too_large(self._settings.body_bytes_max, self._head.length))
         else:
             framed = [chunk(piece) for piece in pieces] if self._head.chunked else pieces
             self._send(framed[0] if len(framed) == 1 else b"".join(framed))
@@ -288,7 +293,7 @@ class Call:
         sized = bodyless or head.length is not None or self._chunked_out
         self._keep_alive = sized and self._caller.keeps_alive
         out = answer_for_caller(head, self.provenance(), chunked=self._chunked_out, keep_alive=self._keep_alive)
-        self._caller.write(out)
+        self._answer_head = out
         if self._caller.slow:
             self.caller_slow()
         return True
@@ -297,6 +302,9 @@ class Call:
         out = [chunk(piece) for piece in pieces] if self._chunked_out else pieces
         if last and self._chunked_out:
             out = [*out, LAST_CHUNK]
+        if self._answer_head:
+            out = [self._answer_head, *out]
+            self._answer_head = b""
         if out:
             self._caller.write(out[0] if len(out) == 1 else b"".join(out))
         if last:

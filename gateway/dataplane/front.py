@@ -192,7 +192,8 @@ class Front(asyncio.Protocol):
         elif isinstance(where, Problem):
             self.respond(where, self.plane.provenance(request_id_of(head)))
         else:
-            self._to_model(head, where)
+            self._to_model(head, where, rest)
+            return
         self._more(rest)
 
     def _more(self, rest: bytes) -> None:
@@ -205,25 +206,27 @@ class Front(asyncio.Protocol):
         else:
             self.data_received(rest)
 
-    def _to_model(self, head: RequestHead, address: Address) -> None:
+    def _to_model(self, head: RequestHead, address: Address, rest: bytes) -> None:
         request_id = request_id_of(head)
         if address.verb == "wake":
             self._wake(address, request_id)
-            return
-        if address.verb == "websocket" and head.upgrade != b"websocket":
+        elif address.verb == "websocket" and head.upgrade != b"websocket":
             problem = client_error(426, "this is a WebSocket: ask to upgrade", ("upgrade", "websocket"))
             self.respond(problem, self.plane.provenance(request_id))
-            return
-        self._state = State.CALL
-        call = self._call = Call(self.plane, self, head, address, request_id)
-        call.start()
-        if self._state is not State.CALL:
-            return
-        if self._body.done:
-            call.body_ended()
-        elif head.expects_continue:
-            self._head = head._replace(expects_continue=False)
-            self.transport.write(_CONTINUE)
+        else:
+            self._state = State.CALL
+            call = self._call = Call(self.plane, self, head, address, request_id)
+            # First the body that has come with the head, so that both go on in one piece.
+            if self._body.done:
+                call.body_ended()
+            elif rest:
+                self._pass_body(rest)
+                rest = b""
+            call.start()
+            if self._call is call and head.expects_continue and not self._body.done:
+                self._head = head._replace(expects_continue=False)
+                self.transport.write(_CONTINUE)
+        self._more(rest)
 
     def _wake(self, address: Address, request_id: str) -> None:
         woken = self.plane.wake(address.target)

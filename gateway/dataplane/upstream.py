@@ -31,7 +31,9 @@ class Exchange(Protocol):
         """False: the answer is not wanted, and the connection has been given up."""
         ...
 
-    def answer(self, pieces: list[bytes], last: bool) -> None: ...
+    def answer(self, pieces: list[bytes], last: bool) -> None:
+        """Follows `answered` at once, maybe with nothing in it yet, and then whenever something arrives."""
+        ...
 
     def switched(self, head: ResponseHead, arrived: bytes) -> None: ...
 
@@ -106,7 +108,8 @@ class Upstream(asyncio.Protocol):
                 exchange.upstream_lost(str(error))
 
     def _read(self, exchange: Exchange, data: bytes) -> None:
-        if self._framing is None:
+        begins = self._framing is None
+        if begins:
             rest = self._read_head(exchange, data)
             if rest is None:
                 return
@@ -118,7 +121,7 @@ class Upstream(asyncio.Protocol):
             assert self._answer is not None
             self.reusable = self._answer.keep_alive and used == len(data)
             exchange.answer(pieces, True)
-        elif pieces:
+        elif pieces or begins:
             exchange.answer(pieces, False)
 
     def _read_head(self, exchange: Exchange, data: bytes) -> bytes | None:
