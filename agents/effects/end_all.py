@@ -10,6 +10,8 @@ from pathlib import Path
 from agents.effects.keeper import kill, terminate
 from agents.effects.replica_folder import ReplicaFolder
 
+WORDS = "the plane was stopped, and this replica with it\n"
+"""The next agent reads them, and gives them as the reason."""
 _PAUSE_S = 0.02
 _REASON = "the stack was shut down"
 
@@ -26,6 +28,9 @@ def end_all(replicas: Path, grace_s: float) -> tuple[str, ...]:
         if record is not None:
             kill(folder, record)
     _wait(alive, grace_s)
+    for folder in alive:
+        with folder.output.open("a") as output:
+            output.write(WORDS)
     return tuple(folder.path.name for folder in alive)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from agents.effects.end_all import end_all
 from ops import config
 from ops.config import CHECKOUT, BadSetting, Settings
 from ops.local import leftovers
@@ -16,7 +17,7 @@ from ops.local.stack import SUPERVISOR, AlreadyUp, locked
 from ops.local.stack_file import StackStatus, read_status
 from ops.local.supervisor import StartFailed
 
-CHILD_GENERATIONS = 3  # a graceful stop waits for the roles, then for what they stand on
+CHILD_GENERATIONS = 4  # a graceful stop waits for the roles, then for what they stand on, then for replicas
 UP = (sys.executable, "-m", "ops.cli", "up")
 
 
@@ -79,13 +80,15 @@ def start_detached(settings: Settings, command: Sequence[str] = UP) -> StackStat
 
 
 def down(settings: Settings) -> bool:
-    """Stops the stack and waits until all of it is gone; False if none was running."""
+    """Stops the stack and waits until all of it is gone, replicas too; False if none was running."""
     run = settings.folder("run")
     holder = leftovers.recall(run, SUPERVISOR)
     deadline_s = settings.stop_deadline_s * CHILD_GENERATIONS
     stopped = holder is not None and stop(holder.process, signal.SIGTERM, deadline_s, group=False)
     try:
         with locked(settings):
-            return bool(leftovers.clear(run, settings.stop_deadline_s)) or stopped
+            cleared = leftovers.clear(run, settings.stop_deadline_s)
+            ended = end_all(settings.folder("replicas"), settings.stop_deadline_s)
+            return bool(cleared or ended) or stopped
     except AlreadyUp:  # someone started it again meanwhile; what runs now is theirs
         return stopped

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agents.effects.end_all import end_all
 from ops.config import CHECKOUT, PREFIX, Settings
 from ops.local import leftovers, nats_server, postgres
 from ops.local.child import Child
@@ -111,6 +112,8 @@ async def up(
             greet()
 
         await supervisor.run(on_ready=ready)
+        if ended := await asyncio.to_thread(end_all, settings.folder("replicas"), settings.stop_deadline_s):
+            say(f"ended {len(ended)} replicas: {', '.join(ended)}")
         say("down")
 
 
