@@ -13,7 +13,7 @@ from events.environment import (
     PromotionFailed,
     PromotionStarted,
 )
-from events.model import DeploymentDeleted, ModelDeleted, ModelRegistered
+from events.model import DeploymentDeleted, DeploymentPushed, ModelDeleted, ModelRegistered
 from events.scaling import AutoscalingSettings
 from projections.base import Projection
 
@@ -35,6 +35,8 @@ class Environment(msgspec.Struct):
 
 class Environments(msgspec.Struct):
     models: dict[ModelId, dict[str, Environment]] = {}
+    deployments: dict[DeploymentId, ModelId] = {}
+    """That exist: one that was deleted while its promotion completed is nobody's current."""
 
     def of(self, model_id: ModelId) -> dict[str, Environment]:
         return self.models.get(model_id, {})
@@ -52,6 +54,11 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
             environments.models[model_id] = {PRODUCTION: Environment(model_id, PRODUCTION, at)}
         case ModelDeleted(model_id=model_id):
             environments.models.pop(model_id, None)
+            gone = [each for each, owner in environments.deployments.items() if owner == model_id]
+            for each in gone:
+                del environments.deployments[each]
+        case DeploymentPushed(model_id=model_id, deployment_id=deployment_id):
+            environments.deployments[deployment_id] = model_id
         case EnvironmentCreated():
             if event.model_id not in environments.models:
                 return environments  # The model was deleted meanwhile; the promote reactor clears this away.
@@ -60,6 +67,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
         case EnvironmentDeleted():
             environments.of(event.model_id).pop(event.environment, None)
         case DeploymentDeleted(model_id=model_id, deployment_id=deployment_id):
+            environments.deployments.pop(deployment_id, None)
             for environment in environments.of(model_id).values():
                 if environment.current == deployment_id:
                     environment.current = None
@@ -74,6 +82,8 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
             if environment_or_none is not None:
                 _change(environment_or_none, event)
                 environment_or_none.position = recorded.position
+                if environment_or_none.current not in environments.deployments:
+                    environment_or_none.current = None
     return environments
 
 
@@ -97,4 +107,4 @@ def _change(
             environment.last_result = f"promotion of {event.deployment_id} was cancelled: {event.reason}"
 
 
-ENVIRONMENTS: Projection[Environments] = Projection("environments", 1, Environments, Environments, evolve)
+ENVIRONMENTS: Projection[Environments] = Projection("environments", 2, Environments, Environments, evolve)

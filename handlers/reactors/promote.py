@@ -81,6 +81,8 @@ class Candidate(msgspec.Struct):
     built: bool = False
     failure: str = ""
     """Why it cannot get ready; empty while it may."""
+    gone: bool = False
+    """Deleted, for good."""
     ready: set[ReplicaId] = set()
     target: int = 0
     target_position: Position = Position(0)
@@ -180,7 +182,7 @@ def _delete_model(state: PromoteState, model_id: ModelId, why: Cause) -> None:
     state.registered.discard(model_id)
     for candidate in state.candidates.values():
         if candidate.model_id == model_id:
-            candidate.failure = "the model was deleted"
+            candidate.failure, candidate.gone = "the model was deleted", True
     for place in state.places.values():
         if place.model_id == model_id:
             place.current = place.autoscaling = place.autoscaling_why = place.last = place.asked = None
@@ -201,6 +203,9 @@ def _change_place(state: PromoteState, place: Place, recorded: Recorded) -> None
                 place.asked = None
         case PromotionCompleted():
             place.active, place.current, place.last, place.why = None, event.deployment_id, event, cause(recorded)
+            promoted = state.candidates.get(event.deployment_id)
+            if promoted is None or promoted.gone:  # Deleted while the switch was on its way.
+                place.current = None
         case PromotionFailed() | PromotionCancelled():
             place.active, place.why = None, cause(recorded)
         case EnvironmentDeleted():
@@ -220,7 +225,7 @@ def _change_candidate(state: PromoteState, candidate: Candidate, recorded: Recor
         case DeploymentRetried() | DeploymentActivated():
             candidate.failure, candidate.why = "", cause(recorded)
         case DeploymentDeleted():
-            candidate.failure = "it was deleted"
+            candidate.failure, candidate.gone = "it was deleted", True
             for place in state.places.values():
                 if place.current == candidate.deployment_id:
                     place.current = None
