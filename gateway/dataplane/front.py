@@ -12,6 +12,7 @@ next request, whoever answers it and whenever.
 """
 
 import asyncio
+import re
 from enum import Enum
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
@@ -34,6 +35,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BACKLOG_MAX = 64 * 1024
 _DISCARD_KEEPS_ALIVE_MAX = 1024 * 1024
 _NOTHING = Sized(0)
+_UPGRADE = re.compile(rb"(?<=\r\n)upgrade:[^\r]*\r\n", re.IGNORECASE)
 
 
 class State(Enum):
@@ -312,9 +314,11 @@ class Front(asyncio.Protocol):
             if self.slow:
                 control.pause_writing()
         self._control_answered = False
-        if head.upgrade is not None:
+        if head.upgrade == b"websocket" and self._config.ws_protocol_class is not None:
             self._hand_over(control, raw + rest)
             return
+        if head.upgrade is not None:
+            raw = _UPGRADE.sub(b"", raw)  # Not served, so ignored (RFC 9110 7.8), as for h2c, which clients try.
         self._state = State.CONTROL
         control.data_received(raw)
         self._more(rest)

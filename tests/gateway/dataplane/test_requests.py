@@ -186,6 +186,20 @@ async def test_pipelined_requests_are_answered_in_their_order_by_whoever_they_ar
         assert bodies == [b"0", b"control POST /v1/models 3", b"1", b"control POST /x 2", b"2"]
 
 
+async def test_an_upgrade_that_nobody_serves_is_ignored_and_the_connection_stays_shared() -> None:
+    async with staged() as stage:
+        replica = await stage.serving()
+        caller = await stage.caller()
+        more = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+        caller.send(request("/v1/models", b"abc", more=more))
+        assert (await caller.got()).body == b"control POST /v1/models 3"
+        caller.send(request("/model-m1/predict", b"model", more=more))
+        assert (await caller.got()).body == b"model"
+        assert not {"upgrade", "http2-settings"} & set(replica.seen[0].headers)
+        caller.send(request("/v1/models", b"abcd"))
+        assert (await caller.got()).body == b"control POST /v1/models 4"
+
+
 async def test_many_pipelined_refusals_are_all_answered() -> None:
     async with staged() as stage:
         caller = await stage.caller()
