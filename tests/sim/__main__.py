@@ -3,12 +3,12 @@
 import argparse
 import random
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
-from tests.sim.run import STEPS, Result, run_seed
+from tests.sim.run import SETTLE_S, STEPS, Result, run_seed
 
 
 def main() -> int:
@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--seeds", metavar="A:B", help="run from A up to, not including, B")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"acts of people and mishaps (default {STEPS})")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use (default 1)")
-    parser.add_argument("--story", action="store_true", help="tell all of the last run, though nothing failed")
+    parser.add_argument("--settle", type=float, default=SETTLE_S, help="virtual seconds allowed after the last fault")
     asked = parser.parse_args()
     if asked.seeds is not None:
         first, _, end = asked.seeds.partition(":")
@@ -25,24 +25,22 @@ def main() -> int:
     else:
         seeds = (random.SystemRandom().randrange(1_000_000) if asked.seed is None else asked.seed,)
     failed = 0
-    for result in results(seeds, asked.steps, asked.jobs):
+    for result in results(seeds, asked):
         tell(result)
         failed += bool(result.failure)
     return 1 if failed else 0
 
 
-def results(seeds: Iterable[int], steps: int, jobs: int) -> Iterator[Result]:
-    if jobs == 1:
+def results(seeds: Iterable[int], asked: argparse.Namespace) -> Iterator[Result]:
+    run = partial(run_seed, steps=asked.steps, settle_s=asked.settle)
+    if asked.jobs == 1:
         for seed in seeds:
-            print(f"seed {seed}", end=" ", flush=True)
-            began = time.perf_counter()
-            result = run_seed(seed, steps)
-            print(f"({time.perf_counter() - began:.1f} s)", end=" ")
-            yield result
+            print(f"seed {seed}", end=": ", flush=True)
+            yield run(seed)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for result in pool.map(run_seed, seeds, [steps] * len(list(seeds)), chunksize=4):
-            print(f"seed {result.seed}", end=" ")
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+        for result in pool.map(run, seeds, chunksize=4):
+            print(f"seed {result.seed}", end=": ")
             yield result
 
 
@@ -54,7 +52,7 @@ def tell(result: Result) -> None:
     if result.failure:
         print(*result.story, sep="\n")
         print(f"\nFAILED: {result.failure}")
-        print(f"repeat: python -m tests.sim --seed {result.seed} --steps {result.steps}", flush=True)
+        print(f"repeat: make sim SEED={result.seed} STEPS={result.steps}", flush=True)
 
 
 if __name__ == "__main__":

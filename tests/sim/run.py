@@ -38,14 +38,14 @@ class Result(msgspec.Struct):
     story: list[str] = []
 
 
-def run_seed(seed: int, steps: int = STEPS) -> Result:
+def run_seed(seed: int, steps: int = STEPS, settle_s: float = SETTLE_S) -> Result:
     """Never raises for what the run shows."""
     loop = SimLoop(seed)
     world = World(seed, loop)
     result = Result(seed, steps)
     with quiet():
         try:
-            run_simulated(seed, _run(world, steps), loop)
+            run_simulated(seed, _run(world, steps, settle_s), loop)
         except Exception as error:
             result.failure = f"{type(error).__name__}: {error}"
             result.story = list(world.story)[-TOLD:]
@@ -55,7 +55,7 @@ def run_seed(seed: int, steps: int = STEPS) -> Result:
     return result
 
 
-async def _run(world: World, steps: int) -> None:
+async def _run(world: World, steps: int, settle_s: float = SETTLE_S) -> None:
     dice = world.dice("acts")
     world.start()
     await asyncio.sleep(1.0)
@@ -67,9 +67,9 @@ async def _run(world: World, steps: int) -> None:
         world.check()
         if dice.random() < 0.03:
             check_views(world)
-    await settle(world)
+    await settle(world, settle_s)
     await prove_alive(world)
-    await settle(world)
+    await settle(world, settle_s)
 
 
 def choose_act(dice: Random) -> Act:
@@ -77,10 +77,10 @@ def choose_act(dice: Random) -> Act:
     return dice.choices([act for _, act in table], [weight for weight, _ in table])[0]
 
 
-async def settle(world: World) -> None:
-    """Faults off; raises Violation if something is still not as it should be after SETTLE_S."""
+async def settle(world: World, within_s: float = SETTLE_S) -> None:
+    """Faults off; raises Violation if something is still not as it should be after `within_s`."""
     world.calm()
-    until = world.loop.time() + SETTLE_S
+    until = world.loop.time() + within_s
     while True:
         await asyncio.sleep(LOOK_S)
         world.check()
@@ -88,7 +88,7 @@ async def settle(world: World) -> None:
         if not left:
             break
         if world.loop.time() > until:
-            raise Violation(f"not settled after {SETTLE_S:g} s without faults: " + "; ".join(left[:8]))
+            raise Violation(f"not settled after {within_s:g} s without faults: " + "; ".join(left[:8]))
     check_views(world)
     check_acknowledged(world)
 
