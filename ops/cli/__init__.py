@@ -55,7 +55,7 @@ def _begin(context: typer.Context) -> None:
         # What libraries log must not end up between the lines of an answer.
         structlog.configure(
             wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         )
 
 

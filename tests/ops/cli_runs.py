@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 from typer.testing import CliRunner
 
 from events.base import ORIGIN
@@ -53,6 +54,7 @@ class Shell:
             session.open_log, session.open_audit = self._log, self._audit
             session.now = lambda: START
         result = CliRunner().invoke(app, shlex.split(line), obj=session, input=typed)
+        structlog.reset_defaults()  # a command sets the logging of its process; this one has other tests to run
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Answer(out.getvalue() + result.stdout, err.getvalue() + result.stderr, result.exit_code)
