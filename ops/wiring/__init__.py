@@ -2,31 +2,31 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-
-import uvloop
+from collections.abc import Awaitable
+from importlib import import_module
 
 from ops.config import Settings
-from ops.wiring.builder import serve_builder
-from ops.wiring.control import serve_control
-from ops.wiring.gateway import serve_gateway
-from ops.wiring.node import serve_node
 from ops.wiring.parts import open_log
 
 __all__ = ["ROLES", "open_log", "run_role"]
 
-ROLES: Mapping[str, Callable[[Settings], Awaitable[None]]] = MappingProxyType(
-    {"gateway": serve_gateway, "control": serve_control, "builder": serve_builder, "node": serve_node}
-)
+ROLES = ("gateway", "control", "builder", "node")
+"""Each is the function `serve` of the module of its name here, imported only by its own process."""
 
 
 def run_role(role: str, settings: Settings) -> None:
     """Runs the role until SIGTERM. Any error ends the process; the supervisor starts it again from the log."""
+    serving: Awaitable[None] = import_module(f"ops.wiring.{role}").serve(settings)
     if role == "gateway":
-        uvloop.run(serve_gateway(settings))  # uvicorn ends on SIGTERM by itself, when running requests have ended.
+        import uvloop
+
+        uvloop.run(_awaited(serving))  # uvicorn ends on SIGTERM by itself, when running requests have ended.
     else:
-        asyncio.run(_until_asked(ROLES[role](settings)))
+        asyncio.run(_until_asked(serving))
+
+
+async def _awaited(serving: Awaitable[None]) -> None:
+    await serving
 
 
 async def _until_asked(serving: Awaitable[None]) -> None:

@@ -14,7 +14,7 @@ from ops.wiring.parts import parts
 from projections.view import View
 
 
-async def serve_builder(settings: Settings) -> None:
+async def serve(settings: Settings) -> None:
     here = await machine(settings)
 
     async def secret_of(name: str) -> bytes | None:

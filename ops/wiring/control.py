@@ -15,12 +15,12 @@ from projections.stores.postgres import PostgresAuditStore
 REMEMBER_EVERY_S = 5.0
 
 
-async def serve_control(settings: Settings) -> None:
+async def serve(settings: Settings) -> None:
     if settings.postgres_url is None:
         raise ValueError("no PostgreSQL address: start the stack with `causeway up`, or set CAUSEWAY_POSTGRES_URL")
     store = PostgresAuditStore(settings.postgres_url)
     try:
-        async with open_log(settings) as log, open_signals(settings) as signals, asyncio.TaskGroup() as tasks:
+        async with open_log(settings, may_create=True) as log, open_signals(settings) as signals, asyncio.TaskGroup() as tasks:
             control = Control(log, signals, SystemClock(), random.Random())
             tasks.create_task(control.run())
             tasks.create_task(follow_into(log, store))

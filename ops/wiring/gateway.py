@@ -29,7 +29,7 @@ from projections.view import View
 BACKLOG = 2048
 
 
-async def serve_gateway(settings: Settings) -> None:
+async def serve(settings: Settings) -> None:
     routing, access, catalogue = View(ROUTING), View(ACCESS), View(DEPLOYMENTS)
     environments, fleet = View(ENVIRONMENTS), View(FLEET)
     views = (routing, access, catalogue, environments, fleet)

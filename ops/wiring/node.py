@@ -16,7 +16,7 @@ from projections.replica_targets import REPLICA_TARGETS
 from projections.view import View
 
 
-async def serve_node(settings: Settings) -> None:
+async def serve(settings: Settings) -> None:
     here = await machine(settings)
     sandbox = await find_sandbox(settings.sandbox, bubblewrap_of(settings))
     runtime = LocalRuntime(

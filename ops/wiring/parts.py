@@ -22,20 +22,23 @@ SEEN = "log-position"
 
 
 @asynccontextmanager
-async def open_log(settings: Settings) -> AsyncIterator[JetStreamLog]:
-    """The log, checked. It is made only if this state folder has never seen one. Raises LogUnavailable, LogBroken."""
+async def open_log(settings: Settings, *, may_create: bool = False) -> AsyncIterator[JetStreamLog]:
+    """The log, checked. A role may create it, if this state folder has never seen one; who only reads, never.
+
+    Raises LogUnavailable, LogBroken.
+    """
     if settings.nats_url is None:
         raise ValueError("no NATS address: start the stack with `causeway up`, or set CAUSEWAY_NATS_URL")
     file = settings.folder("run") / SEEN
     known = read_or_none(file)
     log = await JetStreamLog.connect(
         settings.nats_url,
-        create=known is None,
+        create=may_create and known is None,
         at_least=ORIGIN if known is None else Position(int(known)),
         monitor_url=settings.nats_monitor_url,
     )
     try:
-        if known is None:
+        if may_create and known is None:
             remember_position(settings, ORIGIN)
         yield log
     finally:
@@ -69,7 +72,7 @@ class Parts:
 @asynccontextmanager
 async def parts(settings: Settings, views: Sequence[View[Any]], *, role: str) -> AsyncIterator[Parts]:
     """Everything connected, and all views caught up with the log."""
-    async with open_log(settings) as log, open_signals(settings) as signals:
+    async with open_log(settings, may_create=True) as log, open_signals(settings) as signals:
         decisions, clock = View(DECISIONS), SystemClock()
         follower = Follower(log, (decisions, *views), Snapshots(settings.folder("snapshots") / role))
         await follower.catch_up()
