@@ -1,0 +1,41 @@
+"""Throw-away environments for the peers that come as wheels: `.cache/bench/<name>`, pinned by `requirements/`."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.config import CHECKOUT
+
+NAMES = ("routers", "litellm", "ray")
+
+
+@dataclass(frozen=True)
+class Environment:
+    name: str
+    folder: Path
+
+    def program(self, program: str) -> Path:
+        return self.folder / "bin" / program
+
+
+def environment(name: str) -> Environment:
+    return Environment(name, CHECKOUT / ".cache" / "bench" / name)
+
+
+def make_all() -> dict[str, str]:
+    """Every environment, from the pinned and hashed lists; gives the ones that could not be made, and why."""
+    return {name: reason for name in NAMES if (reason := _make(environment(name)))}
+
+
+def _make(one: Environment) -> str | None:
+    requirements = CHECKOUT / "requirements" / f"bench-{one.name}.txt"
+    uv = str(Path(sys.executable).parent / "uv")
+    print(f"{one.folder} from {requirements.name} …", file=sys.stderr, flush=True)
+    if not one.program("python").exists():
+        made = subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, one.folder], check=False)
+        if made.returncode:
+            return f"`uv venv` ended with {made.returncode}"
+    command = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", one.program("python"), requirements]
+    made = subprocess.run(command, check=False)
+    return f"`uv pip sync {requirements.name}` ended with {made.returncode}" if made.returncode else None
