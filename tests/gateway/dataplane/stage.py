@@ -364,7 +364,7 @@ async def staged(
         stale_since=stale_since,
         status_of=lambda deployment: "LOADING_MODEL",
     )
-    config = uvicorn.Config(control_app, http=http_protocol(plane), lifespan="off", log_config=None)
+    config = uvicorn.Config(control_app, http=http_protocol(plane), ws="none", lifespan="off", log_config=None)
     config.load()
     state = ServerState()
     protocol: Any = config.http_protocol_class
