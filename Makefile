@@ -8,16 +8,17 @@ BIN := .venv/bin
 SEED ?=
 STEPS ?=
 ARGS ?=
+PEERS ?=
 
 # The first Python that is new enough; say PYTHON=… to choose another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: help setup demo up down test check types lint format sim bench schema golden
+.PHONY: help setup demo up down test check types lint format sim bench bench-gateway schema golden
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make .venv and .venv-truss from the pinned requirements (quick when nothing changed)
 	@test -n "$(PYTHON)" || { echo "setup: Python 3.11 or newer is needed; found: $$(python3 --version 2>&1 || echo none)." \
@@ -56,6 +57,9 @@ sim: setup ## the simulator: SEED=… replays one, STEPS=… sets its length
 
 bench: setup ## measure this machine and write ops/bench/RESULTS.md
 	@$(BIN)/python -m ops.bench $(ARGS)
+
+bench-gateway: setup ## our gateway beside nginx, HAProxy, Envoy…; PEERS=all brings the ones that are Python wheels
+	@$(BIN)/python -m ops.bench.gateway --write $(if $(PEERS),--peers $(PEERS)) $(ARGS)
 
 schema: setup ## write events/schema.json anew from the event types
 	@$(BIN)/python -m ops.schema

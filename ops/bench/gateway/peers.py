@@ -5,7 +5,6 @@ checks keys or says where an answer came from, as ours does.
 """
 
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

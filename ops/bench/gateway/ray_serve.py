@@ -2,7 +2,7 @@
 
     python ray_serve.py PORT LOAD_CORE FOLDER
 
-The replicas move to the load's core, as the other peers' model servers are there too; all the rest stays with the proxy.
+The replicas move to the load's core, where the other peers' model servers are too; the rest stays with the proxy.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import ray
+import ray  # type: ignore[import-not-found]
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -43,7 +43,7 @@ def main(port: int, core: int, folder: str) -> None:
     # A short folder: Ray puts sockets into it, and their paths may have 107 bytes.
     ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", _temp_dir=folder, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(Model.bind(core))
+    serve.run(Model.bind(core))  # type: ignore[attr-defined]
     while True:
         time.sleep(60)
 

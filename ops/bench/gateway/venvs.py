@@ -32,10 +32,12 @@ def _make(one: Environment) -> str | None:
     requirements = CHECKOUT / "requirements" / f"bench-{one.name}.txt"
     uv = str(Path(sys.executable).parent / "uv")
     print(f"{one.folder} from {requirements.name} …", file=sys.stderr, flush=True)
-    if not one.program("python").exists():
-        made = subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, one.folder], check=False)
+    python = one.program("python")
+    if not python.exists():
+        venv = (uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(one.folder))
+        made = subprocess.run(venv, check=False)
         if made.returncode:
             return f"`uv venv` ended with {made.returncode}"
-    command = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", one.program("python"), requirements]
-    made = subprocess.run(command, check=False)
+    sync = (uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(requirements))
+    made = subprocess.run(sync, check=False)
     return f"`uv pip sync {requirements.name}` ended with {made.returncode}" if made.returncode else None
