@@ -115,7 +115,10 @@ class Settings:
 
     state: Path = _setting(_path, "a folder", "Folder that holds everything this stack writes.", CHECKOUT / ".causeway")
     cache: Path = _setting(
-        _path, "a folder", "Folder of downloads that builds share; may be deleted at any time.", CHECKOUT / ".cache" / "builds"
+        _path,
+        "a folder",
+        "Folder of downloads that builds share; may be deleted at any time.",
+        CHECKOUT / ".cache" / "builds",
     )
     port: int | None = _setting(
         _port,
@@ -188,8 +191,22 @@ class Settings:
     ready_fd: int | None = _setting(
         _positive, "a file descriptor", "Set by the supervisor: where a child says that it is ready.", None
     )
+    gateway_workers: int = _setting(
+        _positive,
+        "a number of processes >= 1",
+        "Gateway processes that share the public port. One keeps a core busy; more only help on a machine with more.",
+        1,
+    )
+    gateway_worker: int = _setting(_positive, "a number >= 1", "Set by the supervisor: which of them this one is.", 1)
+    listen_fd: int | None = _setting(
+        _positive,
+        "a file descriptor",
+        "A listening socket to serve, in place of the port: set by the supervisor, or 3 under systemd's .socket units.",
+        None,
+    )
     start_deadline_s: float = _duration(120.0, "Time every child has to become ready for the first time.")
     stop_deadline_s: float = _duration(15.0, "Time a child has to stop before it is killed.")
+    drain_deadline_s: float = _duration(3600.0, "Time a replaced gateway process has to finish running calls.")
     restart_delay_s: float = _duration(0.2, "Wait before a dead child is restarted; doubles each time.")
     restart_delay_cap_s: float = _duration(15.0, "Longest wait between two restarts of a child.")
     healthy_after_s: float = _duration(30.0, "A child alive this long has its restart delay forgotten.")

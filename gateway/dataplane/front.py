@@ -319,6 +319,9 @@ class Front(asyncio.Protocol):
             return
         if head.upgrade is not None:
             raw = _UPGRADE.sub(b"", raw)  # Not served, so ignored (RFC 9110 7.8), as for h2c, which clients try.
+        if self.plane.draining:
+            self._closing = True
+            raw = raw[:-2] + b"connection: close\r\n\r\n"  # uvicorn then says so to the caller, too.
         self._state = State.CONTROL
         control.data_received(raw)
         self._more(rest)
@@ -345,7 +348,7 @@ class Front(asyncio.Protocol):
 
     @property
     def keeps_alive(self) -> bool:
-        return not self._closing and self._body_will_end
+        return not self._closing and not self.plane.draining and self._body_will_end
 
     @property
     def _body_will_end(self) -> bool:

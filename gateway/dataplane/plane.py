@@ -17,13 +17,14 @@ from events.base import DeploymentId, Position
 from events.signals import Signals, WakeAsked
 from gateway.addresses import Address, Target, parse
 from gateway.choose import Park, Route, Unroutable, choose, resolve
+from gateway.circuit import Circuits, CircuitSettings
 from gateway.dataplane.call import Call
 from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.rewrite import Provenance
 from gateway.errors import Problem
 from gateway.keys import CHALLENGE, KeyRefused, check
-from gateway.load import LoadReports
+from gateway.load import LoadReports, Loads
 from gateway.parking import Parking
 from projections.access import Access
 from projections.routing import RoutingTable
@@ -47,7 +48,7 @@ class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_growth: float = 1.5
     retry_delay_cap_s: float = 10.0
     attempts_max: int = 16
-    avoid_s: float = 1.0
+    circuit: CircuitSettings = CircuitSettings()
     connect_timeout_s: float = 5.0
     upstream_idle_s: float = 4.0
     """Below the 5 s after which uvicorn, which model servers run on, closes an idle connection."""
@@ -92,7 +93,19 @@ class DataPlane:
         self.parking = Parking(settings.parked_requests_max, settings.parked_bytes_max)
         self.pool = Pool(connect_timeout_s=settings.connect_timeout_s, idle_s=settings.upstream_idle_s)
         self.resting: set[Call] = set()
-        self._reports = LoadReports(signals, worker, settings.load_every_s)
+        self.draining = False
+        """Another process serves this port now: each connection is told to close with its next answer.
+
+        None is closed before: its caller may just be sending.
+        """
+        self._circuits = Circuits(settings.circuit)
+        self._reports = LoadReports(
+            signals,
+            worker,
+            settings.load_every_s,
+            lambda changed: Loads(changed, self._circuits, self.parking),
+            self._room,
+        )
         self.loads = self._reports.loads
         self._routing, self._access = routing, access
         self._stale_since, self._status_of = stale_since, status_of
@@ -121,9 +134,21 @@ class DataPlane:
             return Problem(refused.status, "unauthorized", refused.reason, headers=headers)
         return None
 
-    def choose(self, target: Target) -> Route | Park | Unroutable:
-        self.loads.trusted()
-        return choose(self._routing.state, target, self.loads)
+    def choose(self, target: Target, *, turn_has_come: bool = False) -> Route | Park | Unroutable:
+        self._circuits.refresh(self.loop.time())
+        return choose(self._routing.state, target, self.loads, turn_has_come=turn_has_come)
+
+    def done(self, route: Route) -> None:
+        """A slot is free. Told to who waits once the call that had it has let go of all else."""
+        self.loads.done(route.deployment_id, route.replica.replica_id)
+        if route.deployment_id in self.parking.lots:
+            self.loop.call_soon(self._room, route.deployment_id)
+        self._reports.slot_freed(route.deployment_id)
+
+    def failed(self, route: Route) -> None:
+        rest_s = self._circuits.failed(route.replica.replica_id, self.loop.time())
+        if rest_s is not None:
+            self.loop.call_later(rest_s, self._room, route.deployment_id)
 
     def wake(self, target: Target) -> DeploymentId | Problem:
         """Asks for a replica without waiting for it."""
@@ -134,6 +159,14 @@ class DataPlane:
         return deployment.deployment_id
 
     def not_ready(self, deployment_id: DeploymentId) -> Problem:
+        routes = self._routing.state.deployments.get(deployment_id)
+        if routes is not None and routes.replicas:
+            reason = (
+                f"all {len(routes.replicas)} replicas of deployment {deployment_id} were busy for "
+                f"{self.settings.park_deadline_s:g} s, with {routes.predict_concurrency} requests each: "
+                "raise max_replica, or predict_concurrency if the model can do more at a time"
+            )
+            return Problem(504, "timeout", reason, headers=(("retry-after", "10"),))
         status = self._status_of(deployment_id)
         reason = (
             f"no replica of deployment {deployment_id} was ready within {self.settings.park_deadline_s:g} s"
@@ -149,11 +182,19 @@ class DataPlane:
         await self._reports.close()
         await self.pool.close()
 
+    def _room(self, deployment_id: DeploymentId) -> None:
+        """There may be room where there was none."""
+        self.parking.freed(deployment_id, self._choose_for_first)
+
+    def _choose_for_first(self, target: Target) -> Route | Park | Unroutable:
+        return self.choose(target, turn_has_come=True)
+
     def _table_changed(self) -> None:
         table = self._routing.state
         live = {replica for deployment in table.deployments.values() for replica in deployment.replicas.values()}
         self.pool.keep(live)
-        self.parking.release(self.choose)
+        self._circuits.keep({each.replica_id for each in live})
+        self.parking.release(self._choose_for_first)
         for call in tuple(self.resting):
             call.reconsider()
 

@@ -11,6 +11,7 @@ from ops.demo import DemoFailed
 from ops.local.attach import NotUp
 from ops.local.nats_server import ToolMissing
 from ops.local.ports import PortTaken
+from ops.local.requests import RequestFailed
 from ops.local.stack import AlreadyUp
 from ops.local.supervisor import StartFailed
 from ops.moments import BadMoment
@@ -35,7 +36,7 @@ class Failure(Exception):
 EXPECTED = (
     Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
-    ToolchainMissing,
+    ToolchainMissing, RequestFailed,
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ WATCH_PAUSE_S = 0.2
 
 
 def register(app: typer.Typer) -> None:
-    for command in (up, down, status, doctor, demo):
+    for command in (up, down, reload, status, doctor, demo):
         app.command(rich_help_panel=PANEL)(command)
     app.command(hidden=True)(serve)
 
@@ -127,6 +127,22 @@ def down(context: typer.Context) -> None:
         session.out.print("Causeway is down")
     else:
         session.out.print(f"nothing was running on {session.settings.state}", soft_wrap=True)
+
+
+def reload(
+    context: typer.Context,
+    role: Annotated[str, typer.Argument(help="What to replace: gateway, with all its workers.")] = "gateway",
+) -> None:
+    """Replace running processes by new ones of the code that lies here now, without a failed request.
+
+    Each new process serves before the old one is told to finish; calls that run end in the process that began them.
+    """
+    session = session_of(context)
+
+    def tell(line: str) -> None:
+        session.out.print(line, soft_wrap=True)
+
+    attach.reload(session.settings, role, tell)
 
 
 def status(context: typer.Context, output: Output = Format.table) -> None:

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agents.effects.end_all import end_all
 from ops import config
 from ops.config import CHECKOUT, BadSetting, Settings
-from ops.local import leftovers
+from ops.local import leftovers, requests
 from ops.local.child import READY_FD_VARIABLE
 from ops.local.processes import stop
 from ops.local.readiness import READY
@@ -77,6 +77,13 @@ def start_detached(settings: Settings, command: Sequence[str] = UP) -> StackStat
         raise StartFailed(log.read_text(errors="replace").strip() or f"`{' '.join(command)}` ended silently")
     child.returncode = 0  # it outlives us by intent: not ours to wait for
     return running
+
+
+def reload(settings: Settings, role: str, tell: Callable[[str], None]) -> None:
+    """Replaces a role's processes without a gap; raises `NotUp`, `RequestFailed`."""
+    if status(settings) is None:
+        raise NotUp(f"nothing runs on {settings.state}; start it with `causeway up`")
+    requests.ask(settings.folder("run"), f"reload {role}", tell)
 
 
 def down(settings: Settings) -> bool:

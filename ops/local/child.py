@@ -35,6 +35,8 @@ class Child:
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL
+    drain_signal: signal.Signals | None = None  # "finish, take nothing new"; None: two runs of it must not overlap
+    fds: tuple[int, ...] = ()  # descriptors of ours that it inherits under the same numbers
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def start(child: Child) -> Started:
             stdin=subprocess.DEVNULL,
             stdout=output_end,
             stderr=output_end,
-            pass_fds=(ready_end,),
+            pass_fds=(ready_end, *child.fds),
             process_group=0,
             user=child.user.uid if child.user else None,
             group=child.user.gid if child.user else None,

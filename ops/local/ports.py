@@ -14,6 +14,7 @@ from pathlib import Path
 
 PREFERRED = 8000
 LOWEST_PICKED = 10240
+BACKLOG = 2048
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -63,6 +64,7 @@ class PortClaims:
 
     def __init__(self) -> None:
         self._held: dict[int, socket.socket] = {}
+        self._listening: list[socket.socket] = []
 
     def claim(self, port: int, host: str = "127.0.0.1") -> bool:
         """True if nobody listens on the port and no other stack has claimed it."""
@@ -84,8 +86,32 @@ class PortClaims:
         """An inner port (no address users see): the remembered one if it can be had, else any."""
         return choose(0, remembered, lambda port: self.claim(port, host), candidates()).port
 
+    def listen(self, port: int, host: str) -> int:
+        """The descriptor of a listening socket for children to share. Its queue lives as long as we hold it.
+
+        So a caller who connects while a child is replaced, or dies, waits a moment for the next one and sees no error.
+        """
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+            listening.listen(BACKLOG)
+        except OSError as error:
+            listening.close()
+            raise PortTaken(f"cannot listen on {host} port {port}: {error.strerror}; set CAUSEWAY_PORT") from error
+        self._listening.append(listening)
+        return listening.fileno()
+
+    def stop_listening(self) -> None:
+        """Nobody waits any longer for children that will not come."""
+        for listening in self._listening:
+            listening.close()
+        self._listening.clear()
+
     def close(self) -> None:
         """Gives every port back."""
+        self.stop_listening()
         for mark in self._held.values():
             mark.close()
         self._held.clear()

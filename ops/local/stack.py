@@ -26,8 +26,9 @@ from ops.local.leftovers import Leftover
 from ops.local.ports import PortChoice, PortClaims, candidates, choose
 from ops.local.processes import myself
 from ops.local.readiness import announce
+from ops.local.requests import RequestFailed, answering
 from ops.local.stack_file import RoleStatus, StackStatus, read_status, write_status
-from ops.local.supervisor import Pace, Supervisor
+from ops.local.supervisor import Pace, ReloadFailed, Supervisor
 
 Tell = Callable[[str], None]
 RoleTable = Callable[[Settings], Sequence[Child]]
@@ -57,16 +58,37 @@ class Prepared:
 
 def roles(settings: Settings) -> tuple[Child, ...]:
     """The plane's own processes; each says itself when it can serve (`announce(settings.ready_fd)`)."""
-    environment = settings.environ() | {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+    environment = settings.but(listen_fd=None).environ() | {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
     return tuple(
-        Child(
-            role=role,
-            command=(sys.executable, "-m", "ops.cli", "serve", role),
-            env=environment,
-            after=after,
-            cwd=CHECKOUT,
-        )
+        worker
         for role, after in ROLES
+        for worker in _workers(
+            settings,
+            Child(
+                role=role,
+                command=(sys.executable, "-m", "ops.cli", "serve", role),
+                env=environment,
+                after=after,
+                cwd=CHECKOUT,
+            ),
+        )
+    )
+
+
+def _workers(settings: Settings, child: Child) -> tuple[Child, ...]:
+    """The gateway: as many processes as are wanted, which share one listening socket. Others: one, as it is."""
+    if child.role != "gateway":
+        return (child,)
+    listen = {} if settings.listen_fd is None else {"CAUSEWAY_LISTEN_FD": str(settings.listen_fd)}
+    return tuple(
+        replace(
+            child,
+            role=child.role if number == 1 else f"{child.role}-{number}",
+            env=dict(child.env) | listen | {"CAUSEWAY_GATEWAY_WORKER": str(number)},
+            fds=() if settings.listen_fd is None else (settings.listen_fd,),
+            drain_signal=signal.SIGUSR2,
+        )
+        for number in range(1, settings.gateway_workers + 1)
     )
 
 
@@ -104,14 +126,18 @@ async def up(
             tell=say,
             changed=_publisher(run, prepared, say),
         )
-        _stop_on_signals(supervisor, say)
+        _stop_on_signals(supervisor, claims, say)
 
         def ready() -> None:
             say(f"up: {prepared.settings.origin}")
             announce(settings.ready_fd)
             greet()
 
-        await supervisor.run(on_ready=ready)
+        async def answer(words: list[str], reply: Tell) -> None:
+            await _answer(supervisor, words, reply, say)
+
+        async with answering(run, answer):
+            await supervisor.run(on_ready=ready)
         if ended := await asyncio.to_thread(end_all, settings.folder("replicas"), settings.stop_deadline_s):
             say(f"ended {len(ended)} replicas: {', '.join(ended)}")
         say("down")
@@ -120,7 +146,8 @@ async def up(
 def prepare(settings: Settings, claims: PortClaims, role_table: RoleTable = roles) -> Prepared:
     """Picks the ports, readies NATS and PostgreSQL unless they are external, and lays out the child table."""
     choice = _public_port(settings, claims)
-    resolved = settings.but(port=choice.port, ready_fd=None, url=None, api_key=None)
+    listen_fd = claims.listen(choice.port, settings.bind)
+    resolved = settings.but(port=choice.port, listen_fd=listen_fd, ready_fd=None, url=None, api_key=None)
     notes = [f"port {choice.port}: {choice.why}"]
     backing: list[Child] = []
     if settings.nats_url is None:
@@ -179,7 +206,7 @@ def _public_port(settings: Settings, claims: PortClaims) -> PortChoice:
 
 
 def _publisher(run: Path, prepared: Prepared, say: Tell) -> Callable[[tuple[RoleStatus, ...], bool], None]:
-    own = prepared.settings.but(inherited_env=()).environ()
+    own = prepared.settings.but(inherited_env=(), listen_fd=None).environ()
 
     def publish(statuses: tuple[RoleStatus, ...], ready: bool) -> None:
         status = StackStatus(
@@ -198,9 +225,23 @@ def _publisher(run: Path, prepared: Prepared, say: Tell) -> Callable[[tuple[Role
     return publish
 
 
-def _stop_on_signals(supervisor: Supervisor, say: Tell) -> None:
+async def _answer(supervisor: Supervisor, words: list[str], reply: Tell, say: Tell) -> None:
+    match words:
+        case ["reload", role]:
+            say(f"reloading {role}")
+            try:
+                await supervisor.reload(role, reply)
+            except ReloadFailed as failure:
+                say(f"{role} was not reloaded: {failure}")
+                raise RequestFailed(str(failure)) from failure
+        case _:
+            raise RequestFailed(f"the supervisor does not know {' '.join(words)!r}")
+
+
+def _stop_on_signals(supervisor: Supervisor, claims: PortClaims, say: Tell) -> None:
     def stop(number: signal.Signals) -> None:
         supervisor.stop()
+        claims.stop_listening()
         say(f"stopping ({number.name})")
 
     loop = asyncio.get_running_loop()
@@ -220,4 +261,5 @@ def _pace(settings: Settings) -> Pace:
         restart_delay_s=settings.restart_delay_s,
         restart_delay_cap_s=settings.restart_delay_cap_s,
         healthy_after_s=settings.healthy_after_s,
+        drain_deadline_s=settings.drain_deadline_s,
     )

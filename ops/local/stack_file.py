@@ -26,6 +26,8 @@ class RoleStatus(Struct, frozen=True):
     since: datetime | None = None
     restarts: int = 0
     last_exit: str | None = None
+    draining: tuple[int, ...] = ()
+    """Pids of runs that were replaced and still finish what they had begun."""
 
 
 class StackStatus(Struct, frozen=True):

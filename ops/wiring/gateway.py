@@ -1,6 +1,7 @@
 """The gateway's process: the data plane and the control API on the one public port."""
 
 import asyncio
+import signal
 import socket
 from contextlib import suppress
 from secrets import token_hex
@@ -27,6 +28,27 @@ from projections.stores.blobs import FolderBlobs
 from projections.view import View
 
 BACKLOG = 2048
+DRAIN_SIGNAL = signal.SIGUSR2
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which can also finish at leisure: it takes no new connection and ends when the last has gone."""
+
+    _idle_ticks: int | None = None
+    """While it drains: for how long it has had nothing to do."""
+
+    def drain(self) -> None:
+        if self._idle_ticks is None:
+            self._idle_ticks = 0
+            for each in self.servers:
+                each.close()
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._idle_ticks is not None:
+            busy = self.server_state.connections or self.server_state.tasks
+            # One idle tick proves nothing: a connection that has just been accepted is not counted yet.
+            self._idle_ticks = 0 if busy else self._idle_ticks + 1
+        return await super().on_tick(counter) or (self._idle_ticks or 0) > 1
 
 
 async def serve(settings: Settings) -> None:
@@ -61,7 +83,7 @@ async def serve(settings: Settings) -> None:
             access,
             own.signals,
             DataPlaneSettings(domain=settings.domain),
-            worker=f"gateway-{token_hex(4)}",
+            worker=f"gateway-{settings.gateway_worker}-{token_hex(3)}",
             stale_since=lambda: own.follower.stale_since,
             status_of=status_of,
         )
@@ -72,7 +94,10 @@ async def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, app: FastAPI, plane: DataPlane, follower: Follower) -> None:
-    """Until SIGTERM; then uvicorn lets running requests end. Ends with the follower's error when that fails."""
+    """Until SIGTERM: then what can end soon, ends. Or until SIGUSR2: then all that has begun comes to its end.
+
+    Ends with the follower's error when that fails.
+    """
     config = uvicorn.Config(
         app,
         http=http_protocol(plane),
@@ -84,9 +109,15 @@ async def _serve(settings: Settings, app: FastAPI, plane: DataPlane, follower: F
         timeout_graceful_shutdown=int(settings.stop_deadline_s * 0.8),
     )
     listening = _listen(settings)
-    server = uvicorn.Server(config)
+    server = Server(config)
+
+    def drain() -> None:
+        plane.draining = True
+        server.drain()
+
     following = asyncio.create_task(follower.run())
     following.add_done_callback(lambda task: setattr(server, "should_exit", True))
+    asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, drain)
     announce(settings.ready_fd)
     await server.serve(sockets=[listening])
     following.cancel()
@@ -95,6 +126,9 @@ async def _serve(settings: Settings, app: FastAPI, plane: DataPlane, follower: F
 
 
 def _listen(settings: Settings) -> socket.socket:
+    """What the supervisor holds for all workers, so that its queue outlives each; else a socket of our own."""
+    if settings.listen_fd is not None:
+        return socket.socket(fileno=settings.listen_fd)
     if not settings.port:
         raise ValueError("no port: start the stack with `causeway up`, or set CAUSEWAY_PORT")
     family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET

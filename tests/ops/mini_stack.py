@@ -1,11 +1,13 @@
 """Runs `up` with a table of tiny children, in a process of its own that a test may kill.
 
-`python -m tests.ops.mini_stack TABLE` where TABLE is JSON: [[role, [after…], python source], …].
+`python -m tests.ops.mini_stack TABLE` where TABLE is JSON: [[role, [after…], python source], …]. A role that is called
+`gateway…` is started like one: with the listening socket, and asked to drain by SIGUSR2.
 The settings come from CAUSEWAY_* as in life.
 """
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Callable
 
@@ -26,6 +28,8 @@ def table(rows: list[Row]) -> Callable[[Settings], tuple[Child, ...]]:
                 command=(sys.executable, "-c", source),
                 env=settings.environ() | {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"},
                 after=tuple(after),
+                drain_signal=signal.SIGUSR2 if role.startswith("gateway") else None,
+                fds=(settings.listen_fd,) if role.startswith("gateway") and settings.listen_fd else (),
             )
             for role, after, source in rows
         )
