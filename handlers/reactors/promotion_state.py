@@ -1,0 +1,231 @@
+"""What promotions look at, folded: each model's environments, deployments, and who asked for what."""
+
+from datetime import datetime
+
+import msgspec
+
+from events.base import DeploymentId, ModelId, Position, PromotionId, ReplicaId
+from events.build import BuildFailed, BuildStopped, BuildSucceeded
+from events.codec import Recorded
+from events.environment import (
+    Cleanup,
+    EnvironmentConfigured,
+    EnvironmentCreated,
+    EnvironmentDeleted,
+    PromotionCancelled,
+    PromotionCompleted,
+    PromotionFailed,
+    PromotionStarted,
+)
+from events.model import (
+    DeploymentActivated,
+    DeploymentDeactivated,
+    DeploymentDeleted,
+    DeploymentFailed,
+    DeploymentPushed,
+    DeploymentRetried,
+    ModelDeleted,
+    ModelRegistered,
+)
+from events.replica import (
+    ReplicaDraining,
+    ReplicaFailed,
+    ReplicaLost,
+    ReplicaReady,
+    ReplicaStopped,
+    ReplicaUnready,
+)
+from events.scaling import (
+    AutoscalingSettings,
+    ReplicaHoldReleased,
+    ReplicasHeld,
+    ReplicaTargetLowered,
+    ReplicaTargetRaised,
+    ScaledToZero,
+    ScalingConfigured,
+)
+from handlers.base import NOW, Cause, cause
+from handlers.deciders.environment import (
+    PRODUCTION,
+)
+
+_NOBODY = DeploymentId("")
+
+
+class Candidate(msgspec.Struct):
+    """What a promotion needs to know of a deployment."""
+
+    deployment_id: DeploymentId
+    is_development: bool
+    deadline_s: int
+    why: Cause
+    """Its push, or the event since when it can be promoted."""
+    built: bool = False
+    failure: str = ""
+    """Why it cannot get ready; empty while it may."""
+    gone: bool = False
+    """Deleted, for good."""
+    ready: set[ReplicaId] = set()
+    target: int = 0
+    target_position: Position = Position(0)
+    settings_position: Position = Position(0)
+    hold: PromotionId | None = None
+
+
+class Place(msgspec.Struct):
+    """One environment."""
+
+    model_id: ModelId
+    environment: str
+    current: DeploymentId | None = None
+    autoscaling: AutoscalingSettings | None = None
+    autoscaling_why: Cause | None = None
+    active: PromotionStarted | None = None
+    active_at: datetime = NOW
+    last: PromotionCompleted | None = None
+    why: Cause | None = None
+    """The event that last changed the promotion."""
+    switched: Cause | None = None
+    """The last completion."""
+    exists: bool = False
+    """It was created; production always is there."""
+    orphaned: Cause | None = None
+    """Its model is gone."""
+    asked: DeploymentId | None = None
+    asked_cleanup: Cleanup = "SCALE_TO_ZERO"
+
+
+class Family(msgspec.Struct):
+    """A model's environments and deployments: what one promotion may look at."""
+
+    model_id: ModelId
+    registered: bool = False
+    places: dict[str, Place] = {}
+    candidates: dict[DeploymentId, Candidate] = {}
+
+    def place(self, environment: str) -> Place:
+        return self.places.setdefault(environment, Place(self.model_id, environment))
+
+    def find(self, deployment_id: DeploymentId | None) -> Candidate | None:
+        return self.candidates.get(deployment_id) if deployment_id is not None else None
+
+
+class Families(msgspec.Struct):
+    by_model: dict[ModelId, Family] = {}
+    model_of: dict[DeploymentId, ModelId] = {}
+
+
+def fold_family(families: Families, recorded: Recorded) -> Family | None:
+    """Folds the event; gives the family that it changed, if it changed one in anything that a promotion looks at."""
+    event = recorded.event
+    model_id = getattr(event, "model_id", None) or families.model_of.get(getattr(event, "deployment_id", _NOBODY))
+    if model_id is None:
+        return None
+    family = families.by_model.get(model_id)
+    if family is None:
+        family = families.by_model[model_id] = Family(model_id)
+    match event:
+        case DeploymentPushed():
+            families.model_of[event.deployment_id] = model_id
+            _push(family, event, recorded)
+        case (
+            EnvironmentCreated()
+            | EnvironmentConfigured()
+            | PromotionStarted()
+            | PromotionCompleted()
+            | PromotionFailed()
+            | PromotionCancelled()
+            | EnvironmentDeleted()
+        ):
+            _change_place(family, family.place(event.environment), recorded)
+        case ModelRegistered():
+            family.registered = True
+        case ModelDeleted():
+            _delete_model(family, cause(recorded))
+        case _:
+            candidate = family.find(getattr(event, "deployment_id", None))
+            if candidate is None or not _change_candidate(family, candidate, recorded):
+                return None
+    return family
+
+
+def _push(family: Family, event: DeploymentPushed, recorded: Recorded) -> None:
+    family.candidates[event.deployment_id] = Candidate(
+        event.deployment_id, event.is_development, event.deploy_timeout_s, cause(recorded)
+    )
+    family.place(PRODUCTION)
+    if event.environment is not None:
+        place = family.place(event.environment)
+        place.asked = event.deployment_id
+        place.asked_cleanup = "SCALE_TO_ZERO" if event.scale_down_previous else "KEEP"
+
+
+def _delete_model(family: Family, why: Cause) -> None:
+    """Its deployments can serve nothing any more; a model of the same name begins anew."""
+    family.registered = False
+    for candidate in family.candidates.values():
+        candidate.failure, candidate.gone = "the model was deleted", True
+    for place in family.places.values():
+        place.current = place.autoscaling = place.autoscaling_why = place.last = place.asked = None
+        place.orphaned = why if place.exists else None
+
+
+def _change_place(family: Family, place: Place, recorded: Recorded) -> None:
+    event = recorded.event
+    match event:
+        case EnvironmentCreated() | EnvironmentConfigured():
+            if isinstance(event, EnvironmentCreated):
+                place.exists = True
+                place.orphaned = None if family.registered else cause(recorded)
+            place.autoscaling, place.autoscaling_why = event.autoscaling, cause(recorded)
+        case PromotionStarted():
+            place.active, place.active_at, place.why = event, recorded.meta.at, cause(recorded)
+            if place.asked == event.deployment_id:
+                place.asked = None
+        case PromotionCompleted():
+            place.active, place.current, place.last, place.why = None, event.deployment_id, event, cause(recorded)
+            place.switched = place.why
+            promoted = family.find(event.deployment_id)
+            if promoted is None or promoted.gone:  # Deleted while the switch was on its way.
+                place.current = None
+        case PromotionFailed() | PromotionCancelled():
+            place.active, place.why = None, cause(recorded)
+        case EnvironmentDeleted():
+            del family.places[place.environment]
+
+
+def _change_candidate(family: Family, candidate: Candidate, recorded: Recorded) -> bool:
+    """False when the event changes nothing that a promotion looks at."""
+    match recorded.event:
+        case BuildSucceeded():
+            candidate.built, candidate.why = True, cause(recorded)
+        case BuildFailed() | DeploymentFailed() as event:
+            candidate.failure = event.reason
+        case BuildStopped() | DeploymentDeactivated() as event:
+            candidate.failure = event.reason
+        case DeploymentRetried() | DeploymentActivated():
+            candidate.failure, candidate.why = "", cause(recorded)
+        case DeploymentDeleted():
+            candidate.failure, candidate.gone = "it was deleted", True
+            for place in family.places.values():
+                if place.current == candidate.deployment_id:
+                    place.current = None
+                if place.asked == candidate.deployment_id:
+                    place.asked = None
+        case ReplicaReady() as event:
+            candidate.ready.add(event.replica_id)
+        case ReplicaUnready() | ReplicaDraining() | ReplicaStopped() | ReplicaFailed() | ReplicaLost() as event:
+            candidate.ready.discard(event.replica_id)
+        case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
+            candidate.target, candidate.target_position = event.target, recorded.position
+        case ScaledToZero():
+            candidate.target, candidate.target_position = 0, recorded.position
+        case ScalingConfigured():
+            candidate.settings_position = recorded.position
+        case ReplicasHeld() as event:
+            candidate.hold = event.promotion_id
+        case ReplicaHoldReleased():
+            candidate.hold = None
+        case _:
+            return False
+    return True
