@@ -35,6 +35,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BACKLOG_MAX = 64 * 1024
 _DISCARD_KEEPS_ALIVE_MAX = 1024 * 1024
 _NOTHING = Sized(0)
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
+"""Before a request they mean nothing (RFC 9112 2.2)."""
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade:[^\r]*\r\n", re.IGNORECASE)
 
 
@@ -145,7 +147,7 @@ class Front(asyncio.Protocol):
         """One lazy timer a connection: closes it when its caller is late."""
         if self._state is State.HEAD:
             limit_s = self._settings.head_timeout_s if self._backlog else self._settings.keep_alive_s
-        elif self._state is State.DISCARD:
+        elif self._state is State.DISCARD or (self._state is State.CONTROL and self._control_answered):
             limit_s = self._settings.linger_s
         else:
             limit_s, self._since = self._settings.head_timeout_s, self._loop.time()
@@ -162,7 +164,9 @@ class Front(asyncio.Protocol):
     # One request
 
     def _read_head(self) -> None:
-        arrived = self._backlog.lstrip(b"\r\n") if self._backlog[:1] in b"\r\n" else self._backlog
+        arrived = self._backlog
+        if arrived[:1] == b"\r":
+            arrived = arrived[_EMPTY_LINES.match(arrived).end() :]  # type: ignore[union-attr]
         end = arrived.find(b"\r\n\r\n")
         self._backlog = arrived
         if end > HEAD_BYTES_MAX or (end < 0 and len(arrived) > HEAD_BYTES_MAX):
@@ -176,7 +180,7 @@ class Front(asyncio.Protocol):
                 self._refuse(bad.problem)
             else:
                 self._begin(head, raw, rest)
-        elif arrived and looks_wrong(arrived):
+        elif arrived not in (b"", b"\r") and looks_wrong(arrived):
             self._refuse(client_error(400, "this is not an HTTP/1.1 request"))
 
     def _begin(self, head: RequestHead, raw: bytes, rest: bytes) -> None:
@@ -343,6 +347,8 @@ class Front(asyncio.Protocol):
             self._next()
         elif self._head is not None and self._head.expects_continue:
             self.transport.close()  # Nobody can tell whether the body will still come.
+        else:
+            self._since = self._loop.time()
 
     # What a call asks of its caller
 
