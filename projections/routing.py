@@ -4,6 +4,9 @@ A gateway worker holds one and reads nothing else to route. It says which deploy
 that a request for a sleeping deployment is parked and one for an unknown deployment is refused.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import msgspec
 
 from events.base import DeploymentId, ModelId, ReplicaId
@@ -21,7 +24,6 @@ from events.model import (
     ModelRegistered,
 )
 from events.replica import (
-    ReplicaAssigned,
     ReplicaDraining,
     ReplicaFailed,
     ReplicaLost,
@@ -32,6 +34,8 @@ from events.replica import (
 from projections.base import Projection
 
 PRODUCTION = "production"
+Ended = ReplicaStopped | ReplicaFailed | ReplicaLost
+Refusal = DeploymentFailed | BuildFailed | BuildStopped | DeploymentDeactivated
 
 
 class ReplicaRoute(msgspec.Struct, frozen=True):
@@ -68,76 +72,41 @@ class RoutingTable(msgspec.Struct):
 
 
 def evolve(table: RoutingTable, recorded: Recorded) -> RoutingTable:
-    match recorded.event:
-        case (
-            ReplicaReady()
-            | ReplicaUnready()
-            | ReplicaDraining()
-            | ReplicaStopped()
-            | ReplicaFailed()
-            | ReplicaLost()
-            | ReplicaAssigned() as event
-        ):
-            _replica(table, event)
-        case PromotionCompleted() | EnvironmentCreated() | EnvironmentDeleted() as event:
-            _environment(table, event)
-        case ModelRegistered(model_id=model_id, name=name):
-            table.models[model_id] = ModelRoutes(model_id, name, {PRODUCTION: None})
-        case ModelDeleted(model_id=model_id):
-            model = table.models.pop(model_id)
-            for deployment_id in sorted(model.deployments):
-                del table.deployments[deployment_id]
-        case DeploymentPushed() as event:
-            _pushed(table, event)
-        case DeploymentDeleted(model_id=model_id, deployment_id=deployment_id):
-            _deleted(table, model_id, deployment_id)
-        case (
-            DeploymentFailed()
-            | DeploymentRetried()
-            | DeploymentActivated()
-            | DeploymentDeactivated()
-            | BuildFailed()
-            | BuildStopped()
-            | BuildRequested() as event
-        ):
-            _availability(table, event)
+    step = _STEPS.get(type(recorded.event))
+    if step is not None:
+        step(table, recorded.event)
     return table
 
 
-def _replica(
-    table: RoutingTable,
-    event: ReplicaReady
-    | ReplicaUnready
-    | ReplicaDraining
-    | ReplicaStopped
-    | ReplicaFailed
-    | ReplicaLost
-    | ReplicaAssigned,
-) -> None:
-    if isinstance(event, ReplicaDraining):
-        table.draining.add(event.replica_id)
-    if isinstance(event, ReplicaStopped | ReplicaFailed | ReplicaLost):
-        table.draining.discard(event.replica_id)
+def _ready(table: RoutingTable, event: ReplicaReady) -> None:
     deployment = table.deployments.get(event.deployment_id)
-    if deployment is None:
-        return
-    if isinstance(event, ReplicaReady) and event.replica_id not in table.draining:
+    if deployment is not None and event.replica_id not in table.draining:
         deployment.replicas[event.replica_id] = ReplicaRoute(event.replica_id, event.address)
-    else:
+
+
+def _unrouted(table: RoutingTable, event: ReplicaUnready | ReplicaDraining | Ended) -> None:
+    deployment = table.deployments.get(event.deployment_id)
+    if deployment is not None:
         deployment.replicas.pop(event.replica_id, None)
 
 
-def _environment(table: RoutingTable, event: PromotionCompleted | EnvironmentCreated | EnvironmentDeleted) -> None:
-    model = table.models.get(event.model_id)
-    if model is None:
-        return
-    match event:
-        case PromotionCompleted():
-            model.environments[event.environment] = event.deployment_id
-        case EnvironmentCreated():
-            model.environments[event.environment] = None
-        case EnvironmentDeleted():
-            model.environments.pop(event.environment, None)
+def _draining(table: RoutingTable, event: ReplicaDraining) -> None:
+    table.draining.add(event.replica_id)
+    _unrouted(table, event)
+
+
+def _ended(table: RoutingTable, event: Ended) -> None:
+    table.draining.discard(event.replica_id)
+    _unrouted(table, event)
+
+
+def _registered(table: RoutingTable, event: ModelRegistered) -> None:
+    table.models[event.model_id] = ModelRoutes(event.model_id, event.name, {PRODUCTION: None})
+
+
+def _model_deleted(table: RoutingTable, event: ModelDeleted) -> None:
+    for deployment_id in sorted(table.models.pop(event.model_id).deployments):
+        del table.deployments[deployment_id]
 
 
 def _pushed(table: RoutingTable, event: DeploymentPushed) -> None:
@@ -150,24 +119,28 @@ def _pushed(table: RoutingTable, event: DeploymentPushed) -> None:
     )
 
 
-def _deleted(table: RoutingTable, model_id: ModelId, deployment_id: DeploymentId) -> None:
-    model = table.models[model_id]
-    model.deployments.discard(deployment_id)
-    table.deployments.pop(deployment_id, None)
-    if model.development == deployment_id:
+def _deleted(table: RoutingTable, event: DeploymentDeleted) -> None:
+    model = table.models[event.model_id]
+    model.deployments.discard(event.deployment_id)
+    table.deployments.pop(event.deployment_id, None)
+    if model.development == event.deployment_id:
         model.development = None
 
 
-def _availability(
-    table: RoutingTable,
-    event: DeploymentFailed
-    | DeploymentRetried
-    | DeploymentActivated
-    | DeploymentDeactivated
-    | BuildFailed
-    | BuildStopped
-    | BuildRequested,
-) -> None:
+def _points_to(table: RoutingTable, event: PromotionCompleted | EnvironmentCreated) -> None:
+    model = table.models.get(event.model_id)
+    if model is not None:
+        current = event.deployment_id if isinstance(event, PromotionCompleted) else None
+        model.environments[event.environment] = current
+
+
+def _environment_deleted(table: RoutingTable, event: EnvironmentDeleted) -> None:
+    model = table.models.get(event.model_id)
+    if model is not None:
+        model.environments.pop(event.environment, None)
+
+
+def _refused(table: RoutingTable, event: Refusal) -> None:
     deployment = table.deployments.get(event.deployment_id)
     if deployment is None:
         return
@@ -180,10 +153,37 @@ def _availability(
             deployment.refusal = f"the build was stopped: {event.reason}"
         case DeploymentDeactivated():
             deployment.gone, deployment.refusal = True, "the deployment is deactivated"
-        case DeploymentActivated():
-            deployment.gone, deployment.refusal = False, None
-        case DeploymentRetried() | BuildRequested():
-            deployment.refusal = None
 
+
+def _may_serve(table: RoutingTable, event: DeploymentRetried | DeploymentActivated | BuildRequested) -> None:
+    deployment = table.deployments.get(event.deployment_id)
+    if deployment is not None:
+        deployment.refusal = None
+        deployment.gone = deployment.gone and not isinstance(event, DeploymentActivated)
+
+
+# By type, not case after case: a gateway folds a whole history at its start, and most of it is not about routes.
+_STEPS: Mapping[type, Callable[[RoutingTable, Any], None]] = {
+    ReplicaReady: _ready,
+    ReplicaUnready: _unrouted,
+    ReplicaDraining: _draining,
+    ReplicaStopped: _ended,
+    ReplicaFailed: _ended,
+    ReplicaLost: _ended,
+    ModelRegistered: _registered,
+    ModelDeleted: _model_deleted,
+    DeploymentPushed: _pushed,
+    DeploymentDeleted: _deleted,
+    PromotionCompleted: _points_to,
+    EnvironmentCreated: _points_to,
+    EnvironmentDeleted: _environment_deleted,
+    DeploymentFailed: _refused,
+    BuildFailed: _refused,
+    BuildStopped: _refused,
+    DeploymentDeactivated: _refused,
+    DeploymentRetried: _may_serve,
+    DeploymentActivated: _may_serve,
+    BuildRequested: _may_serve,
+}
 
 ROUTING: Projection[RoutingTable] = Projection("routing", 1, RoutingTable, RoutingTable, evolve)
