@@ -1,9 +1,12 @@
 """Where a request goes: to a replica, into the parking lot, or back with a reason. Pure.
 
-Least in-flight among the ready replicas; equals take turns; a replica that has just failed is the last resort. A
-request is parked only for a deployment that may still get a replica.
+Only replicas with room: none gets more than its deployment's `predict_concurrency`. Among them the least busy, and
+equals take turns; with an affinity the one that all gateways would pick for it. A replica that has just failed comes
+after the others, one that keeps failing is left alone while any other stands. Who finds no room waits his turn, and
+so does who comes while others wait.
 """
 
+import hashlib
 from collections.abc import Container, Iterable, Mapping
 from typing import Protocol
 
@@ -41,19 +44,28 @@ class Route(msgspec.Struct, frozen=True):
 
 class Park(msgspec.Struct, frozen=True):
     deployment_id: DeploymentId
+    full: bool = False
+    """It has replicas, and all of them have as much as they may."""
 
 
 class Unroutable(msgspec.Struct, frozen=True):
     problem: Problem
 
 
-def choose(table: RoutingTable, target: Target, load: Load) -> Route | Park | Unroutable:
+def choose(
+    table: RoutingTable, target: Target, load: Load, *, affinity: bytes | None = None, turn_has_come: bool = False
+) -> Route | Park | Unroutable:
+    """`affinity`: requests with the same go to the same replica where they can. `turn_has_come`: first in line."""
     deployment = resolve(table, target)
     if isinstance(deployment, Problem):
         return Unroutable(deployment)
-    if deployment.replicas:
-        return Route(deployment.deployment_id, _least_busy(deployment, load))
-    return Park(deployment.deployment_id)
+    deployment_id = deployment.deployment_id
+    if not deployment.replicas:
+        return Park(deployment_id)
+    if not turn_has_come and deployment_id in load.waiting:
+        return Park(deployment_id, full=True)
+    replica = _pick(deployment, load, affinity)
+    return Park(deployment_id, full=True) if replica is None else Route(deployment_id, replica)
 
 
 def resolve(table: RoutingTable, target: Target) -> DeploymentRoutes | Problem:
@@ -105,14 +117,22 @@ def _of_environment(table: RoutingTable, model: ModelRoutes, name: str) -> Deplo
     return table.deployments[deployment_id]
 
 
-def _least_busy(deployment: DeploymentRoutes, load: Load) -> ReplicaRoute:
+def _pick(deployment: DeploymentRoutes, load: Load, affinity: bytes | None) -> ReplicaRoute | None:
+    """None: no room at any replica that stands."""
+    limit, in_flight = deployment.predict_concurrency, load.in_flight
     replicas = tuple(deployment.replicas.values())
     if len(replicas) == 1:
-        return replicas[0]
-    start = load.turn % len(replicas)
-    in_flight, avoided = load.in_flight, load.avoided
+        return replicas[0] if in_flight.get(replicas[0].replica_id, 0) < limit else None
+    standing = [each for each in replicas if each.replica_id not in load.resting] or replicas
+    free = [each for each in standing if in_flight.get(each.replica_id, 0) < limit]
+    if not free:
+        return None
+    avoided = load.avoided
+    if affinity is not None:
+        return max(free, key=lambda each: (each.replica_id not in avoided, _weight(affinity, each.replica_id)))
+    start = load.turn % len(free)
     return min(
-        replicas[start:] + replicas[:start],
+        free[start:] + free[:start],
         key=lambda each: (each.replica_id in avoided, in_flight.get(each.replica_id, 0)),
     )
 

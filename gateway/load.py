@@ -1,11 +1,12 @@
 """How busy this worker's deployments and replicas are, and telling so.
 
 The autoscaler hears of a deployment at once when it gets busy or when a request is parked, then about every second
-while it is busy, and once more when it is not. Nothing here is kept for what is idle.
+while it is busy, and once more when it is not. So do the other workers, whose shares count here, and who hear at
+once of a slot that frees while they wait for one. Nothing here is kept for what is idle.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 
 import msgspec
@@ -18,7 +19,7 @@ _log = structlog.get_logger()
 
 
 class Busy(msgspec.Struct):
-    """One deployment's requests: on their way to or at a replica, and waiting for one."""
+    """One deployment's requests in this worker: on their way to or at a replica, and waiting for one."""
 
     in_flight: int = 0
     parked: int = 0
@@ -28,8 +29,7 @@ class Busy(msgspec.Struct):
 class Loads:
     """The counts that `choose` reads. One owner (the data plane), one event loop, so no lock."""
 
-    def __init__(self, now: Callable[[], float], changed: Callable[[DeploymentId, Busy], None]) -> None:
-        self._now = now
+    def __init__(self, changed: Changed, circuits: Circuits, parking: Parking) -> None:
         self._changed = changed
         """Told at once of a deployment that got busy or whose first request was parked."""
         self.in_flight: dict[ReplicaId, int] = {}
@@ -94,16 +94,29 @@ class Loads:
 class LoadReports:
     """Sends the counts as signals. One task while there is anything to say; it never delays a request."""
 
-    def __init__(self, signals: Signals, worker: str, every_s: float) -> None:
+    def __init__(
+        self,
+        signals: Signals,
+        worker: str,
+        every_s: float,
+        loads_of: Callable[[Changed], Loads],
+        room: Callable[[DeploymentId], None],
+    ) -> None:
         self._signals = signals
         self._worker = worker
         self._every_s = every_s
+        self._room = room
+        """Told of deployments that may have more room, as other workers have less there."""
+        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick: asyncio.TimerHandle | None = None
-        self.loads = Loads(asyncio.get_running_loop().time, self._changed)
+        self._sweep: asyncio.TimerHandle | None = None
+        self._soon: set[DeploymentId] = set()
+        self.loads = loads_of(self._changed)
+        self._listening = self._loop.create_task(self._listen())
 
     def send(self, signal: Signal) -> None:
-        task = asyncio.get_running_loop().create_task(self._signals.publish(signal))
+        task = self._loop.create_task(self._signals.publish(signal))
         self._tasks.add(task)
         task.add_done_callback(self._sent)
 
@@ -112,6 +125,10 @@ class LoadReports:
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._listening.cancel()
+        await asyncio.wait([self._listening])
         for deployment_id in self.loads.deployments:
             self.send(self._signal(deployment_id, Busy()))
         if self._tasks:
@@ -120,7 +137,7 @@ class LoadReports:
     def _changed(self, deployment_id: DeploymentId, busy: Busy) -> None:
         self.send(self._signal(deployment_id, busy))
         if self._tick is None:
-            self._tick = asyncio.get_running_loop().call_later(self._every_s, self._report)
+            self._tick = self._loop.call_later(self._every_s, self._report)
 
     def _report(self) -> None:
         for deployment_id, busy in self.loads.tell():
@@ -134,6 +151,7 @@ class LoadReports:
             deployment_id=deployment_id,
             in_flight=busy.in_flight,
             parked=busy.parked,
+            replicas=tuple(Share(replica_id, count) for replica_id, count in busy.replicas.items()),
             at=datetime.now(UTC),
         )
 

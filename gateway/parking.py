@@ -1,7 +1,9 @@
-"""Requests that wait for a replica: first come, first served, bounded in number and bytes.
+"""Requests that wait for a replica or for a slot at one: first come, first served, bounded in number and bytes.
 
-Nothing is polled: the routing view's change lets go of those that have somewhere to go now. A request is parked
-under what its caller asked for, not under a deployment, so one that waits for an environment follows a promotion.
+Nothing is polled. The routing view's change, and every slot that frees, let go of those that have somewhere to go
+now, the first in line first. A request waits for what its caller asked for: one that waits for an environment
+follows a promotion, and keeps its place by the time of its arrival. Whoever waits for an asynchronous answer lets
+all others go first.
 """
 
 import itertools
@@ -17,12 +19,15 @@ from gateway.errors import Problem
 
 FULL_RETRY_AFTER_S = 5
 
+Rank = tuple[bool, int]
+"""Who goes first: synchronous before asynchronous, then by arrival."""
+
 
 class Parked(Protocol):
     """One waiting request."""
 
     def unparked(self) -> None:
-        """It may go: choose again. Called in the order of arrival."""
+        """Its turn has come: it leaves the lot and chooses again, at once."""
         ...
 
     def moved(self, deployment_id: DeploymentId) -> None:
@@ -31,9 +36,9 @@ class Parked(Protocol):
 
 
 class Ticket(msgspec.Struct, eq=False):
-    """A request's place. `arrival` stays the same when it has to be parked again."""
+    """A request's place. `rank` stays the same when it has to be parked again."""
 
-    arrival: int
+    rank: Rank
     target: Target
     request: Parked
     deployment_id: DeploymentId
@@ -44,7 +49,8 @@ class Parking:
     def __init__(self, requests_max: int, bytes_max: int) -> None:
         self._requests_max = requests_max
         self._bytes_max = bytes_max
-        self._lots: dict[Target, dict[int, Ticket]] = {}
+        self.lots: dict[DeploymentId, dict[Rank, Ticket]] = {}
+        """In the order in which they go."""
         self._arrivals = itertools.count(1)
         self.count = 0
         self.bytes = 0
@@ -53,20 +59,17 @@ class Parking:
     def arrival(self) -> int:
         return next(self._arrivals)
 
-    def park(self, arrival: int, target: Target, request: Parked, deployment_id: DeploymentId) -> Ticket | Problem:
+    def park(self, rank: Rank, target: Target, request: Parked, deployment_id: DeploymentId) -> Ticket | Problem:
         if self.count >= self._requests_max or self.bytes >= self._bytes_max:
             return full(f"{self.count} requests with {self.bytes} bytes are waiting for a replica already")
-        ticket = Ticket(arrival, target, request, deployment_id)
-        self._lots.setdefault(target, {})[arrival] = ticket
+        ticket = Ticket(rank, target, request, deployment_id)
+        self._line_up(ticket)
         self.count += 1
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
         """Its caller went away, or its time is over, or it has a place to go."""
-        lot = self._lots[ticket.target]
-        del lot[ticket.arrival]
-        if not lot:
-            del self._lots[ticket.target]
+        self._step_out(ticket)
         self.count -= 1
 
     def hold(self, size: int) -> bool:
@@ -78,24 +81,53 @@ class Parking:
         self.bytes -= size
 
     def ahead_of(self, ticket: Ticket) -> int:
-        """How many wait for the same and came earlier."""
-        return sum(1 for arrival in self._lots[ticket.target] if arrival < ticket.arrival)
+        """How many wait for the same and go first."""
+        lot = self.lots[ticket.deployment_id]
+        if next(reversed(lot)) == ticket.rank:
+            return len(lot) - 1
+        return sum(1 for rank in lot if rank < ticket.rank)
+
+    def freed(self, deployment_id: DeploymentId, chosen: Callable[[Target], Route | Park | Unroutable]) -> None:
+        """There may be room at a replica: the first in line go while there is."""
+        while lot := self.lots.get(deployment_id):
+            ticket = next(iter(lot.values()))
+            if isinstance(chosen(ticket.target), Park):
+                return
+            ticket.request.unparked()
 
     def release(self, chosen: Callable[[Target], Route | Park | Unroutable]) -> None:
-        """After a change of the table: all that need not wait any longer go, in the order of their arrival."""
-        going: list[Ticket] = []
-        for target, lot in self._lots.items():
-            choice = chosen(target)
-            if not isinstance(choice, Park):
-                going.extend(lot.values())
-                continue
+        """After a change of the table: those follow who wait for another deployment now, and all go who can."""
+        going = dict[Target, list[Ticket]]()
+        for lot in self.lots.values():
             for ticket in lot.values():
-                if ticket.deployment_id != choice.deployment_id:
-                    ticket.deployment_id = choice.deployment_id
-                    ticket.request.moved(choice.deployment_id)
-        going.sort(key=lambda ticket: ticket.arrival)
-        for ticket in going:
-            ticket.request.unparked()
+                going.setdefault(ticket.target, []).append(ticket)
+        for target, tickets in going.items():
+            self._follow(tickets, chosen(target))
+        for deployment_id in list(self.lots):
+            self.freed(deployment_id, chosen)
+
+    def _follow(self, tickets: list[Ticket], choice: Route | Park | Unroutable) -> None:
+        for ticket in tickets:
+            if isinstance(choice, Unroutable):
+                ticket.request.unparked()
+            elif ticket.deployment_id != choice.deployment_id:
+                self._step_out(ticket)
+                ticket.deployment_id = choice.deployment_id
+                self._line_up(ticket)
+                ticket.request.moved(choice.deployment_id)
+
+    def _line_up(self, ticket: Ticket) -> None:
+        lot = self.lots.setdefault(ticket.deployment_id, {})
+        in_order = not lot or next(reversed(lot)) < ticket.rank
+        lot[ticket.rank] = ticket
+        if not in_order:
+            self.lots[ticket.deployment_id] = dict(sorted(lot.items()))
+
+    def _step_out(self, ticket: Ticket) -> None:
+        lot = self.lots[ticket.deployment_id]
+        del lot[ticket.rank]
+        if not lot:
+            del self.lots[ticket.deployment_id]
 
 
 def full(reason: str) -> Problem:

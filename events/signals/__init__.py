@@ -13,12 +13,22 @@ from events.base import DeploymentId, NodeId
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What one gateway worker sees of one deployment: sent at once when it gets busy or parks, then every second."""
+    """What one gateway worker sees of one deployment: sent at once when it gets busy, parks or fills what there is,
+    then every second while it is not idle, and once more when it is."""
 
     worker: str
+    number: int = 0
+    """Counts this worker's reports of this deployment or of all; 0: not counted. A smaller one is old news."""
     deployment_id: DeploymentId
     in_flight: int
     parked: int
+    mean: float = 0.0
+    """Of both together since the last report, weighted by time: a request shorter than a tick counts too."""
+    peak: int = 0
+    span_s: float = 0.0
+    """How long ago the last report was."""
+    replicas: tuple[Share, ...] = ()
+    """Where `in_flight` is: so that all workers together keep to a replica's limit."""
     at: datetime
 
 

@@ -1,6 +1,6 @@
 """One request of a caller, from its head to the last byte of its answer.
 
-    CHOOSING -> PARKED    no replica yet; back to CHOOSING when the table changes
+    CHOOSING -> PARKED    no replica yet, or all full; back to CHOOSING when its turn has come
              -> DIALLING  waits for a connection to the chosen replica
              -> ENDED     refused
     DIALLING -> SENT      head and body so far are on the way; the rest of the body follows as it comes
@@ -74,6 +74,7 @@ class Call:
         """Ends parking, or a rest."""
         self._deadline: asyncio.TimerHandle | None = None
         """Ends the waiting for an answer; runs from the first attempt."""
+        self._answer_within_s = plane.settings.call_deadline_s
         self._answer_head = b""
         """On its way to the caller together with what follows."""
         self._chunked_out = False
@@ -95,15 +96,15 @@ class Call:
         else:
             self.choose()
 
-    def choose(self) -> None:
+    def choose(self, *, turn_has_come: bool = False) -> None:
         self.phase = Phase.CHOOSING
-        choice = self._plane.choose(self._address.target)
+        choice = self._plane.choose(self._address.target, turn_has_come=turn_has_come)
         self._position = self._plane.position
         match choice:
             case Unroutable(problem=problem):
                 self._end(problem)
-            case Park(deployment_id=deployment_id):
-                self._park(deployment_id)
+            case Park():
+                self._park(choice)
             case Route() if self._attempts.must_rest(choice.replica.replica_id):
                 self._count(choice.deployment_id)
                 self._rest()
@@ -133,8 +134,8 @@ class Call:
 
     # Parked
 
-    def _park(self, deployment_id: DeploymentId) -> None:
-        self._deployment_id = deployment_id
+    def _park(self, choice: Park) -> None:
+        deployment_id = self._deployment_id = choice.deployment_id
         left_s = self._settings.park_deadline_s - self._stay.spent_s
         problem = self._plane.not_ready(deployment_id) if left_s <= 0 else None
         problem = problem or self._stay.begin(self._address.target, self, deployment_id)
@@ -144,15 +145,16 @@ class Call:
         self.phase = Phase.PARKED
         self._count(deployment_id, parked=True)
         self._plane.counts.parked += 1
-        self._stop_deadline()
-        self._attempts.failed.clear()
+        self._pause_deadline()
+        if not choice.full:
+            self._attempts.failed.clear()
         self._timer = self._loop.call_later(left_s, self._park_over)
         if not self._stay.hold(self._kept.size):
             self._end(full(_NO_ROOM))
 
     def unparked(self) -> None:
         self._leave_lot()
-        self.choose()
+        self.choose(turn_has_come=True)
 
     def moved(self, deployment_id: DeploymentId) -> None:
         """What it waits for is another deployment now."""
@@ -173,9 +175,9 @@ class Call:
     def _attempt(self, route: Route) -> None:
         self.phase, self._route = Phase.DIALLING, route
         self._attempts.begin()
-        self._plane.loads.sent(route.replica.replica_id)
+        self._plane.loads.sent(route.deployment_id, route.replica.replica_id)
         if self._deadline is None:
-            self._deadline = self._loop.call_later(self._settings.call_deadline_s, self._too_late)
+            self._deadline = self._loop.call_later(self._answer_within_s, self._too_late)
         # An idle connection may break under a body that is too large to be sent once more.
         large = self._head.chunked or (self._head.length or 0) > self._settings.replay_bytes_max
         self._plane.pool.acquire(route.replica, self, fresh=self._attempts.fresh or large or self._switching)
@@ -212,6 +214,7 @@ class Call:
             self._plane.counts.cut += 1
             self._caller.abort()
         elif not self._kept.whole:
+            self._failed()
             self._end(self._gone(f"the replica failed after part of the body was sent to it: {reason}"))
         elif self._connection is not None and self._connection.used > 1:
             # The replica closed an idle connection just then: no failure of its own.
@@ -221,16 +224,23 @@ class Call:
             self._again(f"replica failed: {reason}")
 
     def _again(self, reason: str) -> None:
-        assert self._route is not None
-        replica_id = self._route.replica.replica_id
-        self._plane.loads.avoid(replica_id, self._settings.avoid_s)
-        self._attempts.failed.add(replica_id)
+        self._failed()
         self._leave_replica()
         self._plane.counts.retried += 1
         if self._attempts.count >= self._settings.attempts_max:
             self._end(self._gone(reason))
         else:
             self.choose()
+
+    def _failed(self) -> None:
+        assert self._route is not None
+        self._attempts.failed.add(self._route.replica.replica_id)
+        self._plane.failed(self._route)
+
+    def _heard_of(self) -> None:
+        """The replica answers, whatever it says."""
+        assert self._route is not None
+        self._plane.loads.circuits.answered(self._route.replica.replica_id)
 
     def _rest(self) -> None:
         settings = self._settings
@@ -407,13 +417,19 @@ class Call:
             connection.abort()
         elif self.phase is Phase.DIALLING:
             self._plane.pool.forget(route.replica, self)
-        self._plane.loads.done(route.replica.replica_id)
+        self._plane.done(route)
         self._caller.go_on(Hold.SLOW)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _pause_deadline(self) -> None:
+        """While it waits for a slot, no replica is to blame."""
+        if self._deadline is not None:
+            self._answer_within_s = max(0.0, self._deadline.when() - self._loop.time())
+            self._stop_deadline()
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from events.base import DeploymentId, ReplicaId
 from gateway.addresses import Target
 from gateway.errors import Problem
-from gateway.parking import Parked, Parking, Ticket
+from gateway.parking import Parked, Parking, Rank, Ticket
 
 
 class KeptBody:
@@ -44,11 +44,11 @@ class KeptBody:
 class Stay:
     """A request's time in the parking lot, which may be in several parts."""
 
-    __slots__ = ("_arrival", "_now", "_parking", "_since", "_size", "_spent_s", "queue_position", "ticket")
+    __slots__ = ("_now", "_parking", "_rank", "_since", "_size", "_spent_s", "queue_position", "ticket")
 
     def __init__(self, parking: Parking, now: Callable[[], float]) -> None:
         self._parking, self._now = parking, now
-        self._arrival = 0
+        self._rank: Rank = (False, parking.arrival())
         self._since = 0.0
         self._spent_s = 0.0
         self._size = 0
@@ -61,8 +61,7 @@ class Stay:
         return self._spent_s + (self._now() - self._since if self.ticket is not None else 0.0)
 
     def begin(self, target: Target, request: Parked, deployment_id: DeploymentId) -> Problem | None:
-        self._arrival = self._arrival or self._parking.arrival()
-        ticket = self._parking.park(self._arrival, target, request, deployment_id)
+        ticket = self._parking.park(self._rank, target, request, deployment_id)
         if isinstance(ticket, Problem):
             return ticket
         self.ticket, self._since = ticket, self._now()

@@ -36,6 +36,7 @@ from events.environment import PromotionCompleted
 from events.model import DeploymentPushed, ModelRegistered
 from events.replica import ReplicaDraining, ReplicaFailed, ReplicaReady
 from events.signals.memory import MemorySignals
+from gateway.circuit import CircuitSettings
 from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
 from gateway.keys import hash_of
@@ -79,7 +80,9 @@ def registered(model: ModelId = MODEL, name: str = "iris") -> ModelRegistered:
     return ModelRegistered(model_id=model, name=name, team="default")
 
 
-def pushed(deployment: DeploymentId, *, model: ModelId = MODEL, development: bool = False) -> DeploymentPushed:
+def pushed(
+    deployment: DeploymentId, *, model: ModelId = MODEL, development: bool = False, concurrency: int = 1000
+) -> DeploymentPushed:
     return DeploymentPushed(
         model_id=model,
         deployment_id=deployment,
@@ -93,7 +96,7 @@ def pushed(deployment: DeploymentId, *, model: ModelId = MODEL, development: boo
         scale_down_previous=False,
         cpu_millicores=1000,
         memory_bytes=1,
-        predict_concurrency=1,
+        predict_concurrency=concurrency,
         deploy_timeout_s=60,
         labels="{}",
         client="{}",
@@ -345,16 +348,20 @@ async def control_app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": said})
 
 
-QUICK = DataPlaneSettings(retry_delay_s=0.02, retry_delay_cap_s=0.1, avoid_s=0.1, load_every_s=0.05)
+CIRCUIT = CircuitSettings(avoid_s=0.1, rest_s=0.1)
+QUICK = DataPlaneSettings(retry_delay_s=0.02, retry_delay_cap_s=0.1, circuit=CIRCUIT, load_every_s=0.05)
 
 
 @asynccontextmanager
 async def staged(
-    settings: DataPlaneSettings = QUICK, stale_since: Callable[[], float | None] = lambda: None
+    settings: DataPlaneSettings = QUICK,
+    stale_since: Callable[[], float | None] = lambda: None,
+    *,
+    concurrency: int = 1000,
 ) -> AsyncIterator[Stage]:
     """Model m1 with deployment d1 in production, no replica yet."""
     happenings, signals = Happenings(), MemorySignals()
-    happenings.add(issued(), registered(), pushed(ONE), promoted(ONE))
+    happenings.add(issued(), registered(), pushed(ONE, concurrency=concurrency), promoted(ONE))
     plane = DataPlane(
         happenings.routing,
         happenings.access,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from events.base import DeploymentId, KeyId, ModelId, ReplicaId
 from gateway.addresses import Address, Target, parse
 from gateway.choose import Park, Route, Unroutable, choose, resolve
+from gateway.circuit import Circuits, CircuitSettings
 from gateway.dataplane.framing import LAST_CHUNK, BadFraming, Chunked, Sized, chunk
 from gateway.dataplane.heads import BadHead, read_request
 from gateway.errors import Problem
@@ -205,14 +206,14 @@ class Waiter:
         self.ticket: Ticket | None = None
 
     def park(self, arrival: int, target: Target) -> None:
-        ticket = self.parking.park(arrival, target, self, ONE)
+        ticket = self.parking.park((False, arrival), target, self, ONE)
         assert isinstance(ticket, Ticket)
         self.ticket = ticket
 
     def unparked(self) -> None:
         assert self.ticket is not None
         self.parking.leave(self.ticket)
-        self.order.append(self.ticket.arrival)
+        self.order.append(self.ticket.rank[1])
 
     def moved(self, deployment_id: DeploymentId) -> None: ...
 
@@ -233,7 +234,11 @@ def test_parked_requests_go_in_the_order_of_arrival_whatever_they_asked_for(
 
 def test_load_is_told_at_once_for_the_first_request_and_the_first_parked_one_only() -> None:
     told: list[tuple[int, int]] = []
-    loads = Loads(lambda: 0.0, lambda deployment, busy: told.append((busy.in_flight, busy.parked)))
+    loads = Loads(
+        lambda deployment, busy: told.append((busy.in_flight, busy.parked)),
+        Circuits(CircuitSettings()),
+        Parking(10, 10),
+    )
     loads.enter(ONE, parked=False)
     loads.enter(ONE, parked=False)
     loads.enter(ONE, parked=True)
