@@ -24,11 +24,23 @@ class Load(Protocol):
     """What `choose` may know of the moment."""
 
     @property
-    def in_flight(self) -> Mapping[ReplicaId, int]: ...
+    def in_flight(self) -> Mapping[ReplicaId, int]:
+        """From all gateways, as far as known."""
+        ...
 
     @property
     def avoided(self) -> Container[ReplicaId]:
-        """Replicas that refused or broke a connection a moment ago."""
+        """Replicas that failed a moment ago."""
+        ...
+
+    @property
+    def resting(self) -> Container[ReplicaId]:
+        """Replicas that failed several times in a row."""
+        ...
+
+    @property
+    def waiting(self) -> Container[DeploymentId]:
+        """Deployments for which requests wait already."""
         ...
 
     @property
@@ -135,6 +147,11 @@ def _pick(deployment: DeploymentRoutes, load: Load, affinity: bytes | None) -> R
         free[start:] + free[:start],
         key=lambda each: (each.replica_id in avoided, in_flight.get(each.replica_id, 0)),
     )
+
+
+def _weight(affinity: bytes, replica_id: ReplicaId) -> bytes:
+    """Rendezvous hashing: when a replica comes or goes, only the requests that it wins or held move."""
+    return hashlib.blake2b(replica_id.encode(), key=affinity[:64], digest_size=8).digest()
 
 
 def _some(names: Iterable[str]) -> str:

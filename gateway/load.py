@@ -13,9 +13,14 @@ import msgspec
 import structlog
 
 from events.base import DeploymentId, ReplicaId
-from events.signals import Load, Signal, Signals
+from events.signals import Load, Share, Signal, Signals
+from gateway.circuit import Circuits
+from gateway.parking import Parking
+from gateway.shares import Shares
 
 _log = structlog.get_logger()
+SLOT_TOLD_AFTER_S = 0.005
+"""Slots that free within this time are told together."""
 
 
 class Busy(msgspec.Struct):
@@ -24,6 +29,10 @@ class Busy(msgspec.Struct):
     in_flight: int = 0
     parked: int = 0
     told_parked: bool = False
+    replicas: dict[ReplicaId, int] = {}
+
+
+Changed = Callable[[DeploymentId, Busy], None]
 
 
 class Loads:
@@ -33,32 +42,39 @@ class Loads:
         self._changed = changed
         """Told at once of a deployment that got busy or whose first request was parked."""
         self.in_flight: dict[ReplicaId, int] = {}
-        self.avoided: dict[ReplicaId, float] = {}
-        """Until when; kept tidy by `avoid` and `trusted`."""
+        """Of this worker and, as far as they told, of all others."""
+        self.shares = Shares(self._shift)
+        self.circuits = circuits
+        self.avoided: Container[ReplicaId] = circuits.avoided
+        self.resting: Container[ReplicaId] = circuits.resting
+        self.waiting: Container[DeploymentId] = parking.lots
         self.deployments: dict[DeploymentId, Busy] = {}
         self.turn = 0
 
-    def sent(self, replica_id: ReplicaId) -> None:
+    def sent(self, deployment_id: DeploymentId, replica_id: ReplicaId) -> None:
+        """The deployment has been entered."""
         self.turn += 1
         self.in_flight[replica_id] = self.in_flight.get(replica_id, 0) + 1
+        replicas = self.deployments[deployment_id].replicas
+        replicas[replica_id] = replicas.get(replica_id, 0) + 1
+        self.circuits.sent(replica_id)
 
-    def done(self, replica_id: ReplicaId) -> None:
-        left = self.in_flight[replica_id] - 1
-        if left:
-            self.in_flight[replica_id] = left
+    def done(self, deployment_id: DeploymentId, replica_id: ReplicaId) -> None:
+        """The deployment has not been left yet."""
+        self._shift(replica_id, -1)
+        replicas = self.deployments[deployment_id].replicas
+        if replicas[replica_id] == 1:
+            del replicas[replica_id]
+        else:
+            replicas[replica_id] -= 1
+        self.circuits.left(replica_id)
+
+    def _shift(self, replica_id: ReplicaId, by: int) -> None:
+        count = self.in_flight.get(replica_id, 0) + by
+        if count:
+            self.in_flight[replica_id] = count
         else:
             del self.in_flight[replica_id]
-
-    def avoid(self, replica_id: ReplicaId, seconds: float) -> None:
-        """After a refused or broken connection: others first, for a moment."""
-        self.avoided[replica_id] = self._now() + seconds
-
-    def trusted(self) -> None:
-        """Forgets the failures that are long enough ago."""
-        if self.avoided:
-            now = self._now()
-            for replica_id in [each for each, until in self.avoided.items() if until <= now]:
-                del self.avoided[replica_id]
 
     def enter(self, deployment_id: DeploymentId, *, parked: bool) -> None:
         busy = self.deployments.get(deployment_id)
@@ -143,7 +159,34 @@ class LoadReports:
         for deployment_id, busy in self.loads.tell():
             self.send(self._signal(deployment_id, busy))
         more = len(self.loads.deployments) > 0
-        self._tick = asyncio.get_running_loop().call_later(self._every_s, self._report) if more else None
+        self._tick = self._loop.call_later(self._every_s, self._report) if more else None
+
+    def slot_freed(self, deployment_id: DeploymentId) -> None:
+        """Tells the other workers soon, if one of them waits for it."""
+        if self.loads.shares.known and deployment_id not in self._soon and self.loads.shares.waited_for(deployment_id):
+            self._soon.add(deployment_id)
+            self._loop.call_later(SLOT_TOLD_AFTER_S, self._tell_slot, deployment_id)
+
+    def _tell_slot(self, deployment_id: DeploymentId) -> None:
+        self._soon.discard(deployment_id)
+        self.send(self._signal(deployment_id, self.loads.deployments.get(deployment_id, Busy())))
+
+    async def _listen(self) -> None:
+        async for signal in self._signals.listen():
+            if isinstance(signal, Load) and signal.worker != self._worker:
+                if self.loads.shares.heard(signal, self._loop.time()):
+                    self._room(signal.deployment_id)
+                if self._sweep is None:
+                    self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        next_at = self.loads.shares.next_expiry
+        self._sweep = None if next_at is None else self._loop.call_at(next_at, self._expire)
+
+    def _expire(self) -> None:
+        for deployment_id in self.loads.shares.expire(self._loop.time()):
+            self._room(deployment_id)
+        self._sweep_later()
 
     def _signal(self, deployment_id: DeploymentId, busy: Busy) -> Load:
         return Load(

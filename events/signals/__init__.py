@@ -9,7 +9,14 @@ from typing import Protocol
 
 import msgspec
 
-from events.base import DeploymentId, NodeId
+from events.base import DeploymentId, NodeId, ReplicaId
+
+
+class Share(msgspec.Struct, frozen=True, array_like=True):
+    """What one gateway worker has on its way to or at one replica."""
+
+    replica_id: ReplicaId
+    in_flight: int
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):

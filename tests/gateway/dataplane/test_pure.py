@@ -77,6 +77,8 @@ class Now:
 
     def __init__(self, in_flight: dict[ReplicaId, int], avoided: set[ReplicaId], turn: int) -> None:
         self.in_flight, self.avoided, self.turn = in_flight, avoided, turn
+        self.resting: set[ReplicaId] = set()
+        self.waiting: set[DeploymentId] = set()
 
 
 MODEL, ONE = ModelId("m"), DeploymentId("d")
@@ -85,7 +87,7 @@ PRODUCTION = Target(MODEL, "environment", "production")
 
 def table(replicas: int, **more: object) -> RoutingTable:
     routes = {ReplicaId(f"r{n}"): ReplicaRoute(ReplicaId(f"r{n}"), f"h:{n}") for n in range(replicas)}
-    deployment = DeploymentRoutes(MODEL, ONE, False, 1, replicas=routes)
+    deployment = DeploymentRoutes(MODEL, ONE, False, 10, replicas=routes)
     for name, value in more.items():
         setattr(deployment, name, value)
     model = ModelRoutes(MODEL, "iris", {"production": ONE, "empty": None}, None, {ONE})
