@@ -296,7 +296,12 @@ class Call:
             self._again(f"replica answered {head.status}")
             return False
         self._stop_deadline()
+        if head.status in REPEATED:
+            self._failed()
+        else:
+            self._heard_of()
         self.phase = Phase.STREAMING
+        self._status, self._first_byte = head.status, self._loop.time()
         self._kept.forget()
         bodyless = self._head.method == b"HEAD" or head.status in (204, 304)
         self._chunked_out = not bodyless and head.length is None and not self._head.http10
@@ -321,6 +326,7 @@ class Call:
             connection, self._connection = self._connection, None
             assert connection is not None
             self._plane.counts.answered += 1
+            self._complete = True
             self._detach()
             self._plane.pool.release(connection, reusable=connection.reusable and self._body_ended)
             self._caller.answered(keep_alive=self._keep_alive)
@@ -392,6 +398,7 @@ class Call:
             self._caller.abort()
         elif self.phase is not Phase.ENDED:
             provenance = self.provenance()
+            self._status, self._complete = problem.status, True
             self._detach()
             self._caller.respond(problem, provenance)
 
