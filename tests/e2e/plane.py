@@ -173,6 +173,23 @@ class Plane:
         shown: dict[str, Any] = said.json
         return shown
 
+    async def assert_audit_equals_log(self) -> None:
+        """Row by row, once the trail has caught up with what the log holds now."""
+        head = (await self.events())[-1].position
+
+        async def caught_up() -> bool:
+            return bool(((await self.causeway("status", "-o", "json")).json["audit_position"] or 0) >= head)
+
+        await until(caught_up, f"the audit trail has reached {head}")
+        everything = ("--after", "0", "--limit", "100000", "--output", "json")
+        rows, events = await asyncio.gather(self.causeway("audit", *everything), self.causeway("events", *everything))
+        assert [each["position"] for each in rows.rows[:head]] == list(range(1, head + 1))
+        assert rows.rows[:head] == events.rows[:head]
+
+    def restart(self) -> None:
+        """After it was killed or stopped: up again, at another address perhaps."""
+        self.url = attach.start_detached(self.settings).url
+
     @asynccontextmanager
     async def log(self) -> AsyncIterator[Log]:
         async with wiring.open_log(attach.attached(self.settings)) as log:
