@@ -60,6 +60,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError
+    return share
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -198,6 +205,18 @@ class Settings:
         1,
     )
     gateway_worker: int = _setting(_positive, "a number >= 1", "Set by the supervisor: which of them this one is.", 1)
+    access_log_sample: float = _setting(
+        _share,
+        "a number from 0 to 1, for example 0.01",
+        "Share of requests in the gateway's access log; those that fail on our side are always in it.",
+        0.01,
+    )
+    trace_sample: float = _setting(
+        _share,
+        "a number from 0 to 1, for example 0.01",
+        "Share of requests without a trace for which the gateway begins one. Spans go to OTEL_EXPORTER_OTLP_ENDPOINT.",
+        0.0,
+    )
     listen_fd: int | None = _setting(
         _positive,
         "a file descriptor",

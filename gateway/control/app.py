@@ -11,7 +11,7 @@ from time import monotonic
 from fastapi import APIRouter, FastAPI
 
 from events.signals.log_lines import LogFiles
-from gateway.control import errors, graphql, s3
+from gateway.control import errors, graphql, metrics, s3
 from gateway.control.config_check import ConfigCheck
 from gateway.control.identity import Door
 from gateway.control.plane import ControlViews, Plane
@@ -36,10 +36,12 @@ def create_control_app(
     stale_since: Callable[[], float | None],
     clock: Clock,
     archive_max_bytes: int = ARCHIVE_MAX_BYTES,
+    moments: metrics.Moments | None = None,
 ) -> FastAPI:
     """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
 
     `check_config` is the command that checks a config: truss's Python, context.py, `--check-config`, `-`.
+    `moments`: of this worker and its siblings; without it there is no /metrics.
     """
 
     def stale_for_s() -> float | None:
@@ -58,10 +60,10 @@ def create_control_app(
         stale_for_s=stale_for_s,
         now=clock.now,
     )
-    return _routed(plane)
+    return _routed(plane, moments)
 
 
-def _routed(plane: Plane) -> FastAPI:
+def _routed(plane: Plane, moments: metrics.Moments | None) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app)
     graphql.install(app, plane)
@@ -70,6 +72,8 @@ def _routed(plane: Plane) -> FastAPI:
     for noun in (status, models, deployments, environments, logs, access):
         noun.install(router, plane)
     later.install(router)
+    if moments is not None:
+        metrics.install(router, moments)
     app.include_router(router)
     app.add_middleware(Door, plane=plane)
     return app

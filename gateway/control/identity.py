@@ -10,7 +10,9 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway import keys
 from gateway.control.errors import ApiError, answer_error, invalid
+from gateway.control.metrics import PATH as METRICS
 from gateway.control.plane import Plane, Visit
 from gateway.keys import HOW, KeyRefused, check
 
@@ -52,7 +54,8 @@ class Door:
     async def _admit(self, scope: Scope) -> Visit:
         headers = Headers(scope=scope)
         try:
-            key = check(self._plane.views.access.state, headers.get("authorization"), "manage")
+            needed: keys.Scope = "metrics" if scope["path"] == METRICS else "manage"
+            key = check(self._plane.views.access.state, headers.get("authorization"), needed)
         except KeyRefused as refused:
             code = "unauthorized" if refused.status == 401 else "forbidden"
             raise ApiError(refused.status, refused.reason, code=code, fix=HOW) from refused

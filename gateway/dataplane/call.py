@@ -18,7 +18,7 @@ import random
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from events.base import DeploymentId
+from events.base import DeploymentId, ReplicaId
 from gateway.addresses import Address
 from gateway.choose import Park, Route, Unroutable
 from gateway.dataplane.caller import Caller, Hold
@@ -28,6 +28,7 @@ from gateway.dataplane.kept import Attempts, KeptBody, Stay
 from gateway.dataplane.rewrite import Provenance, answer_for_caller, request_for_replica
 from gateway.dataplane.upstream import Upstream
 from gateway.errors import Problem, too_large
+from gateway.insight.trip import CLIENT_CLOSED, Trip
 from gateway.parking import full
 
 if TYPE_CHECKING:
@@ -80,6 +81,14 @@ class Call:
         self._chunked_out = False
         self._keep_alive = True
         self._position = plane.position
+
+        insight = plane.insight
+        self._trace = insight.trace(head.value(b"traceparent")) if insight.traces else None
+        self._began = plane.loop.time()
+        self._first_byte: float | None = None
+        self._status = CLIENT_CLOSED
+        self._sent_bytes = 0
+        self._complete = False
 
     @property
     def answer_begun(self) -> bool:
@@ -191,6 +200,7 @@ class Call:
             scheme=self._caller.scheme,
             request_id=self.request_id,
             switching=self._switching,
+            traceparent=None if self._trace is None else self._trace.traceparent,
         )
         request = b"".join((head, *self._kept.pieces))
         connection.begin(self, self._head.method, request, switching=self._switching)
@@ -314,6 +324,8 @@ class Call:
         return True
 
     def answer(self, pieces: list[bytes], last: bool) -> None:
+        for piece in pieces:
+            self._sent_bytes += len(piece)
         out = [chunk(piece) for piece in pieces] if self._chunked_out else pieces
         if last and self._chunked_out:
             out = [*out, LAST_CHUNK]
@@ -333,7 +345,11 @@ class Call:
 
     def switched(self, head: ResponseHead, arrived: bytes) -> None:
         self._stop_deadline()
+        self._heard_of()
         self.phase = Phase.SPLICED
+        self._status, self._first_byte, self._complete = head.status, self._loop.time(), True
+        if self._deployment_id is not None:
+            self._plane.insight.switched(self._deployment_id, 1)
         self._caller.write(answer_for_caller(head, self.provenance(), chunked=False, keep_alive=True) + arrived)
         self._caller.splice()
 
@@ -404,6 +420,9 @@ class Call:
 
     def _detach(self) -> None:
         """Lets go of everything but the caller."""
+        replica_id = None if self._route is None else self._route.replica.replica_id
+        if self.phase is Phase.SPLICED and self._deployment_id is not None:
+            self._plane.insight.switched(self._deployment_id, -1)
         if self.phase is Phase.PARKED:
             self._leave_lot()
         elif self.phase is Phase.RESTING:
@@ -414,6 +433,27 @@ class Call:
         self._count(None)
         self.phase = Phase.ENDED
         self._kept.forget()
+        self._plane.insight.ended(self._trip(replica_id))
+
+    def _trip(self, replica_id: ReplicaId | None) -> Trip:
+        return Trip(
+            self._address.target,
+            self._address.verb,
+            self._head.method.decode(),
+            self.request_id,
+            self._deployment_id,
+            replica_id,
+            self._status,
+            self._complete,
+            self._began,
+            self._first_byte,
+            self._loop.time(),
+            self._stay.spent_s,
+            self._attempts.count,
+            self._received,
+            self._sent_bytes,
+            self._trace,
+        )
 
     def _leave_replica(self) -> None:
         route, self._route = self._route, None

@@ -87,6 +87,7 @@ class Front(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._server_state.connections.add(self)  # type: ignore[arg-type]
+        self.plane.connections += 1
         address = get_remote_addr(self.transport)
         self.peer = address[0] if address else "unknown"
         self.scheme = "https" if is_ssl(self.transport) else "http"
@@ -94,6 +95,7 @@ class Front(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(self)
+        self.plane.connections -= 1
         if self._timer is not None:
             self._timer.cancel()
         if self._control is not None:
@@ -333,6 +335,7 @@ class Front(asyncio.Protocol):
     def _hand_over(self, control: ControlSide, arrived: bytes) -> None:
         self._state = State.HANDED
         self._server_state.connections.discard(self)
+        self.plane.connections -= 1
         self._server_state.connections.add(control)
         if self._timer is not None:
             self._timer.cancel()
@@ -378,6 +381,8 @@ class Front(asyncio.Protocol):
             self._discard()
 
     def respond(self, problem: Problem, provenance: Provenance) -> None:
+        if self._call is None:
+            self.plane.insight.tallies.refused(problem.status)
         self._call = None
         self.plane.counts.refused += 1
         self._respond_problem(problem, provenance)

@@ -23,6 +23,7 @@ from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.rewrite import Provenance
 from gateway.errors import Problem
+from gateway.insight.worker import Insight, Moment
 from gateway.keys import CHALLENGE, KeyRefused, check
 from gateway.load import LoadReports, Loads
 from gateway.parking import Parking
@@ -86,7 +87,12 @@ class DataPlane:
         worker: str,
         stale_since: Callable[[], float | None],
         status_of: Callable[[DeploymentId], str | None],
+        insight: Insight | None = None,
     ) -> None:
+        self.insight = insight or Insight()
+        self.connections = 0
+        """Of callers."""
+        self._worker = worker
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.counts = Counts()
@@ -177,6 +183,30 @@ class DataPlane:
     def provenance(self, request_id: str, deployment_id: DeploymentId | None = None) -> Provenance:
         """Of an answer that no replica had a part in."""
         return Provenance(request_id, deployment_id, None, self.position, 0, 0, None, self.stale_s())
+
+    def moment(self) -> Moment:
+        """How things stand, for metrics."""
+        table, counts = self._routing.state, msgspec.structs.asdict(self.counts)
+        self.insight.tallies.keep(table.deployments)
+        return Moment(
+            worker=self._worker,
+            at=time.time(),
+            started_at=self.insight.started_at,
+            draining=self.draining,
+            position=self.position,
+            stale_s=self.stale_s() or 0.0,
+            connections=self.connections,
+            idle_upstreams=self.pool.idle,
+            parked_bytes=self.parking.bytes,
+            counts=counts | {f"lost_{of}": lost for of, lost in self.insight.lost.items()},
+            deployments={
+                each: (busy.in_flight, busy.parked, self.insight.websockets.get(each, 0))
+                for each, busy in self.loads.deployments.items()
+            },
+            replicas={each: len(routes.replicas) for each, routes in table.deployments.items()},
+            names={each: model.name for each, model in table.models.items()},
+            series=list(self.insight.tallies.series.values()),
+        )
 
     async def close(self) -> None:
         await self._reports.close()

@@ -52,9 +52,19 @@ class Provenance(NamedTuple):
 
 
 def request_for_replica(
-    head: RequestHead, path: str, *, peer: str, scheme: str, request_id: str, switching: bool
+    head: RequestHead,
+    path: str,
+    *,
+    peer: str,
+    scheme: str,
+    request_id: str,
+    switching: bool,
+    traceparent: str | None = None,
 ) -> bytes:
+    """`traceparent`: in place of the caller's."""
     dropped = HOP_BY_HOP | _OURS_IN | _named_by_connection(head.headers)
+    if traceparent is not None:
+        dropped |= {b"traceparent"}
     out = [head.method, b" ", path.encode(), b" HTTP/1.1\r\n"]
     forwarded, has_host, has_proto = b"", False, False
     for name, value in head.headers:
@@ -71,6 +81,8 @@ def request_for_replica(
         out.append(f"x-forwarded-proto: {scheme}\r\n".encode())
     out += (b"x-forwarded-for: ", forwarded, peer.encode(), b"\r\n")
     out.append(f"x-request-id: {request_id}\r\nx-baseten-request-id: {request_id}\r\n".encode())
+    if traceparent is not None:
+        out.append(f"traceparent: {traceparent}\r\n".encode())
     if head.chunked:
         out.append(b"transfer-encoding: chunked\r\n")
     elif head.length or any(name == b"content-length" for name, _ in head.headers):

@@ -14,8 +14,10 @@ from gateway.control.app import create_control_app
 from gateway.control.plane import ControlViews
 from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from gateway.insight.siblings import Siblings
 from ops.config import Settings
 from ops.local.readiness import announce
+from ops.wiring.insight import insight_of
 from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
 from ops.wiring.parts import parts
 from projections.access import ACCESS
@@ -60,7 +62,19 @@ async def serve(settings: Settings) -> None:
         deployment = catalogue.state.deployments.get(deployment_id)
         return None if deployment is None else f"{status(deployment)}: {deployment.reason}"
 
-    async with parts(settings, views, role="gateway") as own:
+    worker = f"gateway-{settings.gateway_worker}-{token_hex(3)}"
+    async with parts(settings, views, role="gateway") as own, insight_of(settings, worker) as insight:
+        plane = DataPlane(
+            routing,
+            access,
+            own.signals,
+            DataPlaneSettings(domain=settings.domain),
+            worker=worker,
+            stale_since=lambda: own.follower.stale_since,
+            status_of=status_of,
+            insight=insight,
+        )
+        siblings = Siblings(settings.folder("run") / "gateways", plane.moment)
         app = create_control_app(
             dispatch=own.dispatch,
             views=ControlViews(catalogue, environments, access, fleet),
@@ -77,19 +91,14 @@ async def serve(settings: Settings) -> None:
             public_url=settings.origin,
             stale_since=lambda: own.follower.stale_since,
             clock=own.clock,
+            moments=siblings.moments,
         )
-        plane = DataPlane(
-            routing,
-            access,
-            own.signals,
-            DataPlaneSettings(domain=settings.domain),
-            worker=f"gateway-{settings.gateway_worker}-{token_hex(3)}",
-            stale_since=lambda: own.follower.stale_since,
-            status_of=status_of,
-        )
+        telling = asyncio.create_task(siblings.run())
         try:
             await _serve(settings, app, plane, own.follower)
         finally:
+            telling.cancel()
+            await asyncio.wait({telling})
             await plane.close()
 
 
