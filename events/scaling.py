@@ -1,15 +1,20 @@
 """How many replicas a deployment should have, and why. One history per deployment, one writer of targets."""
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from events.base import DeploymentId, Event, PromotionId
+from events.base import ORIGIN, DeploymentId, Event, Position, PromotionId
 
 Rule = Literal[
     "activation",  # a deployment was built or activated
     "parked request",  # a request waits and there is no replica
     "wake",  # somebody asked for it
+    "load",  # the mean over the window needs more
+    "burst",  # the mean over a tenth of the window needs more
+    "schedule",  # a scheduled minimum is in force
+    "staircase",  # the load needed fewer for a whole scale_down_delay
     "minimum",  # min_replica was raised
     "maximum",  # max_replica was lowered
     "promotion",  # the candidate of a promotion needs this many
@@ -21,6 +26,16 @@ Rule = Literal[
 ]
 
 
+class ScheduledMinimum(msgspec.Struct, frozen=True, kw_only=True):
+    """From every moment that `cron` names, for so long, at least so many replicas."""
+
+    cron: str
+    """Five fields: minute, hour, day of the month, month, day of the week."""
+    timezone: str = "UTC"
+    for_s: int
+    min_replica: int
+
+
 class AutoscalingSettings(msgspec.Struct, frozen=True, kw_only=True):
     min_replica: int = 0
     max_replica: int = 1
@@ -29,17 +44,39 @@ class AutoscalingSettings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency_target: int = 1
     target_utilization_percent: int = 70
     max_scale_down_rate_percent: int = 50
+    burst: bool = True
+    """A tenth of the window may raise, and never lowers."""
+    schedule: tuple[ScheduledMinimum, ...] = ()
 
 
 class Grounds(msgspec.Struct, frozen=True, kw_only=True):
-    """Every input that a scale decision used."""
+    """Every input that a scale decision used: the same grounds and target always give the same decision."""
 
     parked: int = 0
     """Requests waiting for a replica."""
     in_flight: int = 0
     """Requests at replicas."""
+    queued: int = 0
+    """Asynchronous requests waiting in their queue."""
+    mean: float = 0.0
+    """Of all of them, over the window and weighted by time."""
+    burst_mean: float = 0.0
+    """The same over a tenth of the window."""
+    window_filled: bool = False
+    """The load of the whole window is known. While it is not, only waiting requests raise, and nothing lowers."""
+    serving: bool = False
+    """A replica has been ready since the target left zero."""
+    wake: bool = False
+    below_for_s: float | None = None
+    """How long the load has needed fewer replicas than the target, since the last change of target at most."""
     quiet_for_s: float | None = None
+    """How long there has been no request at all, since the last change of target at most."""
+    scheduled_min: int = 0
+    wanted: int | None = None
+    """Replicas that the load needs; the target may go there in steps."""
     settings: AutoscalingSettings | None = None
+    settings_position: Position = ORIGIN
+    """Of the event that set them; 0: they are the defaults."""
     promotion_id: PromotionId | None = None
     note: str = ""
 
@@ -92,3 +129,11 @@ class CapacityLacking(Event, frozen=True, kw_only=True):
 
     deployment_id: DeploymentId
     reason: str
+
+
+class MinimumScheduled(Event, frozen=True, kw_only=True):
+    """From now until then the schedule asks for at least this many replicas (0: for none)."""
+
+    deployment_id: DeploymentId
+    min_replica: int
+    until: datetime

@@ -33,6 +33,7 @@ AnyEvent = (
     | scaling.ReplicasHeld
     | scaling.ReplicaHoldReleased
     | scaling.CapacityLacking
+    | scaling.MinimumScheduled
     | replica.ReplicaAssigned
     | replica.ReplicaEnvironmentReady
     | replica.ReplicaProcessStarted

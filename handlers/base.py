@@ -97,8 +97,18 @@ class Reactor(msgspec.Struct, Generic[S], frozen=True):
     initial: Callable[[datetime], S]
     """Takes the time at which the reactor begins to hear."""
     evolve: Callable[[S, Recorded], S]
-    due: Callable[[S], Iterable[Due]]
+    due: Callable[[S], Iterable[Due]] = lambda state: ()
     hear: Callable[[S, Signal, datetime], S] = lambda state, signal, now: state
+    ripe: Callable[[S, datetime], tuple[Sequence[Due], datetime | None]] | None = None
+    """Instead of `due`, where listing all that may become due would cost too much: what is due now, and when to ask
+    again though nothing happens. It may note in the state what it has looked at."""
+
+
+def called_for(reactor: Reactor[S], state: S, now: datetime) -> Sequence[Due]:
+    """What is due now."""
+    if reactor.ripe is not None:
+        return reactor.ripe(state, now)[0]
+    return tuple(due for due in reactor.due(state) if due.at <= now)
 
 
 def caused_by(why: Cause, reactor: str, *label: str | int) -> dict[str, Any]:

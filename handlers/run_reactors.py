@@ -28,6 +28,8 @@ from projections.view import View
 
 _log = structlog.get_logger()
 RETRY_S = 1.0
+SHORTEST_S = 0.001
+"""A pause is never so short that a clock might not have moved."""
 
 
 def reactor_view(reactor: Reactor[Any], now: datetime) -> View[Any]:
@@ -62,21 +64,27 @@ class Runner:
     async def run(self) -> None:
         while True:
             self._woken.clear()
-            pending = [due for due in self._reactor.due(self._view.state) if due.command.id not in self._answered]
-            self._forget(pending)
-            now = self._clock.now()
-            ripe = [due for due in pending if self._at(due) <= now]
+            ripe, next_at = self._ask(self._clock.now())
             for due in ripe:
                 await self._carry_out(due)
             if not ripe:
-                await self._sleep(pending, now)
+                await self._sleep(next_at)
+
+    def _ask(self, now: datetime) -> tuple[Sequence[Due], datetime | None]:
+        """What is to be done now, and when the next thing is."""
+        if self._reactor.ripe is not None:
+            return self._reactor.ripe(self._view.state, now)
+        due_now = list(self._reactor.due(self._view.state))
+        self._forget(due_now)
+        pending = [due for due in due_now if due.command.id not in self._answered]
+        return [due for due in pending if self._at(due) <= now], min(map(self._at, pending), default=None)
 
     def _at(self, due: Due) -> datetime:
         return max(due.at, self._not_before.get(due.command.id, due.at))
 
-    def _forget(self, pending: Iterable[Due]) -> None:
+    def _forget(self, dues: Iterable[Due]) -> None:
         """Answers are remembered only while the state still calls for the command."""
-        called_for = {due.command.id for due in self._reactor.due(self._view.state)}
+        called_for = {due.command.id for due in dues}
         self._answered &= called_for
         self._not_before = {key: at for key, at in self._not_before.items() if key in called_for}
 
@@ -89,13 +97,14 @@ class Runner:
         except (Contended, LogUnavailable) as error:
             _log.warning("to be tried again", reactor=self._reactor.name, error=str(error))
             pause = timedelta(seconds=RETRY_S * self._rng.uniform(0.5, 1.5))
-            self._not_before[command.id] = self._clock.now() + pause
+            if self._reactor.ripe is None:
+                self._not_before[command.id] = self._clock.now() + pause
             return
-        self._answered.add(command.id)
+        if self._reactor.ripe is None:
+            self._answered.add(command.id)
 
-    async def _sleep(self, pending: list[Due], now: datetime) -> None:
-        next_at = min((self._at(due) for due in pending), default=None)
-        pause_s = None if next_at is None else max(0.0, (next_at - now).total_seconds())
+    async def _sleep(self, next_at: datetime | None) -> None:
+        pause_s = None if next_at is None else max(SHORTEST_S, (next_at - self._clock.now()).total_seconds())
         try:
             async with asyncio.timeout(pause_s):
                 await self._woken.wait()

@@ -31,7 +31,7 @@ from events.codec import Recorded
 from events.log.memory import MemoryLog
 from events.scaling import AutoscalingSettings
 from events.signals import Heartbeat, Load, Signal
-from handlers.base import Command
+from handlers.base import Command, called_for
 from handlers.deciders.access import IssueKey
 from handlers.deciders.build import ReportBuildFailed, ReportBuildStep, ReportBuildSucceeded, StartBuild
 from handlers.deciders.environment import CreateEnvironment, StartPromotion
@@ -113,8 +113,8 @@ class Plane:
             ripe = [
                 due.command
                 for reactor, view in self.reactors.values()
-                for due in reactor.due(view.state)
-                if due.at <= self.clock.now() and due.command.id not in done
+                for due in called_for(reactor, view.state, self.clock.now())
+                if due.command.id not in done
             ]
             if not ripe:
                 return

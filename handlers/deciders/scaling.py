@@ -10,6 +10,7 @@ from events.scaling import (
     AutoscalingSettings,
     CapacityLacking,
     Grounds,
+    MinimumScheduled,
     ReplicaHoldReleased,
     ReplicasHeld,
     ReplicaTargetLowered,
@@ -20,6 +21,8 @@ from events.scaling import (
 )
 from handlers.base import Command, Context, Decider, told
 from handlers.deciders.settings import check_settings
+from handlers.scaling_rule import floor_of, verdict
+from handlers.schedule import scheduled
 
 
 class ConfigureScaling(Command, frozen=True, kw_only=True):
@@ -29,18 +32,25 @@ class ConfigureScaling(Command, frozen=True, kw_only=True):
 
 
 class BringUp(Command, frozen=True, kw_only=True):
-    """Have at least one replica (or min_replica): a deployment was built or activated, a request waits, a wake came."""
+    """A deployment was built or activated: have at least one replica, or as many as its settings ask for."""
 
     deployment_id: DeploymentId
-    rule: Literal["activation", "parked request", "wake"]
-    parked: int = 0
+    rule: Literal["activation"] = "activation"
 
 
-class ReportQuiet(Command, frozen=True, kw_only=True):
-    """No request ran or waited for this long."""
+class ScaleByLoad(Command, frozen=True, kw_only=True):
+    """A measurement that calls for another target, if it was made for the settings and the target that still hold."""
 
     deployment_id: DeploymentId
-    quiet_for_s: float
+    target: int
+    """The one that was measured against."""
+    grounds: Grounds
+
+
+class ApplySchedule(Command, frozen=True, kw_only=True):
+    """The scheduled minimum may be another one now."""
+
+    deployment_id: DeploymentId
 
 
 class HoldReplicas(Command, frozen=True, kw_only=True):
@@ -64,25 +74,44 @@ class ReportNoCapacity(Command, frozen=True, kw_only=True):
     reason: str
 
 
-ScalingCommand = ConfigureScaling | BringUp | ReportQuiet | HoldReplicas | ReleaseHold | ScaleToZero | ReportNoCapacity
+ScalingCommand = (
+    ConfigureScaling
+    | BringUp
+    | ScaleByLoad
+    | ApplySchedule
+    | HoldReplicas
+    | ReleaseHold
+    | ScaleToZero
+    | ReportNoCapacity
+)
 
 
 class ScalingState(msgspec.Struct, frozen=True, tag=True):
     settings: AutoscalingSettings = AutoscalingSettings()
     target: int = 0
+    resting: bool = False
+    """At zero because it was quiet, not because it is not wanted: its schedule may wake it."""
     hold: ReplicasHeld | None = None
     lacking: str | None = None
+    scheduled: MinimumScheduled | None = None
+
+    @property
+    def scheduled_min(self) -> int:
+        return self.scheduled.min_replica if self.scheduled is not None else 0
 
 
 def evolve(state: ScalingState, event: Event) -> ScalingState:
     replace = msgspec.structs.replace
     match event:
         case ScalingConfigured():
-            return replace(state, settings=event.settings)
+            unscheduled = event.settings.schedule != state.settings.schedule
+            return replace(state, settings=event.settings, scheduled=None if unscheduled else state.scheduled)
         case ReplicaTargetRaised() | ReplicaTargetLowered():
-            return replace(state, target=event.target, lacking=None)
+            return replace(state, target=event.target, resting=False, lacking=None)
         case ScaledToZero():
-            return replace(state, target=0, lacking=None)
+            return replace(state, target=0, resting=event.rule == "quiet", lacking=None)
+        case MinimumScheduled():
+            return replace(state, scheduled=event)
         case ReplicasHeld():
             return replace(state, hold=event)
         case ReplicaHoldReleased():
@@ -94,18 +123,16 @@ def evolve(state: ScalingState, event: Event) -> ScalingState:
 
 
 def decide(command: ScalingCommand, state: ScalingState, ctx: Context) -> Sequence[Event]:
-    settings, floor = state.settings, state.settings.min_replica
+    settings, floor = state.settings, floor_of(state.settings, state.scheduled_min)
     match command:
         case ConfigureScaling():
             return _configure(command, state)
         case BringUp():
-            grounds = Grounds(parked=command.parked, settings=settings)
-            return _move(command, state, max(state.target, floor, 1), command.rule, grounds)
-        case ReportQuiet():
-            if command.quiet_for_s < settings.scale_down_delay_s or state.hold is not None:
-                return ()
-            grounds = Grounds(quiet_for_s=command.quiet_for_s, settings=settings)
-            return _move(command, state, min(state.target, floor), "quiet", grounds)
+            return _move(command, state, max(state.target, floor, 1), command.rule, Grounds(settings=settings))
+        case ScaleByLoad():
+            return _scale(command, state)
+        case ApplySchedule():
+            return _schedule(command, state, ctx)
         case HoldReplicas():
             if state.hold is not None and state.hold.promotion_id == command.promotion_id:
                 return ()
@@ -120,6 +147,28 @@ def decide(command: ScalingCommand, state: ScalingState, ctx: Context) -> Sequen
             return _move(command, state, 0, command.rule, Grounds(settings=settings))
         case ReportNoCapacity():
             return () if state.lacking == command.reason else (told(CapacityLacking, command),)
+
+
+def _scale(command: ScaleByLoad, state: ScalingState) -> Sequence[Event]:
+    grounds = command.grounds
+    if (command.target, grounds.settings, grounds.scheduled_min) != (state.target, state.settings, state.scheduled_min):
+        return ()
+    found = verdict(state.target, grounds, state.hold.at_least if state.hold is not None else 0)
+    if found is None:
+        return ()
+    grounds = msgspec.structs.replace(grounds, wanted=found.wanted)
+    return _move(command, state, found.target, found.rule, grounds)
+
+
+def _schedule(command: ApplySchedule, state: ScalingState, ctx: Context) -> Sequence[Event]:
+    least, until = scheduled(state.settings.schedule, ctx.now)
+    event = MinimumScheduled(deployment_id=command.deployment_id, min_replica=least, until=until)
+    if event == state.scheduled:
+        return ()
+    if least <= state.target or (state.target == 0 and not state.resting):
+        return (event,)
+    grounds = Grounds(settings=state.settings, scheduled_min=least)
+    return (event, *_move(command, state, least, "schedule", grounds))
 
 
 def _configure(command: ConfigureScaling, state: ScalingState) -> Sequence[Event]:
@@ -156,7 +205,8 @@ SCALING: Decider[ScalingCommand, ScalingState] = Decider(
     commands=(
         ConfigureScaling,
         BringUp,
-        ReportQuiet,
+        ScaleByLoad,
+        ApplySchedule,
         HoldReplicas,
         ReleaseHold,
         ScaleToZero,

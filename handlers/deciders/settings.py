@@ -2,6 +2,7 @@
 
 from events.scaling import AutoscalingSettings
 from handlers.base import Refused
+from handlers.schedule import check_schedule
 
 _RANGES: tuple[tuple[str, int, int | None], ...] = (
     ("min_replica", 0, None),
@@ -24,3 +25,4 @@ def check_settings(settings: AutoscalingSettings) -> None:
     if settings.min_replica > settings.max_replica:
         reason = f"min_replica ({settings.min_replica}) must not be above max_replica ({settings.max_replica})"
         raise Refused("invalid", reason, "min_replica")
+    check_schedule(settings)

@@ -1,21 +1,33 @@
-"""Traffic to targets, first cut: from zero on the first parked request or a wake, to zero after a quiet delay.
+"""Traffic to targets: measures each deployment's load and asks for another target where the rule calls for one.
 
-Load is heard, never recorded; only the decision is, with its grounds. What this process has not heard since it began
-counts as traffic, so a restart scales nothing down.
+Load is heard, never recorded; only the decision is, with its grounds. What this process has not heard since it began is
+not known: until the window is full again only a request that waits raises, and nothing lowers. A deployment is looked
+at when something about it changed and when a time comes that its last look named, so the idle cost nothing.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
+from heapq import heappop, heappush
+from math import ceil
+from typing import Any
 
 import msgspec
 
 from events.base import ORIGIN, Actor, CommandId, CorrelationId, DeploymentId, Position, derive
 from events.build import BuildSucceeded
 from events.codec import Recorded
-from events.model import DeploymentActivated, DeploymentDeactivated, DeploymentDeleted, DeploymentFailed
+from events.model import (
+    DeploymentActivated,
+    DeploymentDeactivated,
+    DeploymentDeleted,
+    DeploymentFailed,
+    DeploymentPushed,
+)
 from events.replica import ReplicaReady
 from events.scaling import (
     AutoscalingSettings,
+    Grounds,
+    MinimumScheduled,
     ReplicaHoldReleased,
     ReplicasHeld,
     ReplicaTargetLowered,
@@ -24,44 +36,64 @@ from events.scaling import (
     ScalingConfigured,
 )
 from events.signals import Load, Resumed, Signal, WakeAsked
-from handlers.base import NOW, Due, Reactor
-from handlers.deciders.scaling import BringUp, ReportQuiet
+from handlers.base import NOW, Command, Due, Reactor
+from handlers.deciders.scaling import ApplySchedule, ScaleByLoad
+from handlers.load_window import LoadWindow
+from handlers.scaling_rule import BURST_SHARE, floor_of, lasting_need, verdict
 
 NAME = "autoscale"
-SHARE_EXPIRES_S = 5.0
-"""A worker that was busy and fell silent counts as busy for this long."""
 STARTING_S = 1800.0
-"""While no replica has been ready since the target was raised, quiet is not yet quiet for so much longer."""
+"""While no replica has been ready since the target left zero, quiet is not yet quiet for so much longer."""
+AGAIN_S = 2.0
+"""What was asked for and has not happened is asked for again after this."""
+_ACTOR = Actor(f"reactor:{NAME}", "internal")
+_LONG_AGO = float("-inf")
 
 
 class Scale(msgspec.Struct):
+    """One deployment. Times are seconds since the epoch."""
+
     deployment_id: DeploymentId
     settings: AutoscalingSettings = AutoscalingSettings()
+    settings_position: Position = ORIGIN
     position: Position = ORIGIN
     """Of the last event about its target: commands derive from it, so one situation makes one command."""
     target: int = 0
+    resting: bool = False
+    """At zero because it was quiet."""
     able: bool = False
     """Built and neither failed nor deactivated."""
     built: bool = False
-    held: bool = False
-    settled: bool = True
-    """A replica has been ready since the target was raised."""
-    busy_at: datetime = NOW
-    """Last moment at which it had traffic, or got a new target or replica."""
-    busy_until: dict[str, datetime] = {}
-    """By gateway worker: what it last said holds until then."""
-    parked: dict[str, int] = {}
-    """By gateway worker."""
+    held: int = 0
+    serving: bool = True
+    """A replica has been ready since the target left zero."""
+    scheduled: MinimumScheduled | None = None
+    known_from: float = _LONG_AGO
+    """Its load is known from here on, or since this process hears, whichever is later; unless it is younger."""
+    born_at: float = _LONG_AGO
+    """Pushed, or brought up from zero: there was no load before that anybody could have missed."""
+    changed_at: float = _LONG_AGO
+    """It got a new target."""
+    ready_at: float = _LONG_AGO
+    below_since: float | None = None
+    load: LoadWindow = msgspec.field(default_factory=LoadWindow)
     wake: bool = False
+    timer: float | None = None
+    """The earliest time at which it is looked at without anything happening."""
 
 
 class AutoscaleState(msgspec.Struct):
-    since: datetime
+    since: float
+    """Silence before this moment says nothing."""
+    latest: float
     scales: dict[DeploymentId, Scale] = {}
-    warm: dict[DeploymentId, None] = {}
-    """Deployments that could go to zero: a target above the minimum."""
-    asked: dict[DeploymentId, None] = {}
-    """Deployments at zero that somebody waits for."""
+    fresh: dict[DeploymentId, None] = {}
+    """Changed since they were last looked at."""
+    timers: list[tuple[float, DeploymentId]] = []
+    """A heap. An entry that is not its deployment's `timer` is stale."""
+
+
+# What was recorded
 
 
 def evolve(state: AutoscaleState, recorded: Recorded) -> AutoscaleState:
@@ -69,125 +101,202 @@ def evolve(state: AutoscaleState, recorded: Recorded) -> AutoscaleState:
     if deployment_id is None:
         return state
     if isinstance(recorded.event, DeploymentDeleted):
-        for each in (state.scales, state.warm, state.asked):
-            each.pop(deployment_id, None)
+        state.scales.pop(deployment_id, None)
+        state.fresh.pop(deployment_id, None)
         return state
     scale = state.scales.get(deployment_id)
     if scale is None:
         scale = state.scales[deployment_id] = Scale(deployment_id)
-    _change(scale, recorded)
-    _sort(state, scale)
+    # A clock that was wrong when it was recorded must not make it older than this process knows that it is.
+    if _change(scale, recorded, max(recorded.meta.at.timestamp(), state.latest)):
+        state.fresh[deployment_id] = None
     return state
 
 
-def _change(scale: Scale, recorded: Recorded) -> None:
+def _change(scale: Scale, recorded: Recorded, at: float) -> bool:
     match recorded.event:
+        case DeploymentPushed():
+            scale.born_at = recorded.meta.at.timestamp()
+            return False
         case ScalingConfigured() as event:
-            scale.settings, scale.position = event.settings, recorded.position
+            _configure(scale, event.settings, recorded.position, at)
         case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
-            scale.settled = scale.settled and event.previous > 0
-            scale.target, scale.position, scale.busy_at = event.target, recorded.position, recorded.meta.at
-            scale.wake = False
-            scale.parked.clear()  # Who still waits says so again within a second.
-        case ScaledToZero():
-            scale.target, scale.position, scale.wake = 0, recorded.position, False
-        case ReplicasHeld():
-            scale.held = True
+            if event.previous == 0:
+                scale.serving, scale.born_at = False, recorded.meta.at.timestamp()
+            _move(scale, event.target, recorded.position, at)
+        case ScaledToZero() as event:
+            _move(scale, 0, recorded.position, at)
+            scale.resting = event.rule == "quiet"
+        case MinimumScheduled() as event:
+            scale.scheduled = event
+        case ReplicasHeld() as event:
+            scale.held = event.at_least
         case ReplicaHoldReleased():
-            scale.held, scale.busy_at = False, recorded.meta.at
+            scale.held, scale.changed_at = 0, at
         case ReplicaReady():
-            scale.settled, scale.busy_at = True, max(scale.busy_at, recorded.meta.at)
+            scale.serving, scale.ready_at = True, at
         case BuildSucceeded():
             scale.built = scale.able = True
         case DeploymentFailed() | DeploymentDeactivated():
             scale.able = False
         case DeploymentActivated():
             scale.able, scale.position = scale.built, recorded.position
+        case _:
+            return False
+    return True
 
 
-def _sort(state: AutoscaleState, scale: Scale) -> None:
-    deployment_id = scale.deployment_id
-    if scale.target > scale.settings.min_replica and not scale.held:
-        state.warm[deployment_id] = None
-    else:
-        state.warm.pop(deployment_id, None)
-    if scale.able and scale.target == 0 and (scale.wake or any(scale.parked.values())):
-        state.asked[deployment_id] = None
-    else:
-        state.asked.pop(deployment_id, None)
+def _configure(scale: Scale, settings: AutoscalingSettings, position: Position, at: float) -> None:
+    before = scale.settings
+    if settings.autoscaling_window_s > before.autoscaling_window_s:
+        scale.known_from = max(scale.known_from, at - before.autoscaling_window_s)
+    if settings.schedule != before.schedule:
+        scale.scheduled = None
+    scale.settings, scale.settings_position, scale.position = settings, position, position
+    scale.below_since = None
+
+
+def _move(scale: Scale, target: int, position: Position, at: float) -> None:
+    scale.target, scale.position, scale.changed_at = target, position, at
+    scale.resting = scale.wake = False
+    scale.below_since = None
+
+
+# What is heard
 
 
 def hear(state: AutoscaleState, signal: Signal, now: datetime) -> AutoscaleState:
+    state.latest = at = now.timestamp()
     match signal:
         case Load():
             scale = state.scales.get(signal.deployment_id)
             if scale is not None:
-                _hear_load(scale, signal, now)
-                _sort(state, scale)
+                scale.load.hear(signal, at)
+                state.fresh[signal.deployment_id] = None
         case WakeAsked():
             scale = state.scales.get(signal.deployment_id)
             if scale is not None:
-                scale.wake, scale.busy_at = True, now
-                _sort(state, scale)
+                scale.wake, scale.load.last_traffic_at = True, at
+                state.fresh[signal.deployment_id] = None
         case Resumed():
-            state.since = now
+            state.since = at
+            state.fresh.update(dict.fromkeys(state.scales))
     return state
 
 
-def _hear_load(scale: Scale, load: Load, now: datetime) -> None:
-    if load.parked:
-        scale.parked[load.worker] = load.parked
-    else:
-        scale.parked.pop(load.worker, None)
-    if load.parked or load.in_flight:
-        scale.busy_until[load.worker] = now + timedelta(seconds=SHARE_EXPIRES_S)
-    else:
-        scale.busy_until.pop(load.worker, None)
-    scale.busy_at = max(now, *scale.busy_until.values()) if scale.busy_until else now
+# What is called for
 
 
-def due(state: AutoscaleState) -> Iterable[Due]:
-    for deployment_id in state.asked:
-        yield _from_zero(state.scales[deployment_id])
-    for deployment_id in state.warm:
+def ripe(state: AutoscaleState, now: datetime) -> tuple[list[Due], datetime | None]:
+    """The commands that are called for now, and when to look again if nothing happens."""
+    state.latest = at = now.timestamp()
+    looked_at, state.fresh = state.fresh, {}
+    while state.timers and state.timers[0][0] <= at:
+        when, deployment_id = heappop(state.timers)
+        scale = state.scales.get(deployment_id)
+        if scale is not None and scale.timer == when:
+            scale.timer = None
+            looked_at[deployment_id] = None
+    dues = []
+    for deployment_id in looked_at:
         scale = state.scales[deployment_id]
-        quiet_from = max(scale.busy_at, state.since)
-        delay_s = scale.settings.scale_down_delay_s
-        starting_s = 0.0 if scale.settled else STARTING_S
-        yield Due(
-            quiet_from + timedelta(seconds=delay_s + starting_s),
-            ReportQuiet(
-                id=_id("quiet", scale, quiet_from.isoformat()),
-                actor=_ACTOR,
-                correlation_id=CorrelationId(_id("quiet", scale, quiet_from.isoformat())),
-                deployment_id=deployment_id,
-                quiet_for_s=float(delay_s),
-            ),
-        )
+        command, again = _look(state, scale, at)
+        if command is not None:
+            dues.append(Due(NOW, command))
+            again = at + AGAIN_S
+        if again is not None and (scale.timer is None or again < scale.timer):
+            scale.timer = ceil(again * 1000) / 1000
+            heappush(state.timers, (scale.timer, deployment_id))
+    next_at = datetime.fromtimestamp(state.timers[0][0], UTC) if state.timers else None
+    return dues, next_at
 
 
-def _from_zero(scale: Scale) -> Due:
-    parked = sum(scale.parked.values())
-    command = BringUp(
-        id=_id("up", scale),
-        actor=_ACTOR,
-        correlation_id=CorrelationId(_id("up", scale)),
-        deployment_id=scale.deployment_id,
-        rule="parked request" if parked else "wake",
+def _look(state: AutoscaleState, scale: Scale, now: float) -> tuple[Command | None, float | None]:
+    """What is called for, or when it may be."""
+    if not scale.able:
+        return None, None
+    schedule_at = _schedule_at(scale)
+    if schedule_at is not None and schedule_at <= now:
+        return ApplySchedule(**_ids(scale, "schedule", schedule_at), deployment_id=scale.deployment_id), None
+    scale.load.expire(now)
+    if scale.target == 0 and not (scale.wake or scale.load.parked()):
+        return None, schedule_at
+    grounds, quiet_from = _measure(state, scale, now)
+    found = verdict(scale.target, grounds, scale.held)
+    if found is not None:
+        ids = _ids(scale, found.rule, found.target)
+        command = ScaleByLoad(**ids, deployment_id=scale.deployment_id, target=scale.target, grounds=grounds)
+        return command, None
+    times = [schedule_at, scale.load.silent_from(), *_lowering_times(state, scale, grounds, quiet_from, now)]
+    return None, min((each for each in times if each is not None and each > now), default=None)
+
+
+def _schedule_at(scale: Scale) -> float | None:
+    if not scale.settings.schedule or (scale.target == 0 and not scale.resting):
+        return None
+    return scale.scheduled.until.timestamp() if scale.scheduled is not None else _LONG_AGO
+
+
+def _filled_at(state: AutoscaleState, scale: Scale) -> float:
+    heard_from = state.since if scale.born_at <= state.since else _LONG_AGO
+    return max(scale.known_from, heard_from) + scale.settings.autoscaling_window_s
+
+
+def _measure(state: AutoscaleState, scale: Scale, now: float) -> tuple[Grounds, float]:
+    """The grounds, and the moment since when it has been quiet."""
+    settings, load = scale.settings, scale.load
+    window_s = float(settings.autoscaling_window_s)
+    mean, burst_mean = load.means(now, window_s, window_s / BURST_SHARE)
+    in_flight, parked = load.in_flight(), load.parked()
+    last_traffic_at = now if in_flight or parked else load.last_traffic_at
+    quiet_from = max(last_traffic_at, scale.changed_at, scale.ready_at, state.since)
+    if not scale.serving:
+        quiet_from += STARTING_S
+    grounds = Grounds(
         parked=parked,
+        in_flight=in_flight,
+        mean=mean,
+        burst_mean=burst_mean,
+        window_filled=now >= _filled_at(state, scale),
+        serving=scale.serving,
+        wake=scale.wake and scale.target == 0,
+        quiet_for_s=max(0.0, now - quiet_from),
+        scheduled_min=scale.scheduled.min_replica if scale.scheduled is not None else 0,
+        settings=settings,
+        settings_position=scale.settings_position,
     )
-    return Due(NOW, command)
+    low = grounds.window_filled and scale.serving and lasting_need(grounds, settings) < scale.target
+    if not low:
+        scale.below_since = None
+        return grounds, quiet_from
+    if scale.below_since is None:
+        scale.below_since = now
+    below_for_s = now - max(scale.below_since, scale.changed_at)
+    return msgspec.structs.replace(grounds, below_for_s=max(0.0, below_for_s)), quiet_from
 
 
-_ACTOR = Actor(f"reactor:{NAME}", "internal")
+def _lowering_times(
+    state: AutoscaleState, scale: Scale, grounds: Grounds, quiet_from: float, now: float
+) -> Iterable[float]:
+    """When the target may fall although nothing more is heard."""
+    settings = scale.settings
+    if scale.held or scale.target <= floor_of(settings, grounds.scheduled_min):
+        return
+    yield _filled_at(state, scale)
+    yield quiet_from + settings.scale_down_delay_s
+    if scale.below_since is not None:
+        yield max(scale.below_since, scale.changed_at) + settings.scale_down_delay_s
+    if grounds.mean > 0 and scale.load.silent_from() is None:  # It falls by itself as time goes on.
+        yield now + settings.autoscaling_window_s / 60
 
 
-def _id(label: str, scale: Scale, *more: str) -> CommandId:
-    return CommandId(derive(NAME, label, scale.deployment_id, scale.position, *more, length=24))
+def _ids(scale: Scale, *label: str | float) -> dict[str, Any]:
+    derived = derive(NAME, *map(str, label), scale.deployment_id, scale.position, length=24)
+    return {"id": CommandId(derived), "actor": _ACTOR, "correlation_id": CorrelationId(derived)}
 
 
 def _initial(now: datetime) -> AutoscaleState:
-    return AutoscaleState(now)
+    return AutoscaleState(now.timestamp(), now.timestamp())
 
 
-AUTOSCALE: Reactor[AutoscaleState] = Reactor(NAME, _initial, evolve, due, hear)
+AUTOSCALE: Reactor[AutoscaleState] = Reactor(NAME, _initial, evolve, hear=hear, ripe=ripe)

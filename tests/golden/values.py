@@ -21,6 +21,7 @@ from events.base import (
     Metadata,
     ModelId,
     NodeId,
+    Position,
     PromotionId,
     ReplicaId,
 )
@@ -60,12 +61,14 @@ from events.scaling import (
     AutoscalingSettings,
     CapacityLacking,
     Grounds,
+    MinimumScheduled,
     ReplicaHoldReleased,
     ReplicasHeld,
     ReplicaTargetLowered,
     ReplicaTargetRaised,
     ScaledToZero,
     ScalingConfigured,
+    ScheduledMinimum,
 )
 from events.union import AnyEvent
 
@@ -83,8 +86,27 @@ SETTINGS = AutoscalingSettings(
     concurrency_target=4,
     target_utilization_percent=80,
     max_scale_down_rate_percent=25,
+    burst=False,
+    schedule=(ScheduledMinimum(cron="0 8 * * 1-5", timezone="Europe/Berlin", for_s=36000, min_replica=3),),
 )
-GROUNDS = Grounds(parked=3, in_flight=5, quiet_for_s=1.5, settings=SETTINGS, promotion_id=PROMOTION, note="größer")
+GROUNDS = Grounds(
+    parked=3,
+    in_flight=5,
+    queued=2,
+    mean=7.25,
+    burst_mean=9.5,
+    window_filled=True,
+    serving=True,
+    wake=True,
+    below_for_s=0.5,
+    quiet_for_s=1.5,
+    scheduled_min=2,
+    wanted=4,
+    settings=SETTINGS,
+    settings_position=Position(41),
+    promotion_id=PROMOTION,
+    note="größer",
+)
 
 META = Metadata(
     id=EventId("abcdefghijklmnopqrstuvwx"),
@@ -177,6 +199,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
     ReplicasHeld(deployment_id=DEPLOYMENT, promotion_id=PROMOTION, at_least=2),
     ReplicaHoldReleased(deployment_id=DEPLOYMENT, promotion_id=PROMOTION),
     CapacityLacking(deployment_id=DEPLOYMENT, reason="no node has 1500 millicores free"),
+    MinimumScheduled(deployment_id=DEPLOYMENT, min_replica=3, until=datetime(2026, 11, 23, 17, tzinfo=UTC)),
     ReplicaAssigned(
         replica_id=REPLICA,
         model_id=MODEL,
