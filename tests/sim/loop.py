@@ -73,9 +73,13 @@ def run_simulated(seed: int, main: Coroutine[Any, Any, T], loop: SimLoop | None 
         asyncio.set_event_loop(own)
         return own.run_until_complete(main)
     finally:
-        left = asyncio.all_tasks(own)
-        for task in left:
-            task.cancel()
-        own.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        asyncio.set_event_loop(None)
-        own.close()
+        end(own)
+
+
+def end(loop: SimLoop) -> None:
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    asyncio.set_event_loop(None)
+    loop.close()

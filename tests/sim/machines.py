@@ -44,6 +44,8 @@ class NodeProcess(FollowingProcess):
         self.cpu_millicores, self.memory_bytes = SIZES[number % len(SIZES)]
         self.boot = 1
         self.powered = True
+        self.destroyed = False
+        """For good."""
         scripts = world.scripts
         self.effects = FakeEffects(self.clock, world.dice(f"{self.name}'s machine"), scripts.replica, host=self.host)
 
@@ -53,6 +55,8 @@ class NodeProcess(FollowingProcess):
         self.effects.power_off()
 
     def boot_up(self) -> None:
+        if self.destroyed:
+            return
         if not self.powered:
             self.powered, self.boot = True, self.boot + 1
         self.start()

@@ -47,6 +47,9 @@ async def _second_control(world: World, seconds: float) -> None:
 
 def lose_node(world: World, dice: Random) -> None:
     node = dice.choice(world.nodes)
+    if dice.random() < 0.15 and not any(each.destroyed for each in world.nodes):
+        world.tell(f"{node.name} is destroyed")
+        node.destroyed = True
     if node.powered:
         world.spawn(_lose_node(world, node, dice.choice((2.0, 20.0, 60.0))), f"lose {node.name}")
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agents.builds import BUILDS
-from events.base import ModelId, StreamName
+from events.base import ORIGIN, ModelId, Position, StreamName
 from events.codec import Recorded
+from events.environment import EnvironmentConfigured, EnvironmentCreated, PromotionCompleted
 from events.scaling import ScalingConfigured
 from handlers.base import Context, Refused
 from handlers.deciders import DECIDER_OF
@@ -56,16 +57,19 @@ def _promotions(environments: Environments, catalogue: Catalogue) -> Iterator[st
 
 def _settings(environments: Environments, catalogue: Catalogue, history: Sequence[Recorded]) -> Iterator[str]:
     """What serves an environment has its settings, unless a person has set its own since."""
-    set_at = {
-        recorded.event.deployment_id: recorded.position
-        for recorded in history
-        if isinstance(recorded.event, ScalingConfigured)
-    }
+    chosen: dict[object, Position] = {}
+    """Where the settings were last said: by environment (or what began to serve it), and by deployment."""
+    for recorded in history:
+        match recorded.event:
+            case EnvironmentCreated() | EnvironmentConfigured() | PromotionCompleted() as event:
+                chosen[event.model_id, event.environment] = recorded.position
+            case ScalingConfigured() as event:
+                chosen[event.deployment_id] = recorded.position
     for place in (each for places in environments.models.values() for each in places.values()):
         current = catalogue.deployments.get(place.current) if place.current is not None else None
         if current is None or place.autoscaling in (None, current.settings):
             continue
-        if set_at.get(current.deployment_id, 0) < place.position:
+        if chosen.get(current.deployment_id, ORIGIN) < chosen[place.model_id, place.name]:
             yield f"{current.deployment_id} does not have the settings of {place.name}"
 
 
@@ -102,7 +106,10 @@ def _deployment(deployment: Deployment, fleet: Fleet) -> Iterator[str]:
 def _machines(world: World, fleet: Fleet) -> Iterator[str]:
     for node in world.nodes:
         known = fleet.nodes.get(node.node_id)
-        if known is None or known.status != "up":
+        if node.destroyed:
+            if known is not None and known.status == "up":
+                yield f"{node.name} is destroyed, and counts as up"
+        elif known is None or known.status != "up":
             yield f"{node.name} is {known.status if known else 'unknown'}, and its agent runs"
         if known is not None and (known.cpu_used > known.cpu_millicores or known.memory_used > known.memory_bytes):
             yield f"{node.name} holds more than it offers"
@@ -112,7 +119,7 @@ def _machines(world: World, fleet: Fleet) -> Iterator[str]:
             yield f"{replica_id} runs on {node.name}, and the log does not know"
         for replica_id in sorted(counted - running):
             yield f"{replica_id} does not run on {node.name}, and the log counts on it"
-        for replica_id in sorted(set(node.effects.processes) - counted - running):
+        for replica_id in sorted(set(node.effects.processes) - counted - running) if not node.destroyed else ():
             yield f"{replica_id} left something on {node.name}"
 
 

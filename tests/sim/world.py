@@ -187,7 +187,7 @@ class World:
             for replica in node.effects.processes.values():
                 replica.hung = False
         for process in self.processes:
-            if process is not self.control[1]:
+            if process is not self.control[1] and not (isinstance(process, NodeProcess) and process.destroyed):
                 process.start()
 
     @property
