@@ -30,6 +30,24 @@ class Busy(msgspec.Struct):
     parked: int = 0
     told_parked: bool = False
     replicas: dict[ReplicaId, int] = {}
+    peak: int = 0
+    area: float = 0.0
+    """Requests times seconds, since the last report: what is shorter than a tick counts by its length."""
+    weighed_at: float = 0.0
+    told_at: float = 0.0
+
+    def weigh(self, now: float) -> None:
+        """Before the counts change."""
+        self.area += (self.in_flight + self.parked) * (now - self.weighed_at)
+        self.weighed_at = now
+
+    def told(self, now: float) -> tuple[float, int, float]:
+        """Mean and peak since the last report, and how long that is ago; a new count begins."""
+        self.weigh(now)
+        span_s = now - self.told_at
+        mean, peak = (self.area / span_s if span_s > 0 else 0.0), self.peak
+        self.area, self.told_at, self.peak = 0.0, now, self.in_flight + self.parked
+        return mean, peak, span_s
 
 
 Changed = Callable[[DeploymentId, Busy], None]
@@ -38,7 +56,8 @@ Changed = Callable[[DeploymentId, Busy], None]
 class Loads:
     """The counts that `choose` reads. One owner (the data plane), one event loop, so no lock."""
 
-    def __init__(self, changed: Changed, circuits: Circuits, parking: Parking) -> None:
+    def __init__(self, changed: Changed, circuits: Circuits, parking: Parking, now: Callable[[], float]) -> None:
+        self._now = now
         self._changed = changed
         """Told at once of a deployment that got busy or whose first request was parked."""
         self.in_flight: dict[ReplicaId, int] = {}
@@ -79,12 +98,15 @@ class Loads:
     def enter(self, deployment_id: DeploymentId, *, parked: bool) -> None:
         busy = self.deployments.get(deployment_id)
         fresh = busy is None
+        now = self._now()
         if busy is None:
-            busy = self.deployments[deployment_id] = Busy()
+            busy = self.deployments[deployment_id] = Busy(weighed_at=now, told_at=now)
+        busy.weigh(now)
         if parked:
             busy.parked += 1
         else:
             busy.in_flight += 1
+        busy.peak = max(busy.peak, busy.in_flight + busy.parked)
         if fresh or (parked and not busy.told_parked):
             busy.told_parked = parked
             self._changed(deployment_id, busy)
@@ -92,6 +114,7 @@ class Loads:
     def leave(self, deployment_id: DeploymentId, *, parked: bool) -> None:
         """The entry stays, at zero, until it has been told."""
         busy = self.deployments[deployment_id]
+        busy.weigh(self._now())
         if parked:
             busy.parked -= 1
         else:
@@ -128,6 +151,7 @@ class LoadReports:
         self._tick: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._soon: set[DeploymentId] = set()
+        self._reports = 0
         self.loads = loads_of(self._changed)
         self._listening = self._loop.create_task(self._listen())
 
@@ -146,7 +170,7 @@ class LoadReports:
         self._listening.cancel()
         await asyncio.wait([self._listening])
         for deployment_id in self.loads.deployments:
-            self.send(self._signal(deployment_id, Busy()))
+            self.send(self._signal(deployment_id, _idle(self._loop.time())))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
 
@@ -169,7 +193,8 @@ class LoadReports:
 
     def _tell_slot(self, deployment_id: DeploymentId) -> None:
         self._soon.discard(deployment_id)
-        self.send(self._signal(deployment_id, self.loads.deployments.get(deployment_id, Busy())))
+        busy = self.loads.deployments.get(deployment_id)
+        self.send(self._signal(deployment_id, busy if busy is not None else _idle(self._loop.time())))
 
     async def _listen(self) -> None:
         async for signal in self._signals.listen():
@@ -189,11 +214,17 @@ class LoadReports:
         self._sweep_later()
 
     def _signal(self, deployment_id: DeploymentId, busy: Busy) -> Load:
+        self._reports += 1
+        mean, peak, span_s = busy.told(self._loop.time())
         return Load(
             worker=self._worker,
+            number=self._reports,
             deployment_id=deployment_id,
             in_flight=busy.in_flight,
             parked=busy.parked,
+            mean=mean,
+            peak=peak,
+            span_s=span_s,
             replicas=tuple(Share(replica_id, count) for replica_id, count in busy.replicas.items()),
             at=datetime.now(UTC),
         )
@@ -202,3 +233,7 @@ class LoadReports:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("a load signal was not sent", error=repr(error))
+
+
+def _idle(now: float) -> Busy:
+    return Busy(weighed_at=now, told_at=now)

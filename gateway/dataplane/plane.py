@@ -109,7 +109,7 @@ class DataPlane:
             signals,
             worker,
             settings.load_every_s,
-            lambda changed: Loads(changed, self._circuits, self.parking),
+            lambda changed: Loads(changed, self._circuits, self.parking, self.loop.time),
             self._room,
         )
         self.loads = self._reports.loads

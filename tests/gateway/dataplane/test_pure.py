@@ -14,7 +14,7 @@ from gateway.dataplane.framing import LAST_CHUNK, BadFraming, Chunked, Sized, ch
 from gateway.dataplane.heads import BadHead, read_request
 from gateway.errors import Problem
 from gateway.keys import KeyRefused, check, hash_of, identify
-from gateway.load import Busy, Loads
+from gateway.load import Loads
 from gateway.parking import Parking, Ticket
 from projections.access import Access, Key
 from projections.routing import DeploymentRoutes, ModelRoutes, ReplicaRoute, RoutingTable
@@ -240,6 +240,7 @@ def test_load_is_told_at_once_for_the_first_request_and_the_first_parked_one_onl
         lambda deployment, busy: told.append((busy.in_flight, busy.parked)),
         Circuits(CircuitSettings()),
         Parking(10, 10),
+        lambda: 0.0,
     )
     loads.enter(ONE, parked=False)
     loads.enter(ONE, parked=False)
@@ -249,5 +250,20 @@ def test_load_is_told_at_once_for_the_first_request_and_the_first_parked_one_onl
     assert [(busy.in_flight, busy.parked) for _, busy in loads.tell()] == [(2, 2)]
     for parked in (True, True, False, False):
         loads.leave(ONE, parked=parked)
-    assert loads.tell() == [(ONE, Busy(0, 0, False))]
+    assert [(each, busy.in_flight, busy.parked) for each, busy in loads.tell()] == [(ONE, 0, 0)]
     assert loads.tell() == []
+
+
+def test_a_report_weighs_by_time_and_misses_no_request_that_was_shorter_than_a_tick() -> None:
+    clock = [100.0]
+    loads = Loads(lambda deployment, busy: None, Circuits(CircuitSettings()), Parking(10, 10), lambda: clock[0])
+    loads.enter(ONE, parked=False)
+    busy = loads.deployments[ONE]
+    assert busy.told(100.0) == (0.0, 1, 0.0)
+    clock[0] = 100.25
+    loads.enter(ONE, parked=True)
+    clock[0] = 100.5
+    loads.leave(ONE, parked=True)
+    loads.leave(ONE, parked=False)
+    assert busy.told(101.0) == (0.75, 2, 1.0)
+    assert busy.told(102.0) == (0.0, 0, 1.0)
