@@ -12,7 +12,7 @@ from events.base import ORIGIN, ModelId, Position, StreamName
 from events.codec import Recorded
 from events.environment import EnvironmentConfigured, EnvironmentCreated, PromotionCompleted
 from events.scaling import ScalingConfigured
-from handlers.base import Context, Refused
+from handlers.base import Context, Refused, called_for
 from handlers.deciders import DECIDER_OF
 from handlers.decisions import DECISIONS, Aggregate, Aggregates
 from handlers.reactors import REACTORS
@@ -138,10 +138,8 @@ def _asked_for(world: World, decisions: Aggregates) -> Iterator[str]:
         state = reactor.initial(now)
         for recorded in world.log.history():
             state = reactor.evolve(state, recorded)
-        for due in reactor.due(state):
+        for due in called_for(reactor, state, now):
             command, decider = due.command, DECIDER_OF[type(due.command)]
-            if due.at > now:
-                continue
             stream = StreamName(decider.category, decider.aggregate_id(command))
             aggregate = decisions.get(stream) or Aggregate(decider.initial)
             try:
@@ -156,7 +154,7 @@ def _asked_for(world: World, decisions: Aggregates) -> Iterator[str]:
 
 def check_views(world: World) -> None:
     """Each process's views equal the fold from zero at their position. What a reactor heard is not in the log."""
-    deaf = {f"reactor {each.name}" for each in REACTORS if each.hear is not type(each).__struct_defaults__[-1]}
+    deaf = {f"reactor {each.name}" for each in REACTORS if each.hear is not type(each).__struct_defaults__[-2]}
     for process in world.processes:
         for view in process.views:
             if view.projection.name in deaf:
