@@ -4,14 +4,13 @@ A checker that can no longer fail would go unseen otherwise. Our own functions a
 """
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 import agents.reconcile
 import handlers.deciders.environment as environment
-import handlers.reactors.autoscale as autoscale
+import handlers.load_window as load_window
 import handlers.reactors.detect_lost as detect_lost
 import handlers.reactors.place_replicas as place_replicas
 import handlers.reactors.promote as promote
@@ -30,7 +29,6 @@ from tests.sim.watched import WatchedLog
 pytestmark = pytest.mark.sim
 Patch = pytest.MonkeyPatch
 SEEDS = range(40)
-NEVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def unguarded_appends(patch: Patch) -> None:
@@ -72,8 +70,7 @@ def two_promotions_at_once(patch: Patch) -> None:
 
 
 def requests_that_wake_nothing(patch: Patch) -> None:
-    at_once = autoscale._from_zero
-    patch.setattr(autoscale, "_from_zero", lambda scale: Due(NEVER, at_once(scale).command))
+    patch.setattr(load_window.LoadWindow, "parked", lambda window: 0)
 
 
 def lost_nodes_whose_replicas_stay(patch: Patch) -> None:
