@@ -323,8 +323,9 @@ class Front(asyncio.Protocol):
         if head.upgrade == b"websocket" and self._config.ws_protocol_class is not None:
             self._hand_over(control, raw + rest)
             return
-        if head.upgrade is not None:
-            raw = _UPGRADE.sub(b"", raw)  # Not served, so ignored (RFC 9110 7.8), as for h2c, which clients try.
+        if head.value(b"upgrade") is not None:
+            # Not served, so ignored (RFC 9110 7.8), as for h2c, which clients try. llhttp would see no body after it.
+            raw = _UPGRADE.sub(b"", raw)
         if self.plane.draining:
             self._closing = True
             raw = raw[:-2] + b"connection: close\r\n\r\n"  # uvicorn then says so to the caller, too.
