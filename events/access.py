@@ -1,6 +1,6 @@
 """API keys and secrets: that they exist, never what they are."""
 
-from events.base import Event, KeyId
+from events.base import Event, KeyId, ModelId
 
 
 class KeyIssued(Event, frozen=True, kw_only=True):
@@ -11,6 +11,10 @@ class KeyIssued(Event, frozen=True, kw_only=True):
     """sha256 hex of the whole key (which holds 160 random bits)."""
     scopes: tuple[str, ...]
     """`manage`, `invoke`, `metrics`."""
+    models: tuple[ModelId, ...]
+    """That it may call; none: all."""
+    environments: tuple[str, ...]
+    """Of these models, that it may call; none: all, and single deployments too."""
 
 
 class KeyRevoked(Event, frozen=True, kw_only=True):

@@ -64,8 +64,8 @@ class Loads:
         """Of this worker and, as far as they told, of all others."""
         self.shares = Shares(self._shift)
         self.circuits = circuits
-        self.avoided: Container[ReplicaId] = circuits.avoided
-        self.resting: Container[ReplicaId] = circuits.resting
+        self.avoided = circuits.avoided
+        self.resting = circuits.resting
         self.waiting: Container[DeploymentId] = parking.lots
         self.deployments: dict[DeploymentId, Busy] = {}
         self.turn = 0
@@ -160,14 +160,17 @@ class LoadReports:
         self._tasks.add(task)
         task.add_done_callback(self._sent)
 
+    def stop(self) -> None:
+        """Tells and hears nothing more."""
+        for timer in (self._tick, self._sweep):
+            if timer is not None:
+                timer.cancel()
+        self._tick = self._sweep = None
+        self._listening.cancel()
+
     async def close(self) -> None:
         """Says of everything that this worker no longer serves it."""
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
-        if self._sweep is not None:
-            self._sweep.cancel()
-        self._listening.cancel()
+        self.stop()
         await asyncio.wait([self._listening])
         for deployment_id in self.loads.deployments:
             self.send(self._signal(deployment_id, _idle(self._loop.time())))

@@ -27,7 +27,7 @@ class Parked(Protocol):
     """One waiting request."""
 
     def unparked(self) -> None:
-        """Its turn has come: it leaves the lot and chooses again, at once."""
+        """Its turn has come: it is out of the lot and chooses again."""
         ...
 
     def moved(self, deployment_id: DeploymentId) -> None:
@@ -43,6 +43,7 @@ class Ticket(msgspec.Struct, eq=False):
     request: Parked
     deployment_id: DeploymentId
     """That it waits for at present."""
+    waits: bool = True
 
 
 class Parking:
@@ -68,9 +69,11 @@ class Parking:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Its caller went away, or its time is over, or it has a place to go."""
-        self._step_out(ticket)
-        self.count -= 1
+        """Its caller went away, or its time is over, or it has a place to go. Again: nothing happens."""
+        if ticket.waits:
+            ticket.waits = False
+            self._step_out(ticket)
+            self.count -= 1
 
     def hold(self, size: int) -> bool:
         """Counts bytes of a body that waits; False: there is no room for them."""
@@ -93,6 +96,7 @@ class Parking:
             ticket = next(iter(lot.values()))
             if isinstance(chosen(ticket.target), Park):
                 return
+            self.leave(ticket)
             ticket.request.unparked()
 
     def release(self, chosen: Callable[[Target], Route | Park | Unroutable]) -> None:
@@ -109,6 +113,7 @@ class Parking:
     def _follow(self, tickets: list[Ticket], choice: Route | Park | Unroutable) -> None:
         for ticket in tickets:
             if isinstance(choice, Unroutable):
+                self.leave(ticket)
                 ticket.request.unparked()
             elif ticket.deployment_id != choice.deployment_id:
                 self._step_out(ticket)

@@ -3,7 +3,7 @@
 import msgspec
 
 from events.access import KeyIssued, KeyRevoked, SecretRemoved, SecretStored
-from events.base import KeyId
+from events.base import KeyId, ModelId
 from events.codec import Recorded
 from projections.base import Projection
 
@@ -14,6 +14,10 @@ class Key(msgspec.Struct, frozen=True):
     hash: str
     scopes: tuple[str, ...]
     issued_at: str
+    models: tuple[ModelId, ...] = ()
+    """That it may call; none: all."""
+    environments: tuple[str, ...] = ()
+    """That it may call; none: all, and single deployments too."""
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -30,8 +34,8 @@ class Access(msgspec.Struct):
 def evolve(access: Access, recorded: Recorded) -> Access:
     at = recorded.meta.at.isoformat()
     match recorded.event:
-        case KeyIssued(key_id=key_id, name=name, hash=hashed, scopes=scopes):
-            access.keys[key_id] = Key(key_id, name, hashed, scopes, at)
+        case KeyIssued(key_id=key_id) as key:
+            access.keys[key_id] = Key(key_id, key.name, key.hash, key.scopes, at, key.models, key.environments)
         case KeyRevoked(key_id=key_id):
             access.keys.pop(key_id, None)
         case SecretStored(name=name, version=version):
@@ -41,4 +45,4 @@ def evolve(access: Access, recorded: Recorded) -> Access:
     return access
 
 
-ACCESS: Projection[Access] = Projection("access", 1, Access, Access, evolve)
+ACCESS: Projection[Access] = Projection("access", 2, Access, Access, evolve)

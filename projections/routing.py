@@ -69,6 +69,8 @@ class RoutingTable(msgspec.Struct):
     models: dict[ModelId, ModelRoutes] = {}
     deployments: dict[DeploymentId, DeploymentRoutes] = {}
     draining: set[ReplicaId] = set()
+    names: dict[str, ModelId] = {}
+    """Of models."""
 
 
 def evolve(table: RoutingTable, recorded: Recorded) -> RoutingTable:
@@ -102,10 +104,14 @@ def _ended(table: RoutingTable, event: Ended) -> None:
 
 def _registered(table: RoutingTable, event: ModelRegistered) -> None:
     table.models[event.model_id] = ModelRoutes(event.model_id, event.name, {PRODUCTION: None})
+    table.names[event.name] = event.model_id
 
 
 def _model_deleted(table: RoutingTable, event: ModelDeleted) -> None:
-    for deployment_id in sorted(table.models.pop(event.model_id).deployments):
+    model = table.models.pop(event.model_id)
+    if table.names.get(model.name) == event.model_id:
+        del table.names[model.name]
+    for deployment_id in sorted(model.deployments):
         del table.deployments[deployment_id]
 
 
@@ -186,4 +192,4 @@ _STEPS: Mapping[type, Callable[[RoutingTable, Any], None]] = {
     BuildRequested: _may_serve,
 }
 
-ROUTING: Projection[RoutingTable] = Projection("routing", 1, RoutingTable, RoutingTable, evolve)
+ROUTING: Projection[RoutingTable] = Projection("routing", 2, RoutingTable, RoutingTable, evolve)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from events.access import KeyIssued, KeyRevoked, SecretRemoved, SecretStored
-from events.base import Event, KeyId
+from events.base import Event, KeyId, ModelId
 from handlers.base import Command, Context, Decider, Refused, told
 
 SCOPES = ("manage", "invoke", "metrics")
@@ -17,6 +17,8 @@ class IssueKey(Command, frozen=True, kw_only=True):
     name: str
     hash: str
     scopes: tuple[str, ...]
+    models: tuple[ModelId, ...] = ()
+    environments: tuple[str, ...] = ()
 
 
 class RevokeKey(Command, frozen=True, kw_only=True):
@@ -46,6 +48,9 @@ def decide_key(command: KeyCommand, state: KeyState, ctx: Context) -> Sequence[E
         unknown = sorted(set(command.scopes) - set(SCOPES))
         if unknown or not command.scopes:
             raise Refused("invalid", f"scopes must be some of {', '.join(SCOPES)}, not {unknown}", "scopes")
+        if "manage" in command.scopes and (command.models or command.environments):
+            field = "model_ids" if command.models else "environments"
+            raise Refused("invalid", f"a key that manages reaches everything: leave {field} out", field)
         if state.issued:
             raise Refused("conflict", f"there is a key {command.key_id} already", "key_id")
         return (told(KeyIssued, command),)

@@ -23,7 +23,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from events.base import ORIGIN, ReplicaId, StreamName
+from events.base import ORIGIN, DeploymentId, ReplicaId, StreamName
 from events.log.jetstream import JetStreamLog
 from events.model import DeploymentPushed, ModelRegistered
 from events.replica import ReplicaDraining, ReplicaReady
@@ -46,6 +46,8 @@ class Idle(msgspec.Struct, frozen=True):
 
     in_flight: dict[ReplicaId, int] = {}
     avoided: frozenset[ReplicaId] = frozenset()
+    resting: frozenset[ReplicaId] = frozenset()
+    waiting: frozenset[DeploymentId] = frozenset()
     turn: int = 0
 
 

@@ -235,7 +235,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
     ),
     NodeLost(node_id=NODE, silent_for_s=30.5),
     NodeLeft(node_id=NODE, reason="asked to stop"),
-    KeyIssued(key_id=KEY, name="laptop", hash="7" * 64, scopes=("manage", "invoke")),
+    KeyIssued(key_id=KEY, name="laptop", hash="7" * 64, scopes=("invoke",), models=(MODEL,), environments=("staging",)),
     KeyRevoked(key_id=KEY),
     SecretStored(name="hf_access_token", version="x2y4z6a2"),
     SecretRemoved(name="hf_access_token"),

@@ -55,7 +55,12 @@ def test_text_that_a_database_cannot_hold_is_replaced() -> None:
 
 def test_an_id_too_long_for_an_index_is_clipped_and_still_found_whole() -> None:
     long = KeyId("k" * (ID_MAX + 100))
-    row = audit_row(recorded(KeyIssued(key_id=long, name="n", hash="h", scopes=("invoke",)), StreamName("key", long)))
+    row = audit_row(
+        recorded(
+            KeyIssued(key_id=long, name="n", hash="h", scopes=("invoke",), models=(), environments=()),
+            StreamName("key", long),
+        )
+    )
     assert len(row.entity) == ID_MAX
     assert row.body["key_id"] == long
     assert wanted(AuditQuery(entity=long))(row)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from fastapi import APIRouter, Request
 
-from events.base import KeyId
+from events.base import KeyId, ModelId
 from gateway.control import bodies
 from gateway.control.errors import invalid, not_found
 from gateway.control.identity import visit_of
@@ -35,6 +35,8 @@ class KeyBody(msgspec.Struct):
     type: KeyType
     name: str | None = None
     model_ids: list[str] | None = None
+    environments: list[str] | None = None
+    """Ours: the names of the environments that the key may call."""
 
 
 def new_key() -> tuple[KeyId, str]:
@@ -56,12 +58,18 @@ def _keys(router: APIRouter, plane: Plane) -> None:
     @router.post("/v1/api_keys")
     async def issue_key(request: Request) -> Any:
         body = await bodies.decode(request, KeyBody)
-        if body.model_ids:
-            message = "keys for some models only are not there yet: leave model_ids out"
-            raise invalid(message, "model_ids")
+        unknown = sorted(set(body.model_ids or ()) - set(plane.catalogue.models))
+        if unknown:
+            raise invalid(f"there is no model {', '.join(unknown)}: `GET /v1/models` lists their ids", "model_ids")
         key_id, key = new_key()
         await visit_of(request).do(
-            IssueKey, key_id=key_id, name=body.name or "", hash=hash_of(key), scopes=SCOPES_OF[body.type]
+            IssueKey,
+            key_id=key_id,
+            name=body.name or "",
+            hash=hash_of(key),
+            scopes=SCOPES_OF[body.type],
+            models=tuple(ModelId(each) for each in body.model_ids or ()),
+            environments=tuple(body.environments or ()),
         )
         return {"api_key": key}
 
@@ -78,7 +86,8 @@ def _shown_key(key: Key) -> dict[str, Any]:
         "prefix": key.key_id,
         "name": key.name or None,
         "type": kind,
-        "model_ids": None,
+        "model_ids": list(key.models) or None,
+        "environments": list(key.environments) or None,
         "team_name": TEAM_NAME,
         "scopes": key.scopes,
         "created_at": key.issued_at,

@@ -89,7 +89,14 @@ async def _tell(nats: NatsAddress, replicas: Sequence[int]) -> None:
         model = StreamName("model", MODEL)
         registered = ModelRegistered(model_id=MODEL, name="benched", team="default")
         at = await log.append(model, (draft(registered),), ORIGIN)
-        key = KeyIssued(key_id=KeyId(KEY.partition(".")[0]), name="bench", hash=hash_of(KEY), scopes=("invoke",))
+        key = KeyIssued(
+            key_id=KeyId(KEY.partition(".")[0]),
+            name="bench",
+            hash=hash_of(KEY),
+            scopes=("invoke",),
+            models=(),
+            environments=(),
+        )
         await log.append(StreamName("key", key.key_id), (draft(key),), ORIGIN)
         for number, deployment_id in enumerate((ONE, TWO), 1):
             at = await log.append(model, (draft(_pushed(deployment_id, number)),), at)

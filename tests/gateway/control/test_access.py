@@ -45,6 +45,18 @@ async def test_both_authorization_schemes_work_and_an_invoke_key_may_not_manage(
     assert invoke.status_code == 403 and "manage" in invoke.json()["message"]
 
 
+async def test_a_key_for_one_model_is_listed_as_such_and_unknown_models_are_named(stand: Stand) -> None:
+    unknown = await stand.client.post("/v1/api_keys", json={"type": "WORKSPACE_INVOKE", "model_ids": ["nothing"]})
+    assert unknown.status_code == 400 and "there is no model nothing" in unknown.json()["message"]
+    asked = {"type": "WORKSPACE_MANAGE_ALL", "environments": ["staging"]}
+    manager = await stand.client.post("/v1/api_keys", json=asked)
+    assert manager.status_code == 400 and "leave environments out" in manager.json()["message"]
+    asked = {"type": "WORKSPACE_INVOKE", "environments": ["staging"]}
+    assert (await stand.client.post("/v1/api_keys", json=asked)).status_code == 200
+    listed = (await stand.client.get("/v1/api_keys")).json()["keys"][-1]
+    assert (listed["model_ids"], listed["environments"]) == (None, ["staging"])
+
+
 async def test_a_key_is_issued_used_listed_without_its_secret_and_revoked(stand: Stand) -> None:
     made = await stand.client.post("/v1/api_keys", json={"type": "WORKSPACE_MANAGE_ALL", "name": "ci"})
     key = made.json()["api_key"]

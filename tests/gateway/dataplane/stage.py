@@ -114,8 +114,16 @@ def promoted(deployment: DeploymentId, environment: str = "production") -> Promo
     )
 
 
-def issued(key: str = KEY, scopes: tuple[str, ...] = ("invoke",)) -> KeyIssued:
-    return KeyIssued(key_id=KeyId(key.partition(".")[0]), name="test", hash=hash_of(key), scopes=scopes)
+def issued(
+    key: str = KEY,
+    scopes: tuple[str, ...] = ("invoke",),
+    models: tuple[ModelId, ...] = (),
+    environments: tuple[str, ...] = (),
+) -> KeyIssued:
+    key_id = KeyId(key.partition(".")[0])
+    return KeyIssued(
+        key_id=key_id, name="test", hash=hash_of(key), scopes=scopes, models=models, environments=environments
+    )
 
 
 def ready(replica: str, address: str, deployment: DeploymentId = ONE) -> ReplicaReady:
