@@ -71,9 +71,9 @@ def _routed(plane: Plane, moments: metrics.Moments | None) -> FastAPI:
     router = APIRouter()
     for noun in (status, models, deployments, environments, logs, access):
         noun.install(router, plane)
-    later.install(router)
     if moments is not None:
         metrics.install(router, moments)
+    later.install(router)
     app.include_router(router)
     app.add_middleware(Door, plane=plane)
     return app
