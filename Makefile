@@ -7,6 +7,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 SEED ?=
 STEPS ?=
+CASES ?= 1000000
 ARGS ?=
 PEERS ?=
 
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: help setup demo up down test check types lint format sim bench bench-gateway schema golden
+.PHONY: help setup demo up down test chaos soak check types lint format sim fuzz bench bench-gateway schema golden
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +55,15 @@ format: setup ## put every file into the one format
 
 sim: setup ## the simulator: SEED=… replays one, STEPS=… sets its length
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+
+fuzz: setup ## malformed HTTP at the gateway, against h11: CASES=… (a million) and SEED=… repeat a run
+	@$(BIN)/python -m tests.gateway.fuzz --cases $(CASES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos: setup ## the gateway under load while all around it, and it itself, is killed: 50,000 requests, none may fail
+	@$(BIN)/python -m tests.gateway.chaos.run --requests $(or $(REQUESTS),50000)
+
+soak: setup ## 1,000,000 requests with disconnects and waiting: memory, descriptors and tasks must stay as they were
+	@$(BIN)/python -m tests.gateway.soak.run --requests $(or $(REQUESTS),1000000)
 
 bench: setup ## measure this machine and write ops/bench/RESULTS.md
 	@$(BIN)/python -m ops.bench $(ARGS)

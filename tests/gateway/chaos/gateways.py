@@ -1,0 +1,84 @@
+"""Real gateway processes under the real supervisor, and nothing else of the plane.
+
+The settings come from CAUSEWAY_* as in life; broker and model servers are the test's own.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from ops.config import Settings, load
+from ops.local import attach
+from ops.local.child import Child
+from ops.local.stack import roles, up
+from tests.nats import NatsServer
+
+GENEROUS_S = 60.0
+
+
+def gateways(settings: Settings) -> tuple[Child, ...]:
+    return tuple(child for child in roles(settings) if child.role.startswith("gateway"))
+
+
+@contextmanager
+def running(state: Path, server: NatsServer, workers: int, **variables: str) -> Iterator[Settings]:
+    given = {
+        "PATH": "/usr/bin:/bin",
+        "CAUSEWAY_STATE": str(state),
+        "CAUSEWAY_PORT": "0",
+        "CAUSEWAY_NATS_URL": server.url,
+        "CAUSEWAY_NATS_MONITOR_URL": server.monitor_url,
+        "CAUSEWAY_POSTGRES_URL": "postgresql://postgres@/postgres?host=/nowhere",
+        "CAUSEWAY_GATEWAY_WORKERS": str(workers),
+        "CAUSEWAY_RESTART_DELAY_S": "0.1",
+    }
+    settings = load(given | variables)
+    try:
+        attach.start_detached(settings, (sys.executable, "-m", "tests.gateway.chaos.gateways"))
+        yield settings
+    finally:
+        attach.down(settings)
+
+
+def address(settings: Settings) -> tuple[str, int]:
+    return "127.0.0.1", attach.attached(settings).port or 0
+
+
+def pids(settings: Settings) -> dict[str, int]:
+    status = attach.status(settings)
+    assert status is not None
+    return status.pids
+
+
+def drained(settings: Settings) -> None:
+    """Waits until no process that was replaced is left."""
+    until = time.monotonic() + GENEROUS_S
+    while time.monotonic() < until:
+        status = attach.status(settings)
+        assert status is not None
+        if not any(role.draining for role in status.roles):
+            return
+        time.sleep(0.05)
+    raise AssertionError("a gateway process that was replaced does not end")
+
+
+def kill(pid: int) -> set[int]:
+    """Kills a process; the ports of those who were connected to it."""
+    process = psutil.Process(pid)
+    process.send_signal(signal.SIGSTOP)
+    until = time.monotonic() + GENEROUS_S
+    while process.status() != psutil.STATUS_STOPPED and time.monotonic() < until:
+        time.sleep(0.005)
+    ports = {int(each.raddr[1]) for each in process.net_connections("tcp") if each.status != psutil.CONN_LISTEN}
+    process.kill()
+    return ports
+
+
+if __name__ == "__main__":
+    asyncio.run(up(load(), tell=print, role_table=gateways))
