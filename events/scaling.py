@@ -12,7 +12,7 @@ Rule = Literal[
     "parked request",  # a request waits and there is no replica
     "wake",  # somebody asked for it
     "load",  # the mean over the window needs more
-    "burst",  # the mean over a tenth of the window needs more
+    "burst",  # the mean over a tenth of the window is more than the replicas can take at once
     "schedule",  # a scheduled minimum is in force
     "staircase",  # the load needed fewer for a whole scale_down_delay
     "minimum",  # min_replica was raised

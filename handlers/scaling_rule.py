@@ -27,9 +27,12 @@ def need(load: float, settings: AutoscalingSettings) -> int:
     return max(0, math.ceil(load * 100 / capacity - _ROUNDING))
 
 
-def need_of_waiting(grounds: Grounds, settings: AutoscalingSettings) -> int:
-    """Replicas to take all that wait at once: a queue needs no headroom, so one request needs one replica."""
-    return math.ceil(_requests(grounds) / settings.concurrency_target)
+def need_at_full(load: float, settings: AutoscalingSettings) -> int:
+    """Replicas that can just take so many requests, without the headroom.
+
+    Enough for a queue (one request needs one replica), and the measure of a burst: what the headroom takes is none.
+    """
+    return max(0, math.ceil(load / settings.concurrency_target - _ROUNDING))
 
 
 def floor_of(settings: AutoscalingSettings, scheduled_min: int) -> int:
@@ -53,7 +56,7 @@ def _requests(grounds: Grounds) -> int:
 def _from_zero(grounds: Grounds, settings: AutoscalingSettings) -> Verdict | None:
     floor = floor_of(settings, grounds.scheduled_min)
     if grounds.parked or grounds.queued:
-        wanted = need_of_waiting(grounds, settings)
+        wanted = need_at_full(_requests(grounds), settings)
         return Verdict(min(max(wanted, floor), settings.max_replica), "parked request", wanted)
     if grounds.wake:
         return Verdict(max(1, floor), "wake", 1)
@@ -65,10 +68,10 @@ def _up(target: int, grounds: Grounds, settings: AutoscalingSettings, ceiling: i
     asked: list[tuple[Rule, int]] = []
     if grounds.window_filled:
         asked.append(("load", need(grounds.mean, settings)))
-        if settings.burst:
+        if settings.burst and need_at_full(grounds.burst_mean, settings) > target:
             asked.append(("burst", need(grounds.burst_mean, settings)))
     if grounds.parked and not grounds.serving:
-        asked.append(("parked request", need_of_waiting(grounds, settings)))
+        asked.append(("parked request", need_at_full(_requests(grounds), settings)))
     asked.append(("schedule", grounds.scheduled_min))
     rule, wanted = max(asked, key=lambda each: each[1])
     to = min(wanted, ceiling)
@@ -92,6 +95,6 @@ def _down(target: int, grounds: Grounds, settings: AutoscalingSettings, held: in
 
 
 def lasting_need(grounds: Grounds, settings: AutoscalingSettings) -> int:
-    """What a step down leaves alone; a burst that would raise again at once keeps what it needs."""
+    """What a step down leaves alone: else the next burst would raise again what it took."""
     wanted = need(grounds.mean, settings)
-    return max(wanted, need(grounds.burst_mean, settings)) if settings.burst else wanted
+    return max(wanted, need_at_full(grounds.burst_mean, settings)) if settings.burst else wanted

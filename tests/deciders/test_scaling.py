@@ -84,7 +84,7 @@ def test_a_burst_raises_nothing_where_it_is_turned_off_and_lowers_nothing_where_
     given(SCALING, told_off, raised(0, 1)).when(measured(1, off, burst_mean=5.0)).unchanged()
     on = AutoscalingSettings(max_replica=8)
     told_on = ScalingConfigured(deployment_id=D, settings=on, source="settings")
-    bursting = measured(8, on, mean=1.0, burst_mean=5.0, below_for_s=900.0)
+    bursting = measured(8, on, mean=1.0, burst_mean=7.5, below_for_s=900.0)
     given(SCALING, told_on, raised(0, 8)).when(bursting).unchanged()
 
 

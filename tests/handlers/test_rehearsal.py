@@ -93,8 +93,13 @@ def test_a_step_of_the_load_raises_as_the_mean_crosses() -> None:
 
 def test_a_burst_raises_within_a_tenth_of_the_window() -> None:
     bench = Bench(settings(burst=True), 1, lambda second: 5 if second < 120 else 25).run(240)
-    assert bench.targets[-1] == 4
-    assert bench.changes[-1][0] <= 120 + 6
+    assert bench.targets == [2, 4]
+    assert bench.changes[1][0] <= 120 + 6
+
+
+def test_a_burst_that_the_headroom_takes_raises_nothing() -> None:
+    bench = Bench(settings(burst=True), 2, lambda second: 19 if second % 60 < 10 else 10).run(600)
+    assert bench.targets == []
 
 
 def test_the_second_replica_comes_when_half_the_window_is_at_fourteen() -> None:

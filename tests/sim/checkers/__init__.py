@@ -3,7 +3,7 @@
 `answers` and `capacity` are told more than the log by the world, which makes them itself.
 """
 
-from tests.sim.checkers import agreement, bounds, causes, codec, promotions, routed, snapshots
+from tests.sim.checkers import agreement, bounds, causes, codec, promotions, routed, scaling, snapshots
 from tests.sim.checkers.base import Checker
 
 EVERY: tuple[type[Checker], ...] = (
@@ -13,5 +13,6 @@ EVERY: tuple[type[Checker], ...] = (
     codec.EventsSurviveTheWire,
     promotions.OneActivePromotion,
     routed.RoutedReplicasAreReady,
+    scaling.DecisionsFollowFromTheirGrounds,
     snapshots.SnapshotsEqualFolds,
 )
