@@ -6,12 +6,11 @@ kinds of it. What is refused here never reaches a replica.
 """
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.errors import Problem, client_error
-
-Headers = tuple[tuple[bytes, bytes], ...]
-"""Names in small letters."""
 
 HEAD_BYTES_MAX = 64 * 1024
 HOP_BY_HOP = frozenset(
@@ -20,13 +19,37 @@ HOP_BY_HOP = frozenset(
         b"te", b"trailer", b"transfer-encoding", b"upgrade",
     )
 )  # fmt: skip
+OURS_IN = frozenset(
+    (
+        b"authorization", b"x-api-key", b"expect", b"content-length", b"x-forwarded-for", b"x-request-id",
+        b"x-baseten-request-id",
+    )
+)  # fmt: skip
+"""Of a request: ends here, or is written anew."""
+OURS_OUT = frozenset(
+    (
+        b"x-request-id", b"x-baseten-request-id", b"x-causeway-deployment", b"x-causeway-replica",
+        b"x-causeway-position", b"x-causeway-attempts", b"x-causeway-parked-ms", b"x-causeway-queue-position",
+        b"x-causeway-stale-s",
+    )
+)  # fmt: skip
+_NOTED = frozenset(
+    (
+        b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"authorization",
+        b"x-request-id", b"x-baseten-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"traceparent",
+        b"x-api-key",
+    )
+)  # fmt: skip
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_FIELDS = rb"((?:" + _TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+)\r\n"
-_REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/(\d\.\d)\r\n" + _FIELDS)
-_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?\r\n" + _FIELDS)
+_FIELD = re.compile(rb"(" + _TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*+)")
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/(\d\.\d)")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 _LENGTH = re.compile(rb"\d{1,15}")
 _ABSOLUTE = re.compile(r"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
+
+_REMEMBERED, _REMEMBERED_BYTES_MAX = 2048, 256
+"""Lines repeat from request to request: the last ones are kept read. Long ones are not, so that it stays small."""
 
 
 class BadHead(Exception):
@@ -41,12 +64,30 @@ class BadAnswer(Exception):
     """A replica's response head that has no one meaning."""
 
 
+class Field(NamedTuple):
+    """A header line."""
+
+    name: bytes
+    """In small letters."""
+    value: bytes
+    noted: bool
+    """Among those that mean something to the gateway itself."""
+    to_replica: bytes
+    """The line as it goes on to a replica; empty if it ends here."""
+    to_caller: bytes
+
+
+Noted = Mapping[bytes, list[bytes]]
+"""The headers that mean something to the gateway, all values of each."""
+
+
 class RequestHead(NamedTuple):
     method: bytes
     target: str
     """Path and query."""
     host: str
-    headers: Headers
+    fields: tuple[Field, ...]
+    noted: Noted
     http10: bool
     keep_alive: bool
     upgrade: bytes | None
@@ -55,14 +96,21 @@ class RequestHead(NamedTuple):
     chunked: bool
     expects_continue: bool
 
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(field.name, field.value) for field in self.fields]
+
     def value(self, name: bytes) -> bytes | None:
-        return next((value for each, value in self.headers if each == name), None)
+        """Of one of the noted headers, the first."""
+        values = self.noted.get(name)
+        return values[0] if values else None
 
 
 class ResponseHead(NamedTuple):
     status: int
     reason: bytes
-    headers: Headers
+    fields: tuple[Field, ...]
+    noted: Noted
     length: int | None
     chunked: bool
     keep_alive: bool
@@ -70,58 +118,57 @@ class ResponseHead(NamedTuple):
 
 def read_request(head: bytes) -> RequestHead:
     """`head` ends with the empty line. Raises BadHead."""
-    found = _REQUEST.fullmatch(head)
-    if found is None:
+    first, *lines = _lines(head)
+    start = _request_line(first) if len(first) <= _REMEMBERED_BYTES_MAX else _request_line.__wrapped__(first)
+    fields, noted = _fields(lines)
+    if start is None or fields is None:
         raise _bad(400, "the request line or a header is malformed (RFC 9112)")
-    method, target, version, fields = found.groups()
-    if version not in (b"1.1", b"1.0"):
-        raise _bad(505, f"HTTP/{version.decode()} is not spoken here; use HTTP/1.1")
+    method, target, version = start
+    if version not in ("1.1", "1.0"):
+        raise _bad(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
     if method == b"CONNECT":
         raise _bad(405, "CONNECT is not served: this is no forward proxy")
-    headers = _split(fields)
-    http10 = version == b"1.0"
-    special = _special(headers)
-    length, chunked = _request_framing(special, http10)
-    hosts = special.get(b"host", [])
+    http10 = version == "1.0"
+    length, chunked = _request_framing(noted, http10)
+    hosts = noted.get(b"host", ())
     if len(hosts) > 1 or (not hosts and not http10):
         raise _bad(400, "a request needs one Host header")
-    path, host = _origin(target.decode(), hosts[0].decode("latin-1") if hosts else "")
-    connection = _tokens(special.get(b"connection", ()))
-    expects = [value.lower() for value in special.get(b"expect", ())]
-    if expects and expects != [b"100-continue"]:
+    path, host = _origin(target, hosts[0].decode("latin-1") if hosts else "")
+    if b"expect" in noted and [value.lower() for value in noted[b"expect"]] != [b"100-continue"]:
         raise _bad(417, "only 'Expect: 100-continue' can be met")
-    upgrades = special.get(b"upgrade")
+    connection = _tokens(noted[b"connection"]) if b"connection" in noted else ()
+    upgrades = noted.get(b"upgrade")
     return RequestHead(
         method,
         path,
         host,
-        headers,
+        fields,
+        noted,
         http10,
         not http10 and b"close" not in connection,
         upgrades[0].lower() if upgrades and b"upgrade" in connection and not http10 else None,
         length,
         chunked,
-        bool(expects) and not http10,
+        b"expect" in noted and not http10,
     )
 
 
 def read_response(head: bytes) -> ResponseHead:
     """`head` ends with the empty line. Raises BadAnswer."""
-    found = _RESPONSE.fullmatch(head)
-    if found is None:
+    first, *lines = _lines(head)
+    start = _status_line(first) if len(first) <= _REMEMBERED_BYTES_MAX else _status_line.__wrapped__(first)
+    fields, noted = _fields(lines)
+    if start is None or fields is None:
         raise BadAnswer("its response head is malformed")
-    minor, status, reason, fields = found.groups()
-    headers = _split(fields)
-    special = _special(headers)
-    lengths = special.get(b"content-length", [])
-    codings = special.get(b"transfer-encoding", [])
+    minor, status, reason = start
+    lengths, codings = noted.get(b"content-length", ()), noted.get(b"transfer-encoding", ())
     if len(lengths) > 1 or (lengths and (codings or not _LENGTH.fullmatch(lengths[0]))):
         raise BadAnswer("its response has no one length")
     if codings and [value.lower() for value in codings] != [b"chunked"]:
         raise BadAnswer("its response has a transfer coding other than chunked")
-    close = b"close" in _tokens(special.get(b"connection", ())) or minor == b"0"
+    close = minor == b"0" or (b"connection" in noted and b"close" in _tokens(noted[b"connection"]))
     length = int(lengths[0]) if lengths else None
-    return ResponseHead(int(status), reason or b"", headers, length, bool(codings), not close)
+    return ResponseHead(status, reason, fields, noted, length, bool(codings), not close)
 
 
 def looks_wrong(start: bytes) -> bool:
@@ -129,34 +176,55 @@ def looks_wrong(start: bytes) -> bool:
     return not start[:1].isalpha() or start.count(b"\n") != start.count(b"\r\n") or b"\x00" in start
 
 
-_SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
+def _lines(head: bytes) -> list[bytes]:
+    """A head that does not end as it should is one malformed line."""
+    return head[:-4].split(b"\r\n") if head.endswith(b"\r\n\r\n") else [b""]
 
 
-def _split(fields: bytes) -> Headers:
-    split = []
-    for line in fields.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        split.append((name.lower(), value.strip(b" \t")))
-    return tuple(split)
+@lru_cache(_REMEMBERED)
+def _request_line(line: bytes) -> tuple[bytes, str, str] | None:
+    found = _REQUEST_LINE.fullmatch(line)
+    return None if found is None else (found[1], found[2].decode(), found[3].decode())
 
 
-def _special(headers: Headers) -> dict[bytes, list[bytes]]:
-    """The headers that steer the connection, all values of each."""
-    special: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        if name in _SPECIAL:
-            special.setdefault(name, []).append(value)
-    return special
+@lru_cache(_REMEMBERED)
+def _status_line(line: bytes) -> tuple[bytes, int, bytes] | None:
+    found = _STATUS_LINE.fullmatch(line)
+    return None if found is None else (found[1], int(found[2]), found[3] or b"")
 
 
-def _request_framing(special: dict[bytes, list[bytes]], http10: bool) -> tuple[int | None, bool]:
-    lengths, codings = special.get(b"content-length", []), special.get(b"transfer-encoding", [])
-    if codings:
+@lru_cache(_REMEMBERED)
+def _field(line: bytes) -> Field | None:
+    found = _FIELD.fullmatch(line)
+    if found is None:
+        return None
+    name, value = found[1].lower(), found[2].strip(b" \t")
+    goes_on = b"" if name in HOP_BY_HOP else b"%b: %b\r\n" % (name, value)
+    to_replica, to_caller = b"" if name in OURS_IN else goes_on, b"" if name in OURS_OUT else goes_on
+    return Field(name, value, name in _NOTED, to_replica, to_caller)
+
+
+def _fields(lines: list[bytes]) -> tuple[tuple[Field, ...] | None, Noted]:
+    """All headers, and those of them that are noted; None if a line is no header."""
+    fields, noted = [], dict[bytes, list[bytes]]()
+    for line in lines:
+        field = _field(line) if len(line) <= _REMEMBERED_BYTES_MAX else _field.__wrapped__(line)
+        if field is None:
+            return None, noted
+        fields.append(field)
+        if field.noted:
+            noted.setdefault(field.name, []).append(field.value)
+    return tuple(fields), noted
+
+
+def _request_framing(noted: Noted, http10: bool) -> tuple[int | None, bool]:
+    lengths = noted.get(b"content-length", ())
+    if b"transfer-encoding" in noted:
         if lengths:
             raise _bad(400, "a request may have Content-Length or Transfer-Encoding, not both")
         if http10:
             raise _bad(400, "HTTP/1.0 has no Transfer-Encoding")
-        if [value.lower() for value in codings] != [b"chunked"]:
+        if [value.lower() for value in noted[b"transfer-encoding"]] != [b"chunked"]:
             raise _bad(501, "the only Transfer-Encoding served is 'chunked', once")
         return None, True
     if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
@@ -177,7 +245,7 @@ def _origin(target: str, host: str) -> tuple[str, str]:
     return path if path[0] == "/" else "/" + path, absolute[1]
 
 
-def _tokens(values: list[bytes] | tuple[()]) -> set[bytes]:
+def _tokens(values: list[bytes]) -> set[bytes]:
     return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
 
 

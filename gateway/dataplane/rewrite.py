@@ -6,18 +6,8 @@ side claims under the same name.
 
 from typing import NamedTuple
 
-from gateway.dataplane.heads import HOP_BY_HOP, RequestHead, ResponseHead
+from gateway.dataplane.heads import Field, Noted, RequestHead, ResponseHead
 
-_OURS_IN = frozenset(
-    (b"authorization", b"expect", b"content-length", b"x-forwarded-for", b"x-request-id", b"x-baseten-request-id")
-)
-_OURS_OUT = frozenset(
-    (
-        b"x-request-id", b"x-baseten-request-id", b"x-causeway-deployment", b"x-causeway-replica",
-        b"x-causeway-position", b"x-causeway-attempts", b"x-causeway-parked-ms", b"x-causeway-queue-position",
-        b"x-causeway-stale-s",
-    )
-)  # fmt: skip
 _NEVER_HOP = frozenset((b"host", b"content-length", b"content-type"))
 
 
@@ -32,6 +22,8 @@ class Provenance(NamedTuple):
     parked_ms: int
     queue_position: int | None
     stale_s: float | None
+    limits: tuple[tuple[str, str], ...] = ()
+    """How much the caller's key may still send."""
 
     def lines(self) -> bytes:
         text = f"x-request-id: {self.request_id}\r\nx-baseten-request-id: {self.request_id}\r\n"
@@ -48,6 +40,8 @@ class Provenance(NamedTuple):
             text += f"x-causeway-queue-position: {self.queue_position}\r\n"
         if self.stale_s is not None:
             text += f"x-causeway-stale-s: {self.stale_s:.1f}\r\n"
+        for name, value in self.limits:
+            text += f"{name}: {value}\r\n"
         return text.encode()
 
 
@@ -62,59 +56,56 @@ def request_for_replica(
     traceparent: str | None = None,
 ) -> bytes:
     """`traceparent`: in place of the caller's."""
-    dropped = HOP_BY_HOP | _OURS_IN | _named_by_connection(head.headers)
+    noted = head.noted
+    named = _named_by_connection(noted)
     if traceparent is not None:
-        dropped |= {b"traceparent"}
-    out = [head.method, b" ", path.encode(), b" HTTP/1.1\r\n"]
-    forwarded, has_host, has_proto = b"", False, False
-    for name, value in head.headers:
-        if name == b"x-forwarded-for":
-            forwarded += value + b", "
-        if name in dropped:
-            continue
-        has_host = has_host or name == b"host"
-        has_proto = has_proto or name == b"x-forwarded-proto"
-        out += (name, b": ", value, b"\r\n")
-    if not has_host:
+        named.add(b"traceparent")
+    out = [b"%b %b HTTP/1.1\r\n" % (head.method, path.encode())]
+    out += [field.to_replica for field in _without(head.fields, named)]
+    if b"host" not in noted:
         out.append(b"host: model\r\n")
-    if not has_proto:
-        out.append(f"x-forwarded-proto: {scheme}\r\n".encode())
-    out += (b"x-forwarded-for: ", forwarded, peer.encode(), b"\r\n")
-    out.append(f"x-request-id: {request_id}\r\nx-baseten-request-id: {request_id}\r\n".encode())
+    if b"x-forwarded-proto" not in noted or b"x-forwarded-proto" in named:
+        out.append(b"x-forwarded-proto: %b\r\n" % scheme.encode())
+    if b"x-forwarded-for" in noted:
+        peer = ", ".join([value.decode("latin-1") for value in noted[b"x-forwarded-for"]] + [peer])
+    ours = f"x-forwarded-for: {peer}\r\nx-request-id: {request_id}\r\nx-baseten-request-id: {request_id}\r\n"
+    out.append(ours.encode("latin-1"))
     if traceparent is not None:
-        out.append(f"traceparent: {traceparent}\r\n".encode())
+        out.append(b"traceparent: %b\r\n" % traceparent.encode())
     if head.chunked:
         out.append(b"transfer-encoding: chunked\r\n")
-    elif head.length or any(name == b"content-length" for name, _ in head.headers):
+    elif b"content-length" in noted:
         out.append(b"content-length: %d\r\n" % (head.length or 0))
     if switching:
-        out += (b"connection: upgrade\r\nupgrade: ", head.upgrade or b"", b"\r\n")
+        out.append(b"connection: upgrade\r\nupgrade: %b\r\n" % (head.upgrade or b""))
     out.append(b"\r\n")
     return b"".join(out)
 
 
 def answer_for_caller(answer: ResponseHead, provenance: Provenance, *, chunked: bool, keep_alive: bool) -> bytes:
     """`chunked`: the body goes on in chunks, whatever way it came in."""
+    noted = answer.noted
     out = [b"HTTP/1.1 %d %b\r\n" % (answer.status, answer.reason)]
-    dropped = HOP_BY_HOP | _OURS_OUT | _named_by_connection(answer.headers)
+    dropped = _named_by_connection(noted)
+    if provenance.limits:
+        dropped.update(name.encode() for name, _ in provenance.limits)
+    out += [field.to_caller for field in _without(answer.fields, dropped)]
     if answer.status == 101:
         out.append(b"connection: upgrade\r\n")
-        dropped -= {b"upgrade"}
-    for name, value in answer.headers:
-        if name not in dropped:
-            out += (name, b": ", value, b"\r\n")
+        out += [b"upgrade: %b\r\n" % value for value in noted.get(b"upgrade", ())]
     if chunked:
         out.append(b"transfer-encoding: chunked\r\n")
     out.append(provenance.lines())
-    if not keep_alive:
-        out.append(b"connection: close\r\n")
-    out.append(b"\r\n")
+    out.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
     return b"".join(out)
 
 
-def _named_by_connection(headers: tuple[tuple[bytes, bytes], ...]) -> set[bytes]:
+def _without(fields: tuple[Field, ...], dropped: set[bytes]) -> tuple[Field, ...]:
+    return tuple(field for field in fields if field.name not in dropped) if dropped else fields
+
+
+def _named_by_connection(noted: Noted) -> set[bytes]:
     """Headers that the sender calls hop-by-hop. What steers the message itself cannot be called so."""
-    named = {
-        token.strip(b" \t").lower() for name, value in headers if name == b"connection" for token in value.split(b",")
-    }
-    return named - _NEVER_HOP
+    if b"connection" not in noted:
+        return set()
+    return {token.strip(b" \t").lower() for value in noted[b"connection"] for token in value.split(b",")} - _NEVER_HOP
