@@ -141,7 +141,7 @@ def _pushed(deployment_id: DeploymentId, number: int) -> DeploymentPushed:
         scale_down_previous=False,
         cpu_millicores=1000,
         memory_bytes=2**30,
-        predict_concurrency=64,
+        predict_concurrency=100_000,
         deploy_timeout_s=1800,
         labels="{}",
         client="{}",
