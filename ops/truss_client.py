@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from configparser import ConfigParser
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import urlsplit
 
 REMOTE = "causeway"
@@ -61,7 +62,7 @@ def write_trussrc(path: Path, origin: str, api_key: str) -> None:
     remotes.read(path)
     remotes[REMOTE] = {"remote_provider": "baseten", "remote_url": origin, "api_key": api_key}
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.{token_hex(4)}")
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as draft:
         remotes.write(draft)
     beside.replace(path)
