@@ -121,7 +121,7 @@ async def test_a_key_that_may_only_invoke_changes_nothing(plane: Plane, echo: Pu
 async def test_what_does_not_exist_is_named_with_what_does(http: httpx.AsyncClient, echo: Pushed) -> None:
     model = f"/model-{echo.model_id}"
     for path, words in (
-        ("/model-nosuchmodel/production/predict", ("nosuchmodel", "sound echo")),
+        ("/model-nosuchmodel/production/predict", ("nosuchmodel", "models: ")),
         (f"{model}/environments/nowhere/predict", ("nowhere", "environments: production")),
         (f"{model}/deployment/nosuchone/predict", ("nosuchone",)),
         (f"{model}/development/predict", ("no development deployment", "push --watch")),

@@ -25,7 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(plane: Plane, folder: Path) -> tuple[Pushed, Said]:
     """A push with everything that names and describes it, and what the client said."""
-    flags = ("--wait", "--output", "json", "--non-interactive", "--deployment-name", "blue-1", "--labels", LABELS)
+    names = ("--deployment-name", "blue-1", "--labels", LABELS, "--include-git-info", "--deploy-timeout-minutes", "30")
+    flags = ("--wait", "--output", "json", "--non-interactive", *names)
     said = asyncio.run(plane.truss("push", str(folder), *flags))
     assert said.code == 0, said
     return Pushed(said.json["model_id"], said.json["model_version_id"]), said
