@@ -23,7 +23,7 @@ from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.rewrite import Provenance
 from gateway.errors import Problem
-from gateway.insight.worker import Insight, Moment
+from gateway.insight.worker import Insight, Moment, descriptors, resident_bytes
 from gateway.keys import CHALLENGE, KeyRefused, check
 from gateway.load import LoadReports, Loads
 from gateway.parking import Parking
@@ -198,6 +198,9 @@ class DataPlane:
             connections=self.connections,
             idle_upstreams=self.pool.idle,
             parked_bytes=self.parking.bytes,
+            tasks=len(asyncio.all_tasks(self.loop)),
+            resident_bytes=resident_bytes(),
+            descriptors=descriptors(),
             counts=counts | {f"lost_{of}": lost for of, lost in self.insight.lost.items()},
             deployments={
                 each: (busy.in_flight, busy.parked, self.insight.websockets.get(each, 0))

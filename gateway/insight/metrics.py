@@ -50,8 +50,11 @@ _GAUGES: tuple[tuple[str, str, Callable[[Moment], float]], ...] = (
     ("causeway_gateway_connections", "Open connections of callers", lambda m: m.connections),
     ("causeway_gateway_idle_upstream_connections", "Kept for the next request", lambda m: m.idle_upstreams),
     ("causeway_gateway_parked_bytes", "Bodies of requests that wait for a replica", lambda m: m.parked_bytes),
+    ("causeway_gateway_tasks", "Of the event loop", lambda m: m.tasks),
+    ("process_resident_memory_bytes", "Of this worker's process", lambda m: m.resident_bytes),
+    ("process_open_fds", "Of this worker's process", lambda m: m.descriptors),
+    ("process_start_time_seconds", "When this worker started, in Unix time", lambda m: m.started_at),
     ("causeway_gateway_draining", "1: replaced, finishes what it has begun", lambda m: float(m.draining)),
-    ("causeway_gateway_start_time_seconds", "When this worker started, in Unix time", lambda m: m.started_at),
 )
 
 

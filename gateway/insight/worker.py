@@ -1,8 +1,10 @@
 """What one worker knows of itself: it is told of every request that ends, and can be read at any time."""
 
+import os
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -27,6 +29,9 @@ class Moment(msgspec.Struct):
     connections: int
     idle_upstreams: int
     parked_bytes: int
+    tasks: int
+    resident_bytes: int
+    descriptors: int
     counts: dict[str, int]
     deployments: dict[str, tuple[int, int, int]]
     """In flight, parked, WebSockets."""
@@ -35,6 +40,14 @@ class Moment(msgspec.Struct):
     names: dict[str, str]
     """Of models."""
     series: list[Series]
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 class Insight:

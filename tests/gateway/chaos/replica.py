@@ -46,8 +46,9 @@ class Model(asyncio.Protocol):
 
     def _stream(self, number: int, count: int, token: bytes) -> None:
         if self._transport.is_closing() or number == count:
-            self._transport.write(b"0\r\n\r\n")
             Model.answering -= 1
+            if number == count and not self._transport.is_closing():
+                self._transport.write(b"0\r\n\r\n")
             return
         said = b"%d %s\n" % (number, token)
         self._transport.write(b"%x\r\n%s\r\n" % (len(said), said))

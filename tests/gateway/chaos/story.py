@@ -15,9 +15,11 @@ from events.base import (
     EventId,
     Metadata,
     Position,
+    ReplicaId,
     StreamName,
 )
 from events.log.jetstream import JetStreamLog
+from events.replica import ReplicaUnready
 from events.union import AnyEvent
 from tests.gateway.dataplane import stage
 from tests.gateway.dataplane.stage import KEY, MODEL, ONE, TWO
@@ -32,6 +34,7 @@ class Story:
         self._numbers = count(1)
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self._deployments: dict[str, DeploymentId] = {}
+        self._addresses: dict[str, str] = {}
 
     async def begin(self) -> None:
         """The model, two deployments, the first of which serves production, and a key."""
@@ -53,7 +56,15 @@ class Story:
         assert process.stdout is not None
         self.processes[name], self._deployments[name] = process, deployment
         port = int(await process.stdout.readline())
-        await self._add("replica", name, stage.ready(name, f"127.0.0.1:{port}", deployment))
+        self._addresses[name] = f"127.0.0.1:{port}"
+        await self.ready_again(name)
+
+    async def unready(self, name: str) -> None:
+        event = ReplicaUnready(replica_id=ReplicaId(name), deployment_id=self._deployments[name], reason="asleep")
+        await self._add("replica", name, event)
+
+    async def ready_again(self, name: str) -> None:
+        await self._add("replica", name, stage.ready(name, self._addresses[name], self._deployments[name]))
 
     async def kill(self, name: str) -> Position:
         """As a crash; its node agent says so a moment later."""
