@@ -2,11 +2,16 @@
 
 Two forms name the model: the host `model-<id>.<domain>` (or `model-<id>-<environment>.<domain>`), and the first path
 segment `/model-<id>/` on the one origin. What follows is the same in both: a prefix that picks the deployment
-(none means production), then a verb. What names no model is not the data plane's and is left to the control plane.
+(none means production), then a verb. A host of the operator's own may stand for one environment, too.
+
+With `/openai/v1/…` or the host `openai.<domain>` the request's body names the model, and so it does in the paths of
+OpenAI's and Anthropic's clients at the origin's root. `GET /v1/models` there is the control API's, so the list for
+such clients is at `/openai/v1/models`. What names no model is not the data plane's and is left to the control plane.
 """
 
 import re
 from typing import Literal
+from urllib.parse import unquote
 
 import msgspec
 
@@ -20,6 +25,8 @@ By = Literal["environment", "development", "deployment"]
 OPENAI_PATHS = frozenset(
     ("chat/completions", "completions", "embeddings", "responses", "messages", "models"),
 )
+NAMED_IN_BODY = OPENAI_PATHS - {"models"}
+OPENAI_PREFIX = "/openai/v1/"
 NOT_YET = frozenset(("async_predict", "async_queue_status", "async_request", "run_remote", "async_run_remote"))
 PREDICT_PATH = "/v1/models/model:predict"
 WEBSOCKET_PATH = "/v1/websocket"
@@ -42,6 +49,10 @@ class Target(msgspec.Struct, frozen=True):
         return f"{self.by} {self.name}".strip()
 
 
+UNNAMED = Target(ModelId(""), "environment", "")
+"""What a request means until its body has named it."""
+
+
 class Address(msgspec.Struct, frozen=True):
     target: Target
     verb: Verb
@@ -49,7 +60,19 @@ class Address(msgspec.Struct, frozen=True):
     """Path and query on the model server."""
 
 
-def parse(method: str, host: str, target: str, domain: str) -> Address | Problem | None:
+class Unnamed(msgspec.Struct, frozen=True):
+    """The field `model` of the body says which model is meant."""
+
+    upstream: str
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """What may be called, asked for in OpenAI's way: all of it, or one by name."""
+
+    name: str
+
+
+def parse(method: str, host: str, target: str, domain: str) -> Address | Unnamed | Catalogue | Problem | None:
     """None: not the data plane's. `host` may carry a port; `target` is the path with its query."""
     path, mark, query = target.partition("?")
     label = _model_label(host, domain)
@@ -59,6 +82,8 @@ def parse(method: str, host: str, target: str, domain: str) -> Address | Problem
     elif path.startswith("/model-"):
         model_id, slash, rest = path[len("/model-") :].partition("/")
         environment, rest = "", slash + rest
+    elif path.startswith(("/v1/", OPENAI_PREFIX)) or host[:7].lower() == "openai.":
+        return _openai(method, host, path, mark + query, domain)
     else:
         return None
     if not _MODEL_ID.fullmatch(model_id):
@@ -74,12 +99,46 @@ def parse(method: str, host: str, target: str, domain: str) -> Address | Problem
     return _verb(method, aim, suffix, mark + query)
 
 
+def for_target(method: str, aim: Target, target: str) -> Address | Problem:
+    """On a host that stands for one target."""
+    path, mark, query = target.partition("?")
+    return _verb(method, aim, path, mark + query)
+
+
+def host_name(host: str) -> str:
+    """Without its port, in small letters."""
+    name = host.rpartition(":")[0] if host[-1:].isdigit() and ":" in host else host
+    return name.lower().rstrip(".")
+
+
+def _openai(method: str, host: str, path: str, query: str, domain: str) -> Unnamed | Catalogue | Problem | None:
+    own = host_name(host) == f"openai.{domain}"
+    if path.startswith(OPENAI_PREFIX):
+        own, verb = True, path[len(OPENAI_PREFIX) :]
+    elif path.startswith("/v1/"):
+        verb = path[len("/v1/") :]
+    else:
+        return not_found(f"this host serves OpenAI's paths only, {path!r} is none: call /v1/…") if own else None
+    if verb in NAMED_IN_BODY:
+        if method == "POST":
+            return Unnamed(f"/v1/{verb}{query}")
+        return client_error(405, f"/v1/{verb} takes POST, not {method}", ("allow", "POST"))
+    if not own:
+        return None
+    first, _, name = verb.partition("/")
+    if first != "models":
+        known = ", ".join(sorted(OPENAI_PATHS))
+        return not_found(f"{path!r} is not served; there are {known}, or call /model-<id>/…")
+    if method not in ("GET", "HEAD"):
+        return client_error(405, f"/v1/models takes GET, not {method}", ("allow", "GET"))
+    return Catalogue(unquote(name))
+
+
 def _model_label(host: str, domain: str) -> str | None:
     """What follows `model-` in the host's first label, if the host is a model's."""
     if host[:6].lower() != "model-":
         return None
-    name = host.rpartition(":")[0] if host[-1:].isdigit() and ":" in host else host
-    label, dot, parent = name.lower().rstrip(".").partition(".")
+    label, dot, parent = host_name(host).partition(".")
     return label[len("model-") :] if dot and parent == domain else None
 
 

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from events.base import DeploymentId, ReplicaId
+from events.base import DeploymentId, ModelId, ReplicaId
 from gateway.addresses import Target
 from gateway.errors import Problem, not_found
-from projections.routing import DeploymentRoutes, ModelRoutes, ReplicaRoute, RoutingTable
+from projections.routing import PRODUCTION, DeploymentRoutes, ModelRoutes, ReplicaRoute, RoutingTable
 
 _LISTED = 8
 
@@ -67,7 +67,10 @@ class Unroutable(msgspec.Struct, frozen=True):
 def choose(
     table: RoutingTable, target: Target, load: Load, *, affinity: bytes | None = None, turn_has_come: bool = False
 ) -> Route | Park | Unroutable:
-    """`affinity`: requests with the same go to the same replica where they can. `turn_has_come`: first in line."""
+    """`affinity` (of `affinity_of`): requests with the same go to the same replica where they can.
+
+    `turn_has_come`: it is the first of those who wait.
+    """
     deployment = resolve(table, target)
     if isinstance(deployment, Problem):
         return Unroutable(deployment)
@@ -96,6 +99,38 @@ def resolve(table: RoutingTable, target: Target) -> DeploymentRoutes | Problem:
         reason = f"deployment {found.deployment_id} of model {model.name} cannot answer: {found.refusal}"
         return Problem(503, "model_unavailable", reason)
     return found
+
+
+def named(table: RoutingTable, name: str) -> Target | Problem:
+    """What a model's name or id means, alone (its production) or with `/<environment>`."""
+    model_id = _model_named(table, name)
+    if model_id is not None:
+        return Target(model_id, "environment", PRODUCTION)
+    of, _, environment = name.rpartition("/")
+    model_id = _model_named(table, of)
+    if model_id is None or not environment:
+        known = _some(sorted(table.names))
+        return not_found(
+            f"there is no model {name!r}: write a model's name or id, or name/environment; models: {known}"
+        )
+    return Target(model_id, "environment", environment)
+
+
+def _model_named(table: RoutingTable, name: str) -> ModelId | None:
+    model_id = table.names.get(name)
+    if model_id is not None:
+        return model_id
+    return ModelId(name) if name in table.models else None
+
+
+def catalogue(table: RoutingTable) -> Iterable[tuple[str, Target]]:
+    """By what names models can be called at present."""
+    for model in table.models.values():
+        for environment, deployment_id in sorted(model.environments.items()):
+            deployment = None if deployment_id is None else table.deployments.get(deployment_id)
+            if deployment is not None and not deployment.gone:
+                name = model.name if environment == PRODUCTION else f"{model.name}/{environment}"
+                yield name, Target(model.model_id, "environment", environment)
 
 
 def _of(table: RoutingTable, model: ModelRoutes, target: Target) -> DeploymentRoutes | Problem:
@@ -149,9 +184,14 @@ def _pick(deployment: DeploymentRoutes, load: Load, affinity: bytes | None) -> R
     )
 
 
+def affinity_of(said: bytes | None) -> bytes | None:
+    """Of a session's name or the beginning of a prompt; None: of none."""
+    return hashlib.blake2b(said, digest_size=16).digest() if said else None
+
+
 def _weight(affinity: bytes, replica_id: ReplicaId) -> bytes:
     """Rendezvous hashing: when a replica comes or goes, only the requests that it wins or held move."""
-    return hashlib.blake2b(replica_id.encode(), key=affinity[:64], digest_size=8).digest()
+    return hashlib.blake2b(replica_id.encode(), key=affinity, digest_size=8).digest()
 
 
 def _some(names: Iterable[str]) -> str:

@@ -10,11 +10,14 @@ import re
 from typing import Literal
 
 from events.base import KeyId
+from gateway.addresses import Target
 from projections.access import Access, Key
 
 Scope = Literal["manage", "invoke", "metrics"]
 
 HOW = "send the header 'Authorization: Bearer <key>' or 'Authorization: Api-Key <key>', key = <id>.<secret>"
+BARE_HEADER = "x-api-key"
+"""The key alone, as Anthropic's clients send it; counts where there is no Authorization."""
 CHALLENGE = ("www-authenticate", 'Bearer realm="causeway"')
 
 _AUTHORIZATION = re.compile(
@@ -44,6 +47,19 @@ def identify(access: Access, authorization: str | None) -> Key | None:
     key = access.keys.get(KeyId(found[2]))
     right = hmac.compare_digest(hash_of(found[1]), _NOBODY if key is None else key.hash)
     return key if right else None
+
+
+def bare(key: str) -> str:
+    """As the value of Authorization what `x-api-key` says."""
+    return f"Api-Key {key}"
+
+
+def check_reach(key: Key, target: Target) -> None:
+    """Raises KeyRefused where the key is for other models or environments."""
+    if key.models and target.model_id not in key.models:
+        raise KeyRefused(403, f"API key {key.key_id} is for the models {', '.join(key.models)} only")
+    if key.environments and not (target.by == "environment" and target.name in key.environments):
+        raise KeyRefused(403, f"API key {key.key_id} is for the environments {', '.join(key.environments)} only")
 
 
 def check(access: Access, authorization: str | None, scope: Scope) -> Key:

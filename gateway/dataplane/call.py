@@ -1,5 +1,6 @@
 """One request of a caller, from its head to the last byte of its answer.
 
+    PEEKING  -> CHOOSING  the beginning of the body has come, where that tells where to go
     CHOOSING -> PARKED    no replica yet, or all full; back to CHOOSING when its turn has come
              -> DIALLING  waits for a connection to the chosen replica
              -> ENDED     refused
@@ -19,15 +20,18 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from events.base import DeploymentId, ReplicaId
-from gateway.addresses import Address
-from gateway.choose import Park, Route, Unroutable
+from gateway.addresses import UNNAMED, Address, Unnamed
+from gateway.choose import Park, Route, Unroutable, affinity_of
+from gateway.dataplane.beginning import Beginning, Seen, beginning_of
 from gateway.dataplane.caller import Caller, Hold
 from gateway.dataplane.framing import LAST_CHUNK, chunk
+from gateway.dataplane.gate import Admitted
 from gateway.dataplane.heads import RequestHead, ResponseHead
 from gateway.dataplane.kept import Attempts, KeptBody, Stay
 from gateway.dataplane.rewrite import Provenance, answer_for_caller, request_for_replica
+from gateway.dataplane.silence import Silence
 from gateway.dataplane.upstream import Upstream
-from gateway.errors import Problem, too_large
+from gateway.errors import Problem, client_error, too_large
 from gateway.insight.trip import CLIENT_CLOSED, Trip
 from gateway.parking import full
 
@@ -35,27 +39,44 @@ if TYPE_CHECKING:
     from gateway.dataplane.plane import DataPlane
 
 REPEATED = frozenset((502, 503, 504))
+SESSION_HEADER = b"x-causeway-session"
 _NO_ROOM = "the bodies of waiting requests take all the room there is"
 
 
 class Phase(IntEnum):
     CHOOSING = 0
-    PARKED = 1
-    DIALLING = 2
-    RESTING = 3
-    SENT = 4
-    STREAMING = 5
-    SPLICED = 6
-    ENDED = 7
+    PEEKING = 1
+    PARKED = 2
+    DIALLING = 3
+    RESTING = 4
+    SENT = 5
+    STREAMING = 6
+    SPLICED = 7
+    ENDED = 8
 
 
 class Call:
     def __init__(
-        self, plane: "DataPlane", caller: Caller, head: RequestHead, address: Address, request_id: str
+        self,
+        plane: "DataPlane",
+        caller: Caller,
+        head: RequestHead,
+        where: Address | Unnamed,
+        request_id: str,
+        admitted: Admitted,
     ) -> None:
         self._plane, self._caller = plane, caller
-        self._head, self._address = head, address
+        self._admitted = admitted
         self._settings = plane.settings
+        address = where if isinstance(where, Address) else Address(UNNAMED, "openai", where.upstream)
+        self._head, self._address = head, address
+        self._affinity = affinity_of(head.value(SESSION_HEADER))
+        """Requests with the same go to the same replica."""
+        self._beginning = beginning_of(
+            address,
+            needs_name=address.target is UNNAMED,
+            prefix_bytes=0 if self._affinity is not None else self._settings.prefix_affinity_bytes,
+        )
         self._loop = plane.loop
         self.request_id = request_id
         self.phase = Phase.CHOOSING
@@ -76,6 +97,9 @@ class Call:
         self._deadline: asyncio.TimerHandle | None = None
         """Ends the waiting for an answer; runs from the first attempt."""
         self._answer_within_s = plane.settings.call_deadline_s
+        self._total: asyncio.TimerHandle | None = None
+        """Ends the call, whatever it is at."""
+        self._silence = Silence(self._loop, self._settings.idle_timeout_s, self._fell_silent)
         self._answer_head = b""
         """On its way to the caller together with what follows."""
         self._chunked_out = False
@@ -102,12 +126,44 @@ class Call:
             return
         if self._head.length is not None and self._head.length > self._settings.body_bytes_max:
             self._end(too_large(self._settings.body_bytes_max, self._head.length))
+        elif self._beginning is not None:
+            self.phase = Phase.PEEKING
+            self._timer = self._loop.call_later(self._settings.head_timeout_s, self._peek_over)
+            self._peek(self._beginning)
         else:
             self.choose()
 
+    def _peek(self, beginning: Beginning) -> None:
+        seen = beginning.look(ended=self._body_ended)
+        if seen is None:
+            return
+        self._stop_timer()
+        self._beginning = None
+        problem = seen if isinstance(seen, Problem) else self._name(seen.name)
+        if problem is not None:
+            self._end(problem)
+            return
+        if isinstance(seen, Seen) and seen.prefix is not None:
+            self._affinity = affinity_of(seen.prefix)
+        self.choose()
+
+    def _name(self, name: str | None) -> Problem | None:
+        if name is None:
+            return None
+        gate = self._plane.gate
+        target = gate.named(name)
+        if isinstance(target, Problem):
+            return target
+        self._address = Address(target, self._address.verb, self._address.upstream)
+        return gate.refusal(self._admitted.key, target)
+
+    def _peek_over(self) -> None:
+        limit_s = self._settings.head_timeout_s
+        self._end(client_error(408, f"the beginning of the body did not arrive within {limit_s:g} s"))
+
     def choose(self, *, turn_has_come: bool = False) -> None:
         self.phase = Phase.CHOOSING
-        choice = self._plane.choose(self._address.target, turn_has_come=turn_has_come)
+        choice = self._plane.choose(self._address.target, self._affinity, turn_has_come=turn_has_come)
         self._position = self._plane.position
         match choice:
             case Unroutable(problem=problem):
@@ -123,7 +179,7 @@ class Call:
 
     def reconsider(self) -> None:
         """The table changed while this request rests: it goes on if there is something that it has not tried."""
-        choice = self._plane.choose(self._address.target)
+        choice = self._plane.choose(self._address.target, self._affinity)
         if not isinstance(choice, Route) or choice.replica.replica_id not in self._attempts.failed:
             self._stop_timer()
             self._plane.resting.discard(self)
@@ -187,6 +243,8 @@ class Call:
         self._plane.loads.sent(route.deployment_id, route.replica.replica_id)
         if self._deadline is None:
             self._deadline = self._loop.call_later(self._answer_within_s, self._too_late)
+        if self._total is None and self._settings.total_deadline_s is not None:
+            self._total = self._loop.call_later(self._settings.total_deadline_s, self._all_over)
         # An idle connection may break under a body that is too large to be sent once more.
         large = self._head.chunked or (self._head.length or 0) > self._settings.replay_bytes_max
         self._plane.pool.acquire(route.replica, self, fresh=self._attempts.fresh or large or self._switching)
@@ -206,6 +264,8 @@ class Call:
         connection.begin(self, self._head.method, request, switching=self._switching)
         self._kept.sent()
         self._caller.go_on(Hold.KEPT)
+        if not self._body_ended:
+            self._silence.watch()
 
     def connect_failed(self, reason: str) -> None:
         self._again(f"replica cannot be reached: {reason}")
@@ -270,6 +330,20 @@ class Call:
             reason = f"no answer within {self._settings.call_deadline_s:g} s"
             self._end(Problem(504, "timeout", f"{reason} (attempts: {self._attempts.count})"))
 
+    def _all_over(self) -> None:
+        self._cut(Problem(504, "timeout", f"the call took more than {self._settings.total_deadline_s:g} s"))
+
+    def _fell_silent(self) -> None:
+        limit_s = self._settings.idle_timeout_s
+        self._cut(client_error(408, f"nothing of the request body arrived for {limit_s:g} s"))
+
+    def _cut(self, problem: Problem) -> None:
+        if self.phase is Phase.SPLICED:
+            self._detach()
+            self._caller.close()
+        else:
+            self._end(problem)
+
     # The body
 
     def body(self, pieces: list[bytes]) -> None:
@@ -279,12 +353,19 @@ class Call:
             self._end(too_large(self._settings.body_bytes_max, self._head.length))
         else:
             framed = [chunk(piece) for piece in pieces] if self._head.chunked else pieces
+            if self._beginning is not None:
+                self._beginning.add(pieces)
             self._send(framed[0] if len(framed) == 1 else b"".join(framed))
+            if self.phase is Phase.PEEKING and self._beginning is not None:
+                self._peek(self._beginning)
 
     def body_ended(self) -> None:
         self._body_ended = True
         if self._head.chunked:
             self._send(LAST_CHUNK)
+        if self.phase is Phase.PEEKING and self._beginning is not None:
+            self._peek(self._beginning)
+        self._silence.stop()
 
     def _send(self, framed: bytes) -> None:
         if self.phase is Phase.ENDED or not framed:
@@ -292,11 +373,12 @@ class Call:
         connection, kept = self._connection, self._kept
         kept.add(framed)
         if connection is not None:
+            self._silence.stirred = True
             connection.transport.write(framed)
             kept.sent()
         elif self.phase is Phase.PARKED and not self._stay.hold(len(framed)):
             self._end(full(_NO_ROOM))
-        elif kept.is_large:
+        elif kept.is_large and self.phase is not Phase.PEEKING:
             self._caller.hold(Hold.KEPT)
 
     # The answer
@@ -334,7 +416,10 @@ class Call:
             self._answer_head = b""
         if out:
             self._caller.write(out[0] if len(out) == 1 else b"".join(out))
-        if last:
+        if not last:
+            self._silence.stirred = True
+            self._silence.watch()
+        else:
             connection, self._connection = self._connection, None
             assert connection is not None
             self._plane.counts.answered += 1
@@ -351,12 +436,15 @@ class Call:
         if self._deployment_id is not None:
             self._plane.insight.switched(self._deployment_id, 1)
         self._caller.write(answer_for_caller(head, self.provenance(), chunked=False, keep_alive=True) + arrived)
+        self._silence.watch()
         self._caller.splice()
 
     def spliced(self, arrived: bytes) -> None:
+        self._silence.stirred = True
         self._caller.write(arrived)
 
     def spliced_from_caller(self, arrived: bytes) -> None:
+        self._silence.stirred = True
         if self._connection is not None:
             self._connection.transport.write(arrived)
 
@@ -402,6 +490,7 @@ class Call:
             round(self._stay.spent_s * 1000),
             self._stay.queue_position,
             self._plane.stale_s(),
+            self._admitted.limits,
         )
 
     def _gone(self, reason: str) -> Problem:
@@ -429,6 +518,9 @@ class Call:
             self._plane.resting.discard(self)
         self._stop_timer()
         self._stop_deadline()
+        self._silence.stop()
+        if self._total is not None:
+            self._total.cancel()
         self._leave_replica()
         self._count(None)
         self.phase = Phase.ENDED

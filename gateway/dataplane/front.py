@@ -21,11 +21,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from gateway.addresses import Address
+from gateway.addresses import Address, Catalogue, Unnamed
 from gateway.dataplane.call import Call
 from gateway.dataplane.caller import Hold
 from gateway.dataplane.control_side import ControlSide
 from gateway.dataplane.framing import BadFraming, Chunked, Framing, Sized, UntilClose
+from gateway.dataplane.gate import Admitted
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadHead, RequestHead, looks_wrong, read_request
 from gateway.dataplane.plane import DataPlane, request_id_of
 from gateway.dataplane.rewrite import Provenance
@@ -189,19 +190,24 @@ class Front(asyncio.Protocol):
         self._head = head
         self._body = Chunked() if head.chunked else Sized(head.length or 0)
         self._closing = self._closing or not head.keep_alive
-        where = self.plane.locate(head)
+        where = self.plane.gate.locate(head)
         if where is None:
             self._to_control(head, raw, rest)
             return
         self.plane.counts.requests += 1
-        refusal = self.plane.refusal(head)
-        if refusal is not None:
-            self.respond(refusal, self.plane.provenance(request_id_of(head)))
-        elif isinstance(where, Problem):
-            self.respond(where, self.plane.provenance(request_id_of(head)))
-        else:
-            self._to_model(head, where, rest)
+        admitted = self.plane.gate.admit(head)
+        if isinstance(admitted, Problem):
+            self.respond(admitted, self.plane.provenance(request_id_of(head)))
+        elif isinstance(where, Address | Unnamed):
+            self._to_model(head, where, admitted, rest)
             return
+        else:
+            said = self.plane.gate.models(admitted.key, where.name) if isinstance(where, Catalogue) else where
+            provenance = self.plane.provenance(request_id_of(head), None, admitted.limits)
+            if isinstance(said, Problem):
+                self.respond(said, provenance)
+            else:
+                self._respond(200, said, provenance, ())
         self._more(rest)
 
     def _more(self, rest: bytes) -> None:
@@ -214,16 +220,20 @@ class Front(asyncio.Protocol):
         else:
             self.data_received(rest)
 
-    def _to_model(self, head: RequestHead, address: Address, rest: bytes) -> None:
+    def _to_model(self, head: RequestHead, where: Address | Unnamed, admitted: Admitted, rest: bytes) -> None:
         request_id = request_id_of(head)
-        if address.verb == "wake":
-            self._wake(address, request_id)
-        elif address.verb == "websocket" and head.upgrade != b"websocket":
-            problem = client_error(426, "this is a WebSocket: ask to upgrade", ("upgrade", "websocket"))
-            self.respond(problem, self.plane.provenance(request_id))
+        problem = None
+        if isinstance(where, Address):
+            problem = self.plane.gate.refusal(admitted.key, where.target)
+            if problem is None and where.verb == "websocket" and head.upgrade != b"websocket":
+                problem = client_error(426, "this is a WebSocket: ask to upgrade", ("upgrade", "websocket"))
+        if problem is not None:
+            self.respond(problem, self.plane.provenance(request_id, None, admitted.limits))
+        elif isinstance(where, Address) and where.verb == "wake":
+            self._wake(where, request_id)
         else:
             self._state = State.CALL
-            call = self._call = Call(self.plane, self, head, address, request_id)
+            call = self._call = Call(self.plane, self, head, where, request_id, admitted)
             # First the body that has come with the head, so that both go on in one piece.
             if self._body.done:
                 call.body_ended()

@@ -15,16 +15,17 @@ import msgspec
 
 from events.base import DeploymentId, Position
 from events.signals import Signals, WakeAsked
-from gateway.addresses import Address, Target, parse
+from gateway.addresses import Target
+from gateway.bucket import RateLimit
 from gateway.choose import Park, Route, Unroutable, choose, resolve
 from gateway.circuit import Circuits, CircuitSettings
 from gateway.dataplane.call import Call
+from gateway.dataplane.gate import Gate
 from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.rewrite import Provenance
 from gateway.errors import Problem
 from gateway.insight.worker import Insight, Moment, descriptors, resident_bytes
-from gateway.keys import CHALLENGE, KeyRefused, check
 from gateway.load import LoadReports, Loads
 from gateway.parking import Parking
 from projections.access import Access
@@ -37,10 +38,20 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     domain: str = "localhost"
     """Models answer on `model-<id>.<domain>`."""
+    hosts: dict[str, str] = {}
+    """Hosts of the operator's own, each with the model (name or id) or `model/environment` that it reaches."""
+    rate_limit: RateLimit | None = None
+    """Of each API key, in each worker; None: none."""
+    prefix_affinity_bytes: int = 0
+    """Requests whose prompts begin with the same so many bytes go to the same replica; 0: off."""
     body_bytes_max: int = 100 * 1024 * 1024
     park_deadline_s: float = 1200.0
     call_deadline_s: float = 1200.0
-    """From the first attempt to the head of the answer."""
+    """From the first attempt to the head of the answer, without the time that it waits for a slot."""
+    idle_timeout_s: float = 1200.0
+    """A body, an answer or a WebSocket of which nothing arrives for so long is cut."""
+    total_deadline_s: float | None = None
+    """From the first attempt to the end of the answer; None: as long as bytes come."""
     parked_requests_max: int = 5000
     parked_bytes_max: int = 256 * 1024 * 1024
     replay_bytes_max: int = 1024 * 1024
@@ -113,7 +124,15 @@ class DataPlane:
             self._room,
         )
         self.loads = self._reports.loads
-        self._routing, self._access = routing, access
+        self.gate = Gate(
+            routing,
+            access,
+            domain=settings.domain,
+            hosts=settings.hosts,
+            rate_limit=settings.rate_limit,
+            now=self.loop.time,
+        )
+        self._routing = routing
         self._stale_since, self._status_of = stale_since, status_of
         routing.on_change(self._table_changed)
 
@@ -126,23 +145,11 @@ class DataPlane:
         since = self._stale_since()
         return None if since is None else max(0.0, time.monotonic() - since)
 
-    def locate(self, head: RequestHead) -> Address | Problem | None:
-        """None: not the data plane's."""
-        return parse(head.method.decode(), head.host, head.target, self.settings.domain)
-
-    def refusal(self, head: RequestHead) -> Problem | None:
-        """Why this caller may not call models."""
-        presented = head.value(b"authorization")
-        try:
-            check(self._access.state, presented.decode("latin-1") if presented is not None else None, "invoke")
-        except KeyRefused as refused:
-            headers = (CHALLENGE,) if refused.status == 401 else ()
-            return Problem(refused.status, "unauthorized", refused.reason, headers=headers)
-        return None
-
-    def choose(self, target: Target, *, turn_has_come: bool = False) -> Route | Park | Unroutable:
+    def choose(
+        self, target: Target, affinity: bytes | None = None, *, turn_has_come: bool = False
+    ) -> Route | Park | Unroutable:
         self._circuits.refresh(self.loop.time())
-        return choose(self._routing.state, target, self.loads, turn_has_come=turn_has_come)
+        return choose(self._routing.state, target, self.loads, affinity=affinity, turn_has_come=turn_has_come)
 
     def done(self, route: Route) -> None:
         """A slot is free. Told to who waits once the call that had it has let go of all else."""
@@ -180,9 +187,14 @@ class DataPlane:
         )
         return Problem(503, "model_not_ready", reason, headers=(("retry-after", "10"),))
 
-    def provenance(self, request_id: str, deployment_id: DeploymentId | None = None) -> Provenance:
+    def provenance(
+        self,
+        request_id: str,
+        deployment_id: DeploymentId | None = None,
+        limits: tuple[tuple[str, str], ...] = (),
+    ) -> Provenance:
         """Of an answer that no replica had a part in."""
-        return Provenance(request_id, deployment_id, None, self.position, 0, 0, None, self.stale_s())
+        return Provenance(request_id, deployment_id, None, self.position, 0, 0, None, self.stale_s(), limits)
 
     def moment(self) -> Moment:
         """How things stand, for metrics."""

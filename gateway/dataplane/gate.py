@@ -1,0 +1,102 @@
+"""Who asks, and for what: the caller's key, its rate, and the model that it means.
+
+Answers from the views in memory. Whether there is a replica is not asked here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.addresses import Address, Catalogue, Target, Unnamed, for_target, host_name, parse
+from gateway.bucket import Buckets, RateLimit
+from gateway.choose import catalogue, named
+from gateway.dataplane.heads import RequestHead
+from gateway.errors import Problem, not_found
+from gateway.keys import BARE_HEADER, CHALLENGE, KeyRefused, bare, check, check_reach
+from projections.access import Access, Key
+from projections.routing import RoutingTable
+from projections.view import View
+
+_BARE = BARE_HEADER.encode()
+
+
+class Admitted(NamedTuple):
+    key: Key
+    limits: tuple[tuple[str, str], ...]
+    """Headers that tell how much the key may still send."""
+
+
+class Gate:
+    def __init__(
+        self,
+        routing: View[RoutingTable],
+        access: View[Access],
+        *,
+        domain: str,
+        hosts: Mapping[str, str],
+        rate_limit: RateLimit | None,
+        now: Callable[[], float],
+    ) -> None:
+        self._routing, self._access = routing, access
+        self._domain = domain
+        self._hosts = {host.lower(): name for host, name in hosts.items()}
+        self._buckets = None if rate_limit is None else Buckets(rate_limit)
+        self._now = now
+
+    def locate(self, head: RequestHead) -> Address | Unnamed | Catalogue | Problem | None:
+        """None: not the data plane's."""
+        name = self._hosts.get(host_name(head.host)) if self._hosts else None
+        if name is None:
+            return parse(head.method.decode(), head.host, head.target, self._domain)
+        target = self.named(name)
+        if isinstance(target, Problem):
+            return target
+        return for_target(head.method.decode(), target, head.target)
+
+    def admit(self, head: RequestHead) -> Admitted | Problem:
+        """Whether this caller may call models, and may now."""
+        presented = head.value(b"authorization")
+        if presented is not None:
+            authorization: str | None = presented.decode("latin-1")
+        else:
+            key_alone = head.value(_BARE)
+            authorization = None if key_alone is None else bare(key_alone.decode("latin-1"))
+        try:
+            key = check(self._access.state, authorization, "invoke")
+        except KeyRefused as refused:
+            return _unauthorized(refused)
+        if self._buckets is None:
+            return Admitted(key, ())
+        limits = self._buckets.take(key.key_id, self._now())
+        return limits if isinstance(limits, Problem) else Admitted(key, limits)
+
+    def refusal(self, key: Key, target: Target) -> Problem | None:
+        """Why this key may not call this."""
+        if key.models or key.environments:
+            try:
+                check_reach(key, target)
+            except KeyRefused as refused:
+                return _unauthorized(refused)
+        return None
+
+    def named(self, name: str) -> Target | Problem:
+        return named(self._routing.state, name)
+
+    def models(self, key: Key, name: str) -> bytes | Problem:
+        """In OpenAI's shape: what this key may call, or the one of that name."""
+        found = [
+            {"id": each, "object": "model", "created": 0, "owned_by": "causeway"}
+            for each, target in catalogue(self._routing.state)
+            if self.refusal(key, target) is None and name in ("", each)
+        ]
+        if not name:
+            return msgspec.json.encode({"object": "list", "data": found})
+        if not found:
+            return not_found(f"there is no model {name!r} that this key may call: GET /openai/v1/models lists them")
+        return msgspec.json.encode(found[0])
+
+
+def _unauthorized(refused: KeyRefused) -> Problem:
+    headers = (CHALLENGE,) if refused.status == 401 else ()
+    return Problem(refused.status, "unauthorized", refused.reason, headers=headers)
