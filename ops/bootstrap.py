@@ -60,7 +60,7 @@ def ensure(folder: Path) -> None:
     stamp.unlink(missing_ok=True)
     if folder == PLANE:
         install_uv(requirements)
-    # The truss tools run once a build, behind a fence that cannot write bytecode: compiled once, each run saves seconds.
+    # The truss tools run behind a fence that cannot write bytecode: compiled once, each build saves seconds.
     compiled = ["--compile-bytecode"] if folder == TRUSS else []
     uv = PLANE / "bin" / "uv"
     run(uv, "pip", "sync", "--quiet", "--require-hashes", *compiled, "--python", python_of(folder), requirements)

@@ -20,7 +20,11 @@ async def serve(settings: Settings) -> None:
         raise ValueError("no PostgreSQL address: start the stack with `causeway up`, or set CAUSEWAY_POSTGRES_URL")
     store = PostgresAuditStore(settings.postgres_url)
     try:
-        async with open_log(settings, may_create=True) as log, open_signals(settings) as signals, asyncio.TaskGroup() as tasks:
+        async with (
+            open_log(settings, may_create=True) as log,
+            open_signals(settings) as signals,
+            asyncio.TaskGroup() as tasks,
+        ):
             control = Control(log, signals, SystemClock(), random.Random())
             tasks.create_task(control.run())
             tasks.create_task(follow_into(log, store))
