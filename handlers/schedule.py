@@ -51,7 +51,7 @@ def check_schedule(settings: AutoscalingSettings) -> None:
         where = f"schedule[{index}]"
         _check_cron(where, entry)
         if not 60 <= entry.for_s <= LONGEST_S:
-            raise Refused("invalid", f"{where}.for_s must be from 60 to {LONGEST_S}, not {entry.for_s}", "schedule")
+            raise Refused("invalid", f"{where}.duration must be from 60 to {LONGEST_S}, not {entry.for_s}", "schedule")
         if not 1 <= entry.min_replica <= settings.max_replica:
             limits = f"from 1 to max_replica ({settings.max_replica})"
             raise Refused("invalid", f"{where}.min_replica must be {limits}, not {entry.min_replica}", "schedule")

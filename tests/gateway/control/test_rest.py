@@ -30,7 +30,9 @@ ENVIRONMENT = {
 SETTINGS = {
     "min_replica", "max_replica", "autoscaling_window", "scale_down_delay", "concurrency_target",
     "target_utilization_percentage", "target_in_flight_tokens", "max_scale_down_rate",
+    "burst", "schedule",
 }  # fmt: skip
+WORKDAY = {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin", "duration": 36000, "min_replica": 2}
 DIGEST = BlobDigest("sha256:" + "0" * 64)
 
 
@@ -215,9 +217,19 @@ async def test_autoscaling_settings_follow_the_environment_and_misspelt_ones_are
         ({"max_replica": "2"}, "whole number"),
         ({"target_in_flight_tokens": 1}, "not there yet"),
         ({"scale_down_delay": 4000}, "from 0 to 3600"),
+        ({"burst": "no"}, "burst must be true or false"),
+        ({"schedule": {}}, "schedule must be a list"),
+        ({"schedule": [{"cron": "0 8 * * *", "min_replica": 1}]}, "schedule[0]: duration is missing"),
+        ({"schedule": [WORKDAY | {"cron": "0 25 * * *"}]}, "schedule[0].cron '0 25 * * *'"),
+        ({"schedule": [WORKDAY | {"min_replica": 9}]}, "from 1 to max_replica (4), not 9"),
     ]:
         answer = await stand.client.patch(own, json=body)
         assert answer.status_code == 400 and said in answer.json()["message"], answer.text
+    unchanged = (await stand.client.get(f"{path}/deployments/{first['id']}")).json()["autoscaling_settings"]
+    assert (unchanged["max_replica"], unchanged["scale_down_delay"], unchanged["burst"]) == (4, 60, True)
+    await stand.client.patch(own, json={"burst": False, "schedule": [WORKDAY]})
+    with_ours = (await stand.client.get(f"{path}/deployments/{first['id']}")).json()["autoscaling_settings"]
+    assert (with_ours["burst"], with_ours["schedule"]) == (False, [WORKDAY])
     await stand.client.post(f"{path}/deployments/{first['id']}/promote")
     await current(stand, first)
     assert (
