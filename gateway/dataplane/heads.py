@@ -37,7 +37,7 @@ _NOTED = frozenset(
     (
         b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"authorization",
         b"x-request-id", b"x-baseten-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"traceparent",
-        b"x-api-key",
+        b"x-api-key", b"x-causeway-session",
     )
 )  # fmt: skip
 
