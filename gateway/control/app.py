@@ -4,12 +4,13 @@ It stands behind the data plane's protocol on the same port. It has no pages of 
 be open to anybody.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
 from fastapi import APIRouter, FastAPI
 
+from events.base import Position
 from events.signals.log_lines import LogFiles
 from gateway.control import errors, graphql, metrics, s3
 from gateway.control.config_check import ConfigCheck
@@ -37,11 +38,13 @@ def create_control_app(
     clock: Clock,
     archive_max_bytes: int = ARCHIVE_MAX_BYTES,
     moments: metrics.Moments | None = None,
+    head: Callable[[], Awaitable[Position]] | None = None,
 ) -> FastAPI:
     """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
 
     `check_config` is the command that checks a config: truss's Python, context.py, `--check-config`, `-`.
-    `moments`: of this worker and its siblings; without it there is no /metrics.
+    `moments`: of this worker and its siblings; without it there is no /metrics. `head`: where the log ends; for
+    gateways that are not alone.
     """
 
     def stale_for_s() -> float | None:
@@ -59,6 +62,7 @@ def create_control_app(
         public_url=public_url.rstrip("/"),
         stale_for_s=stale_for_s,
         now=clock.now,
+        head=head,
     )
     return _routed(plane, moments)
 

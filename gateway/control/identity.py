@@ -62,6 +62,8 @@ class Door:
         wanted = QueryParams(scope["query_string"]).get("min_position") or headers.get("x-causeway-min-position")
         if wanted is not None:
             await self._wait(wanted)
+        elif needed == "manage":
+            await self._plane.catch_up()
         return Visit(self._plane, key, headers.get("idempotency-key"))
 
     async def _wait(self, wanted: str) -> None:

@@ -5,7 +5,7 @@ what was written (so that the next read of the same client finds it) and remembe
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from events.base import Actor, CommandId, CorrelationId, Position, derive
+from events.log import LogUnavailable
 from events.signals.log_lines import LogFiles
 from gateway.control.config_check import ConfigCheck
 from gateway.control.errors import ApiError
@@ -29,6 +30,7 @@ from projections.view import View
 
 C = TypeVar("C", bound=Command)
 VIEW_DEADLINE_S = 10.0
+HEAD_DEADLINE_S = 2.0
 TEAM_ID = "default"
 TEAM_NAME = "Default"
 
@@ -67,6 +69,22 @@ class Plane(msgspec.Struct, frozen=True):
     stale_for_s: Callable[[], float | None]
     """For how long the log has been out of reach; None while it is in reach."""
     now: Callable[[], datetime]
+    head: Callable[[], Awaitable[Position]] | None = None
+    """Where the log ends. None: nobody else writes what is read here."""
+
+    async def catch_up(self) -> None:
+        """Sees what was written until now, also by other gateways: a client may be answered by one and ask another.
+
+        With the log out of reach, what is known has to do.
+        """
+        if self.head is None or self.stale_for_s() is not None:
+            return
+        try:
+            async with asyncio.timeout(HEAD_DEADLINE_S):
+                head = await self.head()
+        except (LogUnavailable, TimeoutError):
+            return
+        await self.views.reached(head, HEAD_DEADLINE_S)
 
     @property
     def catalogue(self) -> Catalogue:

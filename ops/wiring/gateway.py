@@ -92,6 +92,7 @@ async def serve(settings: Settings) -> None:
             stale_since=lambda: own.follower.stale_since,
             clock=own.clock,
             moments=siblings.moments,
+            head=own.log.head,
         )
         telling = asyncio.create_task(siblings.run())
         try:

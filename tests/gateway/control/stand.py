@@ -49,8 +49,9 @@ def archive(**files: str) -> bytes:
 class Stand:
     """One plane under test."""
 
-    def __init__(self, state: Path, public_url: str = "http://plane") -> None:
-        self.log = MemoryLog()
+    def __init__(self, state: Path, public_url: str = "http://plane", beside: "Stand | None" = None) -> None:
+        """`beside`: another gateway of the same plane, whose log it shares."""
+        self.log: MemoryLog = MemoryLog() if beside is None else beside.log
         self.state = state
         self.decisions = View(DECISIONS)
         self.views = ControlViews(View(DEPLOYMENTS), View(ENVIRONMENTS), View(ACCESS), View(FLEET))
@@ -73,12 +74,16 @@ class Stand:
             stale_since=lambda: self.stale_since,
             clock=SystemClock(),
             archive_max_bytes=ARCHIVE_MAX_BYTES,
+            head=self.ask_head,
         )  # fmt: skip
         self.client = self.client_with(MANAGE)
 
     def client_with(self, key: str | None) -> httpx.AsyncClient:
         headers = {} if key is None else {"Authorization": f"Api-Key {key}"}
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://plane", headers=headers)
+
+    async def ask_head(self) -> Position:
+        return await self.log.head()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Stand"]:
