@@ -7,7 +7,7 @@ The same seed gives the same run. Code under test must take time from `loop.time
 import asyncio
 import random
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -38,9 +38,15 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
         self._order = random.Random(f"order {seed}")
+        self.connect: Callable[..., Coroutine[Any, Any, Any]] | None = None
+        """What leads to the simulated network."""
 
     def time(self) -> float:
         return self._jumping.now
+
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **more: Any) -> Any:
+        assert self.connect is not None, "this world has no connections"
+        return await self.connect(protocol_factory, host, port)
 
     def _asyncgen_finalizer_hook(self, agen: Any) -> None:
         """Nothing: closing a forgotten generator when the collector happens to find it would disturb the order."""

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
@@ -43,7 +44,7 @@ def run_seed(seed: int, steps: int = STEPS, settle_s: float = SETTLE_S) -> Resul
     loop = SimLoop(seed)
     world = World(seed, loop)
     result = Result(seed, steps)
-    with quiet():
+    with quiet(seed):
         try:
             run_simulated(seed, _run(world, steps, settle_s), loop)
         except Exception as error:
@@ -94,9 +95,10 @@ async def settle(world: World, within_s: float = SETTLE_S) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No log lines, and no collector at work in the middle of a run."""
-    before = structlog.get_config()
+def quiet(seed: int = 0) -> Iterator[None]:
+    """No log lines, no collector at work in the middle of a run, and the seed's own chance for who uses `random`."""
+    before, chance = structlog.get_config(), random.getstate()
+    random.seed(seed)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     gc.collect()
     gc.disable()
@@ -105,3 +107,4 @@ def quiet() -> Iterator[None]:
     finally:
         gc.enable()
         structlog.configure(**before)
+        random.setstate(chance)

@@ -21,6 +21,7 @@ from projections.deployments import DEPLOYMENTS, Catalogue, Deployment, status
 from projections.environments import ENVIRONMENTS, Environments
 from projections.fleet import FLEET, Fleet
 from tests.sim.checkers.base import Violation
+from tests.sim.gateway import in_flight
 from tests.sim.loop import SimClock
 from tests.sim.world import World
 
@@ -125,10 +126,11 @@ def _machines(world: World, fleet: Fleet) -> Iterator[str]:
 
 def _parked(world: World) -> Iterator[str]:
     for gateway in world.gateways:
-        if gateway.desk is None:
+        if gateway.plane is None:
             yield f"{gateway.name} is not up"
-        elif gateway.desk.parking.count or gateway.desk.loads.in_flight:
-            yield f"{gateway.name} has {gateway.desk.parking.count} parked, {gateway.desk.loads.in_flight} at replicas"
+        elif gateway.plane.parking.count or in_flight(gateway.plane) or gateway.callers:
+            running = f"{gateway.plane.parking.count} parked, {in_flight(gateway.plane)} at replicas"
+            yield f"{gateway.name} has {running}, {len(gateway.callers)} callers"
 
 
 def _asked_for(world: World, decisions: Aggregates) -> Iterator[str]:

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 
 import agents.reconcile
+import gateway.dataplane.plane as plane
 import handlers.deciders.environment as environment
 import handlers.load_window as load_window
 import handlers.reactors.detect_lost as detect_lost
 import handlers.reactors.place_replicas as place_replicas
 import handlers.reactors.promote as promote
 import projections.routing as routing
-import tests.sim.gateway as gateway
 from agents.effects import StopReplica
 from agents.reconcile import DueDeed
 from events.replica import ReplicaDraining
-from gateway.choose import Route, choose
+from gateway.addresses import Target
+from gateway.choose import Route
 from handlers.base import NOW, Due
 from handlers.deciders.environment import EnvironmentState
 from handlers.deciders.scaling import HoldReplicas
@@ -42,8 +43,7 @@ def unguarded_appends(patch: Patch) -> None:
 
 
 def routing_that_ignores_draining(patch: Patch) -> None:
-    told = routing._replica
-    patch.setattr(routing, "_replica", lambda table, event: isinstance(event, ReplicaDraining) or told(table, event))
+    patch.setitem(routing._STEPS, ReplicaDraining, lambda table, event: None)
 
 
 def placement_that_ignores_capacity(patch: Patch) -> None:
@@ -85,14 +85,17 @@ def drains_that_cut_calls(patch: Patch) -> None:
 
 
 def choice_by_an_old_table(patch: Patch) -> None:
-    """A worker that remembers what each target was the first time."""
-    known: dict[Any, Any] = {}
+    """A worker that remembers which deployment each target was the first time."""
+    known: dict[Any, Target] = {}
+    choose = plane.choose
 
-    def remembered(table: Any, target: Any, load: Any) -> Any:
-        choice = choose(table, target, load)
-        return known.setdefault((id(table), target), choice) if isinstance(choice, Route) else choice
+    def remembered(table: Any, target: Target, load: Any, **more: Any) -> Any:
+        choice = choose(table, known.get((id(table), target), target), load, **more)
+        if isinstance(choice, Route):
+            known.setdefault((id(table), target), Target(target.model_id, "deployment", choice.deployment_id))
+        return choice
 
-    patch.setattr(gateway, "choose", remembered)
+    patch.setattr(plane, "choose", remembered)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class Plane(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._quiet = ExitStack()
-        self._quiet.enter_context(quiet())
+        self._quiet.enter_context(quiet(0))
         self.loop = SimLoop(0)
         asyncio.set_event_loop(self.loop)
         self.world = World(0, self.loop)

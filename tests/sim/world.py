@@ -10,7 +10,6 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
-from agents.effects.fake import Process as ReplicaProcess
 from events.base import Actor, CommandId, CorrelationId, DeploymentId, ModelId, Position, derive
 from events.codec import Recorded
 from events.log import LogUnavailable
@@ -30,6 +29,7 @@ from tests.sim.machines import BuilderProcess, NodeProcess, Scripts
 from tests.sim.network import SimNetwork
 from tests.sim.processes import ApiProcess, ControlProcess, Down, Process
 from tests.sim.watched import WatchedLog
+from tests.sim.wire import Machine, SimWire
 
 USUAL = Faults(unavailable=0.02, request_lost=0.02, request_late=0.03, answer_lost=0.05, longest_delay_s=0.02)
 TEAM = "default"
@@ -55,6 +55,7 @@ class World:
         self._asked = 0
         self._tasks: dict[asyncio.Task[Any], None] = {}
         loop.set_exception_handler(self._stray)
+        loop.connect = SimWire(self.dice("wire"), self._machine_at, self.fail).connect
 
         self.control = tuple(ControlProcess(self, f"control-{n}") for n in range(2))
         self.nodes = tuple(NodeProcess(self, n) for n in range(3))
@@ -148,28 +149,21 @@ class World:
         record = CallRecord(len(self.calls) + 1, target)
         self.calls.append(record)
         self.tell(f"call {record.number} for {target} of {target.model_id} at {gateway.name}, {seconds:.1f} s")
-        self.spawn(self._call(record, seconds, gateway), f"call {record.number}")
+        gateway.call(record, seconds)
 
-    async def _call(self, record: CallRecord, seconds: float, gateway: GatewayProcess) -> None:
-        await gateway.call(record, seconds)
-        by = f" by {record.replica_id}" if record.replica_id else ""
-        self.tell(f"call {record.number} {record.ended}{by} {record.why}")
+    def call_ended(self, record: CallRecord, ended: str, why: str) -> None:
+        record.ended, record.why = ended, why
+        by = f" by {record.replica_id}, routed at {record.routed_at}" if record.replica_id else ""
+        self.tell(f"call {record.number} {ended}{by} {why}")
+        if ended == "answered":
+            try:
+                self.answers.answered(record)
+            except Violation as error:
+                self.fail(error)
 
-    async def reach(self, address: str, seconds: float) -> ReplicaProcess:
-        """A request at a replica. Raises ConnectionRefusedError or ConnectionResetError as a real one would."""
-        host = address.partition(":")[0]
+    def _machine_at(self, host: str) -> Machine:
         node = next(each for each in self.nodes if each.host == host)
-        process = next((each for each in node.effects.processes.values() if each.running.address == address), None)
-        try:
-            await node.effects.handle(address, seconds)
-        except ConnectionResetError:
-            assert process is not None
-            exited = process.exited.result()
-            if exited.exit_code == 143 or (exited.exit_code == 137 and not process.hung):
-                raise Violation(f"a running call at {address} was cut: {exited}") from None
-            raise ConnectionResetError(exited.reason) from None
-        assert process is not None, "what is not there cannot answer"
-        return process
+        return Machine(node.effects, lambda: node.powered)
 
     # The end of all faults
 
