@@ -20,7 +20,7 @@ from agents.effects import StopReplica
 from agents.reconcile import DueDeed
 from events.replica import ReplicaDraining
 from gateway.addresses import Target
-from gateway.choose import Route
+from gateway.choose import Route, choose
 from handlers.base import NOW, Due
 from handlers.deciders.environment import EnvironmentState
 from handlers.deciders.scaling import HoldReplicas
@@ -87,7 +87,6 @@ def drains_that_cut_calls(patch: Patch) -> None:
 def choice_by_an_old_table(patch: Patch) -> None:
     """A worker that remembers which deployment each target was the first time."""
     known: dict[Any, Target] = {}
-    choose = plane.choose
 
     def remembered(table: Any, target: Target, load: Any, **more: Any) -> Any:
         choice = choose(table, known.get((id(table), target), target), load, **more)
