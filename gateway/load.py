@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from events.base import DeploymentId, ReplicaId
+from events.base import DeploymentId, Position, ReplicaId
 from events.signals import Load, Share, Signal, Signals
 from gateway.circuit import Circuits
 from gateway.parking import Parking
@@ -140,12 +140,15 @@ class LoadReports:
         every_s: float,
         loads_of: Callable[[Changed], Loads],
         room: Callable[[DeploymentId], None],
+        position: Callable[[], Position],
     ) -> None:
         self._signals = signals
         self._worker = worker
         self._every_s = every_s
         self._room = room
         """Told of deployments that may have more room, as other workers have less there."""
+        self._position = position
+        """Of the routes that the counts come from."""
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._tick: asyncio.TimerHandle | None = None
@@ -229,6 +232,7 @@ class LoadReports:
             peak=peak,
             span_s=span_s,
             replicas=tuple(Share(replica_id, count) for replica_id, count in busy.replicas.items()),
+            position=self._position(),
             at=datetime.now(UTC),
         )
 

@@ -8,6 +8,7 @@ from collections import deque
 
 import msgspec
 
+from events.base import Position
 from events.signals import Load
 
 SHARE_EXPIRES_S = 5.0
@@ -23,6 +24,7 @@ class Share(msgspec.Struct):
     number: int = 0
     in_flight: int = 0
     parked: int = 0
+    position: Position | None = None
 
     @property
     def level(self) -> int:
@@ -60,7 +62,7 @@ class LoadWindow(msgspec.Struct):
             self._add(now, load.span_s, load.mean)
         if load.mean > 0 or load.in_flight or load.parked or (share is not None and share.level):
             self.last_traffic_at = now
-        self.shares[load.worker] = Share(now, load.number, load.in_flight, load.parked)
+        self.shares[load.worker] = Share(now, load.number, load.in_flight, load.parked, load.position)
 
     def _add(self, ended_at: float, span_s: float, level: float) -> None:
         stretch = Stretch(ended_at, span_s, round(level * span_s * 1000))
@@ -82,6 +84,11 @@ class LoadWindow(msgspec.Struct):
 
     def parked(self) -> int:
         return sum(share.parked for share in self.shares.values())
+
+    def parked_since(self, position: Position) -> int:
+        """As told by workers that knew of this position. Others say so again within a second, if it is still so."""
+        shares = self.shares.values()
+        return sum(share.parked for share in shares if share.position is None or share.position >= position)
 
     def silent_from(self) -> float | None:
         """When the first of the busy workers expires unless it is heard again."""

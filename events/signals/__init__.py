@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from events.base import DeploymentId, NodeId, ReplicaId
+from events.base import DeploymentId, NodeId, Position, ReplicaId
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True):
@@ -36,6 +36,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """How long ago the last report was."""
     replicas: tuple[Share, ...] = ()
     """Where `in_flight` is: so that all workers together keep to a replica's limit."""
+    position: Position | None = None
+    """The last event that the worker knew; None: not told."""
     at: datetime
 
 

@@ -122,6 +122,7 @@ class DataPlane:
             settings.load_every_s,
             lambda changed: Loads(changed, self._circuits, self.parking, self.loop.time),
             self._room,
+            lambda: routing.position,
         )
         self.loads = self._reports.loads
         self.gate = Gate(

@@ -59,6 +59,8 @@ class Scale(msgspec.Struct):
     position: Position = ORIGIN
     """Of the last event about its target: commands derive from it, so one situation makes one command."""
     target: int = 0
+    zero_position: Position = ORIGIN
+    """Of the event that last took it to zero."""
     resting: bool = False
     """At zero because it was quiet."""
     able: bool = False
@@ -126,7 +128,7 @@ def _change(scale: Scale, recorded: Recorded, at: float) -> bool:
             _move(scale, event.target, recorded.position, at)
         case ScaledToZero() as event:
             _move(scale, 0, recorded.position, at)
-            scale.resting = event.rule == "quiet"
+            scale.resting, scale.zero_position = event.rule == "quiet", recorded.position
         case MinimumScheduled() as event:
             scale.scheduled = event
         case ReplicasHeld() as event:
@@ -219,7 +221,8 @@ def _look(state: AutoscaleState, scale: Scale, now: float) -> tuple[Command | No
     if schedule_at is not None and schedule_at <= now:
         return ApplySchedule(**_ids(scale, "schedule", schedule_at), deployment_id=scale.deployment_id), None
     scale.load.expire(now)
-    if scale.target == 0 and not (scale.wake or scale.load.parked()):
+    # Who waited while it went to zero may have been led elsewhere, by a promotion.
+    if scale.target == 0 and not (scale.wake or scale.load.parked_since(scale.zero_position)):
         return None, schedule_at
     grounds, quiet_from = _measure(state, scale, now)
     found = verdict(scale.target, grounds, scale.held)

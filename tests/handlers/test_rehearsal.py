@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import pairwise
 
+import msgspec
 import pytest
 
+from events.base import Position
 from events.scaling import AutoscalingSettings
 from events.signals import Load, WakeAsked
+from handlers.load_window import LoadWindow
 from handlers.rehearsal import DEPLOYMENT, Rehearsal
 from handlers.scaling_rule import need
 
@@ -173,3 +176,12 @@ def test_a_wake_brings_one_and_quiet_takes_it_away_again() -> None:
     assert rehearsal.target == 1
     rehearsal.advance(AT + 906)
     assert [(each.after, each.rule) for each in rehearsal.changes] == [(1, "wake"), (0, "quiet")]
+
+
+def test_who_waited_before_it_went_to_zero_does_not_bring_it_back() -> None:
+    """A promotion took the traffic elsewhere; the worker that told of waiting requests had not seen it yet."""
+    window = LoadWindow()
+    window.hear(msgspec.structs.replace(parked(2), position=Position(40)), AT)
+    assert (window.parked(), window.parked_since(Position(41))) == (2, 0)
+    window.hear(msgspec.structs.replace(parked(2, number=2), position=Position(41)), AT)
+    assert window.parked_since(Position(41)) == 2
