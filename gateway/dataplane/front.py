@@ -22,6 +22,7 @@ from uvicorn.protocols.utils import get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from gateway.addresses import Address, Catalogue, Unnamed
+from gateway.dataplane import http2
 from gateway.dataplane.call import Call
 from gateway.dataplane.caller import Hold
 from gateway.dataplane.control_side import ControlSide
@@ -172,7 +173,9 @@ class Front(asyncio.Protocol):
             arrived = arrived[_EMPTY_LINES.match(arrived).end() :]  # type: ignore[union-attr]
         end = arrived.find(b"\r\n\r\n")
         self._backlog = arrived
-        if end > HEAD_BYTES_MAX or (end < 0 and len(arrived) > HEAD_BYTES_MAX):
+        if arrived.startswith(http2.PREFACE):
+            self._refuse_http2()
+        elif end > HEAD_BYTES_MAX or (end < 0 and len(arrived) > HEAD_BYTES_MAX):
             self._refuse(client_error(431, f"the head of a request may have {HEAD_BYTES_MAX} bytes"))
         elif end >= 0:
             self._backlog = b""
@@ -426,6 +429,14 @@ class Front(asyncio.Protocol):
                 self.transport.resume_reading()
 
     # What the gateway says by itself
+
+    def _refuse_http2(self) -> None:
+        self._closing = True
+        self._backlog = b""
+        self._body = UntilClose()
+        self.plane.counts.refused += 1
+        self.transport.write(http2.REFUSAL)
+        self._discard()
 
     def _refuse(self, problem: Problem) -> None:
         """A head that cannot be read: where the next request begins is unknown, so there is none."""

@@ -42,7 +42,6 @@ _SMUGGLED = b"GET /model-m1/sync/secret HTTP/1.1\r\nhost: g\r\n\r\n"
         pytest.param(b"POST /model-m1/pre dict HTTP/1.1\r\nhost: g\r\n\r\n", id="space in the target"),
         pytest.param(b"POST /model-m1/predict\r\nhost: g\r\n\r\n", id="HTTP/0.9"),
         pytest.param(b"POST /model-m1/predict HTTP/2.0\r\nhost: g\r\n\r\n", id="HTTP/2.0"),
-        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2 preface"),
         pytest.param(b"POST http://other/model-m1/predict HTTP/1.1\r\nhost: g\r\n\r\n", id="two origins"),
         pytest.param(b"POST ftp://g/model-m1/predict HTTP/1.1\r\nhost: g\r\n\r\n", id="other scheme"),
         pytest.param(b"CONNECT g:80 HTTP/1.1\r\nhost: g\r\n\r\n", id="CONNECT"),
