@@ -9,31 +9,33 @@ import argparse
 import os
 import runpy
 import sys
+from importlib import import_module
+from typing import Any
 
 
-def listen_on(host):
+def listen_on(host: str) -> None:
     """truss names 0.0.0.0; models then answer whoever reaches the machine, without a key."""
     import uvicorn
 
     make = uvicorn.Config.__init__
 
-    def made(self, *args, **kwargs):
+    def made(self: Any, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("host") == "0.0.0.0":
             kwargs["host"] = host
         make(self, *args, **kwargs)
 
-    uvicorn.Config.__init__ = made
+    uvicorn.Config.__init__ = made  # type: ignore[method-assign]  # that is the point
 
 
-def take_from(packages, secrets, dynamic_config):
-    from _truss_shared import dynamic_config_resolver, secrets_resolver
-
+def take_from(packages: str, secrets: str, dynamic_config: str) -> None:
     sys.path.append(packages)
-    secrets_resolver.SecretsResolver.SECRETS_MOUNT_DIR = secrets
-    dynamic_config_resolver.DYNAMIC_CONFIG_MOUNT_DIR = dynamic_config
+    resolver: Any = import_module("_truss_shared.secrets_resolver").SecretsResolver
+    resolver.SECRETS_MOUNT_DIR = secrets
+    config: Any = import_module("_truss_shared.dynamic_config_resolver")
+    config.DYNAMIC_CONFIG_MOUNT_DIR = dynamic_config
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the bundle in the working folder.")
     parser.add_argument("--listen", required=True, metavar="HOST")
     parser.add_argument("--folders", nargs=3, metavar=("PACKAGES", "SECRETS", "DYNAMIC_CONFIG"))
