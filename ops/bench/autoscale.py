@@ -162,7 +162,7 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     where = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     body = (
-        f"`make bench-autoscale`, {where}. Two gateway workers report each busy deployment every second.\n"
+        f"`make bench-autoscale`, {where}. Two gateway workers report each busy one every second.\n"
         f"Processor time over {TICKS} ticks; growth is the cost of a busy one against the first row.\n\n"
         + table(head, rows)
     )
