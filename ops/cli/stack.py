@@ -212,6 +212,7 @@ def _status_json(
                 "since": role.since,
                 "restarts": role.restarts,
                 "last_exit": role.last_exit,
+                "draining": role.draining,
             }
             for role in running.roles
         ],
@@ -221,7 +222,7 @@ def _status_json(
 def _role_row(role: RoleStatus) -> tuple[Any, ...]:
     return (
         role.role,
-        render.status_text(role.phase),
+        render.status_text(role.phase) + (f", {len(role.draining)} draining" if role.draining else ""),
         str(role.process.pid) if role.process else "",
         render.clock(role.since),
         str(role.restarts),

@@ -15,7 +15,7 @@ from tests.ops.stacks import ELSEWHERE, SLEEPS, running, settings_for
 
 
 @pytest.mark.parametrize(
-    "line", ["events", "models", "status", "audit", "key list", "why iris", "truss push .", "key revoke a"]
+    "line", ["events", "models", "status", "audit", "key list", "why iris", "truss push .", "key revoke a", "reload"]
 )
 def test_without_a_stack_every_command_says_so_and_exits_with_3(tmp_path: Path, line: str) -> None:
     answer = Shell(tmp_path, None).run(line)
@@ -42,13 +42,26 @@ def test_status_names_every_role_with_its_process(tmp_path: Path) -> None:
         assert (shown["log_position"], shown["audit_position"]) == (0, 0)
         (role,) = shown["roles"]
         assert (role["role"], role["phase"], role["pid"]) == ("gateway", "ready", stack.pids["gateway"])
-        assert list(role) == ["role", "phase", "pid", "since", "restarts", "last_exit"]
+        assert list(role) == ["role", "phase", "pid", "since", "restarts", "last_exit", "draining"]
         table = shell.run("status").out
         assert stack.url in table and "gateway" in table and "log at position 0" in table
         again = shell.run("up --detach")
         assert again.code == 0 and f"already runs at {stack.url}" in again.out
         assert shell.run("down").out == "Causeway is down\n"
         assert status(settings) is None
+
+
+def test_reload_says_which_process_serves_now(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, **ELSEWHERE)
+    with running(settings, [("gateway", [], SLEEPS), ("control", [], SLEEPS)]) as stack:
+        shell = Shell(tmp_path, ())
+        answer = shell.run("reload")
+        assert answer.code == 0
+        now = status(settings)
+        assert now is not None
+        assert f"gateway: process {now.pids['gateway']} serves; process {stack.pids['gateway']} finishes" in answer.out
+        refused = shell.run("reload control")
+        assert refused.code == 1 and "only gateway can" in refused.err
 
 
 def test_a_variable_that_nobody_knows_is_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
