@@ -166,22 +166,31 @@ def _of_environment(table: RoutingTable, model: ModelRoutes, name: str) -> Deplo
 
 def _pick(deployment: DeploymentRoutes, load: Load, affinity: bytes | None) -> ReplicaRoute | None:
     """None: no room at any replica that stands."""
-    limit, in_flight = deployment.predict_concurrency, load.in_flight
-    replicas = tuple(deployment.replicas.values())
-    if len(replicas) == 1:
-        return replicas[0] if in_flight.get(replicas[0].replica_id, 0) < limit else None
-    standing = [each for each in replicas if each.replica_id not in load.resting] or replicas
-    free = [each for each in standing if in_flight.get(each.replica_id, 0) < limit]
-    if not free:
-        return None
-    avoided = load.avoided
+    limit, in_flight, avoided = deployment.predict_concurrency, load.in_flight, load.avoided
+    replicas = list(deployment.replicas.values())
+    if load.resting:
+        replicas = [each for each in replicas if each.replica_id not in load.resting] or replicas
     if affinity is not None:
-        return max(free, key=lambda each: (each.replica_id not in avoided, _weight(affinity, each.replica_id)))
-    start = load.turn % len(free)
-    return min(
-        free[start:] + free[:start],
-        key=lambda each: (each.replica_id in avoided, in_flight.get(each.replica_id, 0)),
-    )
+        free = [each for each in replicas if in_flight.get(each.replica_id, 0) < limit]
+        rank = {each: (each.replica_id not in avoided, _weight(affinity, each.replica_id)) for each in free}
+        return max(free, key=rank.__getitem__, default=None)
+    trusted = [each for each in replicas if each.replica_id not in avoided] if avoided else replicas
+    return _least_busy(trusted, in_flight, limit, load.turn) or _least_busy(replicas, in_flight, limit, load.turn)
+
+
+def _least_busy(
+    replicas: list[ReplicaRoute], in_flight: Mapping[ReplicaId, int], limit: int, turn: int
+) -> ReplicaRoute | None:
+    """Equals take turns. None: all are full."""
+    found, least = None, limit
+    for place in range(turn, turn + len(replicas)):
+        each = replicas[place % len(replicas)]
+        count = in_flight.get(each.replica_id, 0)
+        if count < least:
+            found, least = each, count
+            if not count:
+                break
+    return found
 
 
 def affinity_of(said: bytes | None) -> bytes | None:

@@ -15,6 +15,7 @@ PROMPTS = {
     "/v1/completions": frozenset((b"prompt",)),
     "/v1/messages": frozenset((b"system", b"messages")),
 }
+_NO_PROMPT: frozenset[bytes] = frozenset()
 _HOW = "a JSON object whose field `model` is a model's name or id, or name/environment"
 
 
@@ -57,7 +58,9 @@ class Beginning:
 
 def beginning_of(address: Address, *, needs_name: bool, prefix_bytes: int) -> Beginning | None:
     """None: the body decides nothing."""
-    prompt = PROMPTS.get(address.upstream.partition("?")[0], frozenset[bytes]()) if prefix_bytes else frozenset[bytes]()
+    if not needs_name and not prefix_bytes:
+        return None
+    prompt = PROMPTS.get(address.upstream.partition("?")[0], _NO_PROMPT) if prefix_bytes else _NO_PROMPT
     if not needs_name and not prompt:
         return None
     return Beginning(needs_name=needs_name, prompt=prompt, prefix_bytes=prefix_bytes)

@@ -99,7 +99,8 @@ class Call:
         self._answer_within_s = plane.settings.call_deadline_s
         self._total: asyncio.TimerHandle | None = None
         """Ends the call, whatever it is at."""
-        self._silence = Silence(self._loop, self._settings.idle_timeout_s, self._fell_silent)
+        self._silence: Silence | None = None
+        """While it is watched that something arrives."""
         self._answer_head = b""
         """On its way to the caller together with what follows."""
         self._chunked_out = False
@@ -265,7 +266,7 @@ class Call:
         self._kept.sent()
         self._caller.go_on(Hold.KEPT)
         if not self._body_ended:
-            self._silence.watch()
+            self._stirred()
 
     def connect_failed(self, reason: str) -> None:
         self._again(f"replica cannot be reached: {reason}")
@@ -365,7 +366,7 @@ class Call:
             self._send(LAST_CHUNK)
         if self.phase is Phase.PEEKING and self._beginning is not None:
             self._peek(self._beginning)
-        self._silence.stop()
+        self._stop_silence()
 
     def _send(self, framed: bytes) -> None:
         if self.phase is Phase.ENDED or not framed:
@@ -373,7 +374,7 @@ class Call:
         connection, kept = self._connection, self._kept
         kept.add(framed)
         if connection is not None:
-            self._silence.stirred = True
+            self._stirred()
             connection.transport.write(framed)
             kept.sent()
         elif self.phase is Phase.PARKED and not self._stay.hold(len(framed)):
@@ -417,8 +418,7 @@ class Call:
         if out:
             self._caller.write(out[0] if len(out) == 1 else b"".join(out))
         if not last:
-            self._silence.stirred = True
-            self._silence.watch()
+            self._stirred()
         else:
             connection, self._connection = self._connection, None
             assert connection is not None
@@ -436,15 +436,15 @@ class Call:
         if self._deployment_id is not None:
             self._plane.insight.switched(self._deployment_id, 1)
         self._caller.write(answer_for_caller(head, self.provenance(), chunked=False, keep_alive=True) + arrived)
-        self._silence.watch()
+        self._stirred()
         self._caller.splice()
 
     def spliced(self, arrived: bytes) -> None:
-        self._silence.stirred = True
+        self._stirred()
         self._caller.write(arrived)
 
     def spliced_from_caller(self, arrived: bytes) -> None:
-        self._silence.stirred = True
+        self._stirred()
         if self._connection is not None:
             self._connection.transport.write(arrived)
 
@@ -518,7 +518,7 @@ class Call:
             self._plane.resting.discard(self)
         self._stop_timer()
         self._stop_deadline()
-        self._silence.stop()
+        self._stop_silence()
         if self._total is not None:
             self._total.cancel()
         self._leave_replica()
@@ -558,6 +558,19 @@ class Call:
             self._plane.pool.forget(route.replica, self)
         self._plane.done(route)
         self._caller.go_on(Hold.SLOW)
+
+    def _stirred(self) -> None:
+        """Something arrives; from now on it would be noticed if nothing did."""
+        if self._silence is None:
+            self._silence = Silence(self._loop, self._settings.idle_timeout_s, self._fell_silent)
+            self._silence.watch()
+        else:
+            self._silence.stirred = True
+
+    def _stop_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.stop()
+            self._silence = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -4,6 +4,7 @@ Answers from the views in memory. Whether there is a replica is not asked here.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +20,9 @@ from projections.routing import RoutingTable
 from projections.view import View
 
 _BARE = BARE_HEADER.encode()
+_REMEMBERED, _REMEMBERED_LENGTH_MAX = 2048, 512
+"""Addresses and keys repeat from request to request. Long ones are not kept, so that it stays small."""
+_remembered_parse = lru_cache(_REMEMBERED)(parse)
 
 
 class Admitted(NamedTuple):
@@ -43,12 +47,16 @@ class Gate:
         self._hosts = {host.lower(): name for host, name in hosts.items()}
         self._buckets = None if rate_limit is None else Buckets(rate_limit)
         self._now = now
+        self._admitted: dict[bytes, Key] = {}
+        """By the Authorization that presented it, until the views change."""
+        access.on_change(self._admitted.clear)
 
     def locate(self, head: RequestHead) -> Address | Unnamed | Catalogue | Problem | None:
         """None: not the data plane's."""
         name = self._hosts.get(host_name(head.host)) if self._hosts else None
         if name is None:
-            return parse(head.method.decode(), head.host, head.target, self._domain)
+            short = len(head.target) + len(head.host) <= _REMEMBERED_LENGTH_MAX
+            return (_remembered_parse if short else parse)(head.method.decode(), head.host, head.target, self._domain)
         target = self.named(name)
         if isinstance(target, Problem):
             return target
@@ -57,15 +65,14 @@ class Gate:
     def admit(self, head: RequestHead) -> Admitted | Problem:
         """Whether this caller may call models, and may now."""
         presented = head.value(b"authorization")
-        if presented is not None:
-            authorization: str | None = presented.decode("latin-1")
-        else:
-            key_alone = head.value(_BARE)
-            authorization = None if key_alone is None else bare(key_alone.decode("latin-1"))
-        try:
-            key = check(self._access.state, authorization, "invoke")
-        except KeyRefused as refused:
-            return _unauthorized(refused)
+        key = None if presented is None else self._admitted.get(presented)
+        if key is None:
+            try:
+                key = check(self._access.state, _authorization(head, presented), "invoke")
+            except KeyRefused as refused:
+                return _unauthorized(refused)
+            if presented is not None and len(self._admitted) < _REMEMBERED:
+                self._admitted[presented] = key
         if self._buckets is None:
             return Admitted(key, ())
         limits = self._buckets.take(key.key_id, self._now())
@@ -95,6 +102,13 @@ class Gate:
         if not found:
             return not_found(f"there is no model {name!r} that this key may call: GET /openai/v1/models lists them")
         return msgspec.json.encode(found[0])
+
+
+def _authorization(head: RequestHead, presented: bytes | None) -> str | None:
+    if presented is not None:
+        return presented.decode("latin-1")
+    key_alone = head.value(_BARE)
+    return None if key_alone is None else bare(key_alone.decode("latin-1"))
 
 
 def _unauthorized(refused: KeyRefused) -> Problem:

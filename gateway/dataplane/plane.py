@@ -32,6 +32,7 @@ from projections.access import Access
 from projections.routing import RoutingTable
 from projections.view import View
 
+_REQUEST_ID_HEADERS = (b"x-request-id", b"x-baseten-request-id")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -247,8 +248,7 @@ class DataPlane:
 
 def request_id_of(head: RequestHead) -> str:
     """The caller's own, if it is one that can stand in a header and a log line."""
-    for name in (b"x-request-id", b"x-baseten-request-id"):
-        value = head.value(name)
-        if value is not None and _REQUEST_ID.fullmatch(value):
-            return value.decode()
+    for name in _REQUEST_ID_HEADERS:
+        if name in head.noted and _REQUEST_ID.fullmatch(head.noted[name][0]):
+            return head.noted[name][0].decode()
     return token_hex(16)
