@@ -19,8 +19,8 @@ from gateway.parking import Parking
 from gateway.shares import Shares
 
 _log = structlog.get_logger()
-SLOT_TOLD_AFTER_S = 0.005
-"""Slots that free within this time are told together."""
+SLOT_TOLD_AFTER_S = 0.002
+"""Slots that free or are taken within this time are told together."""
 
 
 class Busy(msgspec.Struct):
@@ -67,6 +67,7 @@ class Loads:
         self.avoided = circuits.avoided
         self.resting = circuits.resting
         self.waiting: Container[DeploymentId] = parking.lots
+        self.waiting_since = parking.waiting_since
         self.deployments: dict[DeploymentId, Busy] = {}
         self.turn = 0
 
@@ -154,6 +155,8 @@ class LoadReports:
         self._tick: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._soon: set[DeploymentId] = set()
+        self._told: dict[DeploymentId, tuple[dict[ReplicaId, int], datetime | None]] = {}
+        """What the other workers last heard."""
         self._reports = 0
         self.loads = loads_of(self._changed)
         self._listening = self._loop.create_task(self._listen())
@@ -181,7 +184,8 @@ class LoadReports:
             await asyncio.wait(self._tasks, timeout=1.0)
 
     def _changed(self, deployment_id: DeploymentId, busy: Busy) -> None:
-        self.send(self._signal(deployment_id, busy))
+        # Soon, not now: by then it is known at which replica.
+        self._loop.call_soon(self._tell, deployment_id)
         if self._tick is None:
             self._tick = self._loop.call_later(self._every_s, self._report)
 
@@ -192,13 +196,19 @@ class LoadReports:
         self._tick = self._loop.call_later(self._every_s, self._report) if more else None
 
     def slot_freed(self, deployment_id: DeploymentId) -> None:
-        """Tells the other workers soon, if one of them waits for it."""
-        if self.loads.shares.known and deployment_id not in self._soon and self.loads.shares.waited_for(deployment_id):
+        """Or taken: tells the other workers soon, if one of them waits for it."""
+        if deployment_id in self.loads.shares.waiting and deployment_id not in self._soon:
             self._soon.add(deployment_id)
             self._loop.call_later(SLOT_TOLD_AFTER_S, self._tell_slot, deployment_id)
 
     def _tell_slot(self, deployment_id: DeploymentId) -> None:
         self._soon.discard(deployment_id)
+        busy = self.loads.deployments.get(deployment_id)
+        now = (busy.replicas if busy is not None else {}, self.loads.waiting_since(deployment_id))
+        if now != self._told.get(deployment_id, ({}, None)):
+            self._tell(deployment_id)
+
+    def _tell(self, deployment_id: DeploymentId) -> None:
         busy = self.loads.deployments.get(deployment_id)
         self.send(self._signal(deployment_id, busy if busy is not None else _idle(self._loop.time())))
 
@@ -207,6 +217,7 @@ class LoadReports:
             if isinstance(signal, Load) and signal.worker != self._worker:
                 if self.loads.shares.heard(signal, self._loop.time()):
                     self._room(signal.deployment_id)
+                self.slot_freed(signal.deployment_id)
                 if self._sweep is None:
                     self._sweep_later()
 
@@ -222,6 +233,11 @@ class LoadReports:
     def _signal(self, deployment_id: DeploymentId, busy: Busy) -> Load:
         self._reports += 1
         mean, peak, span_s = busy.told(self._loop.time())
+        waiting_since = self.loads.waiting_since(deployment_id)
+        if busy.replicas or waiting_since is not None:
+            self._told[deployment_id] = (dict(busy.replicas), waiting_since)
+        else:
+            self._told.pop(deployment_id, None)
         return Load(
             worker=self._worker,
             number=self._reports,
@@ -232,6 +248,7 @@ class LoadReports:
             peak=peak,
             span_s=span_s,
             replicas=tuple(Share(replica_id, count) for replica_id, count in busy.replicas.items()),
+            waiting_since=waiting_since,
             position=self._position(),
             at=datetime.now(UTC),
         )

@@ -8,6 +8,7 @@ all others go first.
 
 import itertools
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
@@ -18,6 +19,8 @@ from gateway.choose import Park, Route, Unroutable
 from gateway.errors import Problem
 
 FULL_RETRY_AFTER_S = 5
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 Rank = tuple[bool, int]
 """Who goes first: synchronous before asynchronous, then by arrival."""
@@ -43,6 +46,7 @@ class Ticket(msgspec.Struct, eq=False):
     request: Parked
     deployment_id: DeploymentId
     """That it waits for at present."""
+    came_at: datetime
     waits: bool = True
 
 
@@ -60,10 +64,18 @@ class Parking:
     def arrival(self) -> int:
         return next(self._arrivals)
 
-    def park(self, rank: Rank, target: Target, request: Parked, deployment_id: DeploymentId) -> Ticket | Problem:
+    def park(
+        self,
+        rank: Rank,
+        target: Target,
+        request: Parked,
+        deployment_id: DeploymentId,
+        came_at: datetime = _LONG_AGO,
+    ) -> Ticket | Problem:
+        """`came_at` tells other workers how long it has waited."""
         if self.count >= self._requests_max or self.bytes >= self._bytes_max:
             return full(f"{self.count} requests with {self.bytes} bytes are waiting for a replica already")
-        ticket = Ticket(rank, target, request, deployment_id)
+        ticket = Ticket(rank, target, request, deployment_id, came_at)
         self._line_up(ticket)
         self.count += 1
         return ticket
@@ -83,6 +95,11 @@ class Parking:
     def let_go(self, size: int) -> None:
         self.bytes -= size
 
+    def waiting_since(self, deployment_id: DeploymentId) -> datetime | None:
+        """When the first in line came."""
+        lot = self.lots.get(deployment_id)
+        return next(iter(lot.values())).came_at if lot else None
+
     def ahead_of(self, ticket: Ticket) -> int:
         """How many wait for the same and go first."""
         lot = self.lots[ticket.deployment_id]
@@ -101,14 +118,18 @@ class Parking:
 
     def release(self, chosen: Callable[[Target], Route | Park | Unroutable]) -> None:
         """After a change of the table: those follow who wait for another deployment now, and all go who can."""
+        self.follow(chosen)
+        for deployment_id in list(self.lots):
+            self.freed(deployment_id, chosen)
+
+    def follow(self, chosen: Callable[[Target], Route | Park | Unroutable]) -> None:
+        """Those who asked for an environment wait for its deployment of now; who asks in vain is let go."""
         going = dict[Target, list[Ticket]]()
         for lot in self.lots.values():
             for ticket in lot.values():
                 going.setdefault(ticket.target, []).append(ticket)
         for target, tickets in going.items():
             self._follow(tickets, chosen(target))
-        for deployment_id in list(self.lots):
-            self.freed(deployment_id, chosen)
 
     def _follow(self, tickets: list[Ticket], choice: Route | Park | Unroutable) -> None:
         for ticket in tickets:

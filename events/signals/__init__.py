@@ -36,6 +36,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """How long ago the last report was."""
     replicas: tuple[Share, ...] = ()
     """Where `in_flight` is: so that all workers together keep to a replica's limit."""
+    waiting_since: datetime | None = None
+    """When the first in line came: so that a slot goes to who has waited longest, in whatever worker."""
     position: Position | None = None
     """The last event that the worker knew; None: not told."""
     at: datetime

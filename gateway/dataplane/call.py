@@ -210,6 +210,7 @@ class Call:
             return
         self.phase = Phase.PARKED
         self._count(deployment_id, parked=True)
+        self._plane.parked(deployment_id)
         self._plane.counts.parked += 1
         self._pause_deadline()
         if not choice.full:

@@ -4,6 +4,7 @@ Three small accounts, so that the life of a call (`call.py`) reads as its transi
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from events.base import DeploymentId, ReplicaId
 from gateway.addresses import Target
@@ -44,10 +45,11 @@ class KeptBody:
 class Stay:
     """A request's time in the parking lot, which may be in several parts."""
 
-    __slots__ = ("_now", "_parking", "_rank", "_since", "_size", "_spent_s", "queue_position", "ticket")
+    __slots__ = ("_came_at", "_now", "_parking", "_rank", "_since", "_size", "_spent_s", "queue_position", "ticket")
 
     def __init__(self, parking: Parking, now: Callable[[], float]) -> None:
         self._parking, self._now = parking, now
+        self._came_at = datetime.now(UTC)
         self._rank: Rank = (False, parking.arrival())
         self._since = 0.0
         self._spent_s = 0.0
@@ -61,7 +63,7 @@ class Stay:
         return self._spent_s + (self._now() - self._since if self.ticket is not None else 0.0)
 
     def begin(self, target: Target, request: Parked, deployment_id: DeploymentId) -> Problem | None:
-        ticket = self._parking.park(self._rank, target, request, deployment_id)
+        ticket = self._parking.park(self._rank, target, request, deployment_id, self._came_at)
         if isinstance(ticket, Problem):
             return ticket
         self.ticket, self._since = ticket, self._now()

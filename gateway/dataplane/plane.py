@@ -7,7 +7,7 @@ that is. Make it inside the running loop, hand `http_protocol(plane)` to uvicorn
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from secrets import token_hex
 
@@ -72,6 +72,20 @@ class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     load_every_s: float = 1.0
 
 
+YIELD_S = 0.03
+"""How long a free slot is left to a request that came earlier, to another worker."""
+
+
+class Waiting:
+    """The deployments for which requests wait, here or in another worker."""
+
+    def __init__(self, here: Container[DeploymentId], elsewhere: Container[DeploymentId]) -> None:
+        self.here, self.elsewhere = here, elsewhere
+
+    def __contains__(self, deployment_id: object) -> bool:
+        return deployment_id in self.here or deployment_id in self.elsewhere
+
+
 class Counts(msgspec.Struct):
     """Since the start of this worker."""
 
@@ -126,6 +140,8 @@ class DataPlane:
             lambda: routing.position,
         )
         self.loads = self._reports.loads
+        self.loads.waiting = Waiting(self.parking.lots, self.loads.shares.waiting)
+        self._yielding: set[DeploymentId] = set()
         self.gate = Gate(
             routing,
             access,
@@ -229,9 +245,30 @@ class DataPlane:
         await self._reports.close()
         await self.pool.close()
 
+    def parked(self, deployment_id: DeploymentId) -> None:
+        """A request waits, maybe only for others that came before it to another worker."""
+        if deployment_id in self.loads.shares.waiting:
+            self.loop.call_soon(self._room, deployment_id)
+
     def _room(self, deployment_id: DeploymentId) -> None:
-        """There may be room where there was none."""
+        """There may be room where there was none: for who has waited longest, here or in another worker."""
+        first, elsewhere = self.parking.waiting_since(deployment_id), self.loads.shares.waiting.get(deployment_id)
+        if first is None:
+            return
+        if elsewhere is None or first <= elsewhere:
+            self._admit(deployment_id)
+        elif deployment_id not in self._yielding:
+            self._yielding.add(deployment_id)
+            self._reports.slot_freed(deployment_id)
+            self.loop.call_later(YIELD_S, self._yield_over, deployment_id)
+
+    def _yield_over(self, deployment_id: DeploymentId) -> None:
+        self._yielding.discard(deployment_id)
+        self._admit(deployment_id)
+
+    def _admit(self, deployment_id: DeploymentId) -> None:
         self.parking.freed(deployment_id, self._choose_for_first)
+        self._reports.slot_freed(deployment_id)
 
     def _choose_for_first(self, target: Target) -> Route | Park | Unroutable:
         return self.choose(target, turn_has_come=True)
@@ -241,7 +278,9 @@ class DataPlane:
         live = {replica for deployment in table.deployments.values() for replica in deployment.replicas.values()}
         self.pool.keep(live)
         self._circuits.keep({each.replica_id for each in live})
-        self.parking.release(self._choose_for_first)
+        self.parking.follow(self._choose_for_first)
+        for deployment_id in list(self.parking.lots):
+            self._room(deployment_id)
         for call in tuple(self.resting):
             call.reconsider()
 

@@ -19,6 +19,7 @@ def load(worker: str, parked: int = 0, deployment: str = "d", **replicas: int) -
         deployment_id=DeploymentId(deployment),
         in_flight=sum(replicas.values()),
         parked=parked,
+        waiting_since=datetime(2026, 1, 1, tzinfo=UTC) if parked else None,
         replicas=tuple(Share(ReplicaId(name), count) for name, count in replicas.items()),
         at=datetime(2026, 1, 1, tzinfo=UTC),
     )
@@ -54,9 +55,9 @@ def test_a_worker_that_falls_silent_holds_nothing_for_long() -> None:
 def test_who_waits_elsewhere_is_known() -> None:
     counted = Counted()
     counted.shares.heard(load("a", parked=3), 0.0)
-    assert counted.shares.waited_for(D) and not counted.shares.waited_for(DeploymentId("other"))
-    counted.shares.heard(load("a"), 0.0)
-    assert not counted.shares.waited_for(D) and not counted.shares.known
+    assert set(counted.shares.waiting) == {D}
+    assert counted.shares.heard(load("a"), 0.0), "who was first has gone"
+    assert not counted.shares.waiting and counted.shares.next_expiry is None
 
 
 LOADS = st.builds(

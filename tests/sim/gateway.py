@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from events.base import ORIGIN, DeploymentId, Position, ReplicaId
+from events.base import ORIGIN, DeploymentId, KeyId, Position, ReplicaId
 from events.signals import Signal, WakeAsked
 from gateway.addresses import Address, Target
 from gateway.dataplane.call import Call
 from gateway.dataplane.caller import Hold
+from gateway.dataplane.gate import Admitted
 from gateway.dataplane.heads import read_request
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
 from gateway.dataplane.rewrite import Provenance
 from gateway.errors import Problem
-from projections.access import ACCESS
+from projections.access import ACCESS, Key
 from projections.follow import Follower
 from projections.routing import ROUTING
 from projections.view import View
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 PARK_DEADLINE_S = 90.0
 SETTINGS = DataPlaneSettings(park_deadline_s=PARK_DEADLINE_S, call_deadline_s=60.0)
+ADMITTED = Admitted(Key(KeyId("k"), "caller", "", ("invoke",), ""), ())
 
 
 class CallRecord(msgspec.Struct):
@@ -100,7 +102,7 @@ class GatewayProcess(Process):
         caller = CallerEnd(self, record)
         self.callers[caller] = None
         address = Address(record.target, "predict", "/v1/models/model:predict")
-        caller.call = Call(self.plane, caller, head, address, f"call-{record.number}")
+        caller.call = Call(self.plane, caller, head, address, f"call-{record.number}", ADMITTED)
         caller.call.body_ended()
         caller.call.start()
 

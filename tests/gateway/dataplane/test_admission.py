@@ -164,6 +164,7 @@ def other_worker(in_flight: int, parked: int = 0) -> Load:
         deployment_id=ONE,
         in_flight=in_flight,
         parked=parked,
+        waiting_since=datetime.now(UTC) if parked else None,
         replicas=(Share(ReplicaId("r1"), in_flight),),
         at=datetime.now(UTC),
     )
@@ -195,7 +196,7 @@ async def test_a_worker_that_waits_hears_at_once_of_a_slot_that_frees() -> None:
         asking = await asked(stage, 1)
         await replica.seen_count(1)
         await stage.signals.publish(other_worker(0, parked=1))
-        await until(lambda: stage.plane.loads.shares.known)
+        await until(lambda: bool(stage.plane.loads.shares.waiting))
         gate.let(1)
         await asking[0]
         await until(lambda: bool(told) and told[-1].replicas == ())
