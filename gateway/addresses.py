@@ -134,6 +134,13 @@ def _openai(method: str, host: str, path: str, query: str, domain: str) -> Unnam
     return Catalogue(unquote(name))
 
 
+def is_sdk_path(target: str) -> bool:
+    """Whether it is a client of OpenAI's or Anthropic's that asks, in whatever form the path names the model."""
+    path = target.partition("?")[0]
+    _, version, method = path.rpartition("/v1/")
+    return path.startswith(OPENAI_PREFIX) or (version != "" and method in OPENAI_PATHS)
+
+
 def _model_label(host: str, domain: str) -> str | None:
     """What follows `model-` in the host's first label, if the host is a model's."""
     if host[:6].lower() != "model-":

@@ -1,7 +1,8 @@
 """What the data plane says when it cannot hand a request to a model: one shape, one list of codes.
 
-The body is `{"error", "error_code", "detail"?}`, as the public inference API has it. `error` names what is wrong and
-what to do about it. A model server's own errors are not these: they pass through as they are.
+The body is `{"error", "error_code", "detail"?}`, as the public inference API has it; on the paths of OpenAI's and
+Anthropic's clients `error` is an object, as theirs is. The text names what is wrong and what to do about it. A model
+server's own errors are not these: they pass through as they are.
 """
 
 from typing import Literal
@@ -19,6 +20,14 @@ ErrorCode = Literal[
     "unauthorized",
 ]
 
+_SDK_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+
 
 class Problem(msgspec.Struct, frozen=True):
     """An answer that the gateway gives by itself."""
@@ -29,8 +38,13 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
-    def body(self) -> bytes:
-        shape = {"error": self.reason, "error_code": self.code}
+    def body(self, *, for_sdk: bool = False) -> bytes:
+        """`for_sdk`: as the clients of OpenAI and Anthropic read it, who show nothing but `error.message`."""
+        shape: dict[str, object] = {"error": self.reason, "error_code": self.code}
+        if for_sdk:
+            kind = _SDK_KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+            shape["error"] = {"message": self.reason, "type": kind, "param": None, "code": self.code}
+            shape["type"] = "error"
         if self.detail is not None:
             shape["detail"] = self.detail
         return msgspec.json.encode(shape)

@@ -21,7 +21,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from gateway.addresses import Address, Catalogue, Unnamed
+from gateway.addresses import Address, Catalogue, Unnamed, is_sdk_path
 from gateway.dataplane import http2
 from gateway.dataplane.call import Call
 from gateway.dataplane.caller import Hold
@@ -446,7 +446,8 @@ class Front(asyncio.Protocol):
         self.respond(problem, self.plane.provenance(request_id="unknown"))
 
     def _respond_problem(self, problem: Problem, provenance: Provenance) -> None:
-        self._respond(problem.status, problem.body(), provenance, problem.headers)
+        body = problem.body(for_sdk=self._head is not None and is_sdk_path(self._head.target))
+        self._respond(problem.status, body, provenance, problem.headers)
 
     def _respond(self, status: int, body: bytes, provenance: Provenance, headers: tuple[tuple[str, str], ...]) -> None:
         keep_alive = self.keeps_alive
