@@ -55,6 +55,11 @@ class Phase(IntEnum):
     ENDED = 8
 
 
+CHOOSING, PEEKING, PARKED, DIALLING, RESTING, SENT, STREAMING, SPLICED, ENDED = Phase
+"""By themselves: through the class, Python 3.11 takes 150 ns for each look."""
+_KEPT, _SLOW = Hold.KEPT, Hold.SLOW
+
+
 class Call:
     def __init__(
         self,
@@ -79,7 +84,7 @@ class Call:
         )
         self._loop = plane.loop
         self.request_id = request_id
-        self.phase = Phase.CHOOSING
+        self.phase = CHOOSING
         self._switching = address.verb in ("websocket", "sync") and head.upgrade == b"websocket"
 
         self._kept = KeptBody(self._settings.replay_bytes_max)
@@ -117,18 +122,18 @@ class Call:
 
     @property
     def answer_begun(self) -> bool:
-        return self.phase in (Phase.STREAMING, Phase.SPLICED)
+        return self.phase in (STREAMING, SPLICED)
 
     # Where to
 
     def start(self) -> None:
         """After as much of the body as came together with the head."""
-        if self.phase is Phase.ENDED:
+        if self.phase is ENDED:
             return
         if self._head.length is not None and self._head.length > self._settings.body_bytes_max:
             self._end(too_large(self._settings.body_bytes_max, self._head.length))
         elif self._beginning is not None:
-            self.phase = Phase.PEEKING
+            self.phase = PEEKING
             self._timer = self._loop.call_later(self._settings.head_timeout_s, self._peek_over)
             self._peek(self._beginning)
         else:
@@ -163,7 +168,7 @@ class Call:
         self._end(client_error(408, f"the beginning of the body did not arrive within {limit_s:g} s"))
 
     def choose(self, *, turn_has_come: bool = False) -> None:
-        self.phase = Phase.CHOOSING
+        self.phase = CHOOSING
         choice = self._plane.choose(self._address.target, self._affinity, turn_has_come=turn_has_come)
         self._position = self._plane.position
         match choice:
@@ -208,7 +213,7 @@ class Call:
         if problem is not None:
             self._end(problem)
             return
-        self.phase = Phase.PARKED
+        self.phase = PARKED
         self._count(deployment_id, parked=True)
         self._plane.parked(deployment_id)
         self._plane.counts.parked += 1
@@ -230,7 +235,7 @@ class Call:
     def _leave_lot(self) -> None:
         self._stop_timer()
         self._stay.end()
-        self.phase = Phase.CHOOSING
+        self.phase = CHOOSING
 
     def _park_over(self) -> None:
         ticket = self._stay.ticket
@@ -240,7 +245,7 @@ class Call:
     # To a replica
 
     def _attempt(self, route: Route) -> None:
-        self.phase, self._route = Phase.DIALLING, route
+        self.phase, self._route = DIALLING, route
         self._attempts.begin()
         self._plane.loads.sent(route.deployment_id, route.replica.replica_id)
         if self._deadline is None:
@@ -252,7 +257,7 @@ class Call:
         self._plane.pool.acquire(route.replica, self, fresh=self._attempts.fresh or large or self._switching)
 
     def connected(self, connection: Upstream) -> None:
-        self.phase, self._connection = Phase.SENT, connection
+        self.phase, self._connection = SENT, connection
         head = request_for_replica(
             self._head,
             self._address.upstream,
@@ -265,7 +270,7 @@ class Call:
         request = b"".join((head, *self._kept.pieces))
         connection.begin(self, self._head.method, request, switching=self._switching)
         self._kept.sent()
-        self._caller.go_on(Hold.KEPT)
+        self._caller.go_on(_KEPT)
         if not self._body_ended:
             self._stirred()
 
@@ -278,10 +283,10 @@ class Call:
         self.choose()
 
     def upstream_lost(self, reason: str) -> None:
-        if self.phase is Phase.SPLICED:
+        if self.phase is SPLICED:
             self._detach()
             self._caller.close()
-        elif self.phase is Phase.STREAMING:
+        elif self.phase is STREAMING:
             self._detach()
             self._plane.counts.cut += 1
             self._caller.abort()
@@ -317,7 +322,7 @@ class Call:
     def _rest(self) -> None:
         settings = self._settings
         pause_s = self._attempts.pause_s(settings.retry_delay_s, settings.retry_growth, settings.retry_delay_cap_s)
-        self.phase = Phase.RESTING
+        self.phase = RESTING
         self._plane.resting.add(self)
         self._timer = self._loop.call_later(pause_s * random.uniform(0.75, 1.25), self._rest_over)
 
@@ -328,7 +333,7 @@ class Call:
         self.choose()
 
     def _too_late(self) -> None:
-        if self.phase < Phase.STREAMING:
+        if self.phase < STREAMING:
             reason = f"no answer within {self._settings.call_deadline_s:g} s"
             self._end(Problem(504, "timeout", f"{reason} (attempts: {self._attempts.count})"))
 
@@ -340,7 +345,7 @@ class Call:
         self._cut(client_error(408, f"nothing of the request body arrived for {limit_s:g} s"))
 
     def _cut(self, problem: Problem) -> None:
-        if self.phase is Phase.SPLICED:
+        if self.phase is SPLICED:
             self._detach()
             self._caller.close()
         else:
@@ -358,19 +363,19 @@ class Call:
             if self._beginning is not None:
                 self._beginning.add(pieces)
             self._send(framed[0] if len(framed) == 1 else b"".join(framed))
-            if self.phase is Phase.PEEKING and self._beginning is not None:
+            if self.phase is PEEKING and self._beginning is not None:
                 self._peek(self._beginning)
 
     def body_ended(self) -> None:
         self._body_ended = True
         if self._head.chunked:
             self._send(LAST_CHUNK)
-        if self.phase is Phase.PEEKING and self._beginning is not None:
+        if self.phase is PEEKING and self._beginning is not None:
             self._peek(self._beginning)
         self._stop_silence()
 
     def _send(self, framed: bytes) -> None:
-        if self.phase is Phase.ENDED or not framed:
+        if self.phase is ENDED or not framed:
             return
         connection, kept = self._connection, self._kept
         kept.add(framed)
@@ -378,10 +383,10 @@ class Call:
             self._stirred()
             connection.transport.write(framed)
             kept.sent()
-        elif self.phase is Phase.PARKED and not self._stay.hold(len(framed)):
+        elif self.phase is PARKED and not self._stay.hold(len(framed)):
             self._end(full(_NO_ROOM))
-        elif kept.is_large and self.phase is not Phase.PEEKING:
-            self._caller.hold(Hold.KEPT)
+        elif kept.is_large and self.phase is not PEEKING:
+            self._caller.hold(_KEPT)
 
     # The answer
 
@@ -394,7 +399,7 @@ class Call:
             self._failed()
         else:
             self._heard_of()
-        self.phase = Phase.STREAMING
+        self.phase = STREAMING
         self._status, self._first_byte = head.status, self._loop.time()
         self._kept.forget()
         bodyless = self._head.method == b"HEAD" or head.status in (204, 304)
@@ -432,7 +437,7 @@ class Call:
     def switched(self, head: ResponseHead, arrived: bytes) -> None:
         self._stop_deadline()
         self._heard_of()
-        self.phase = Phase.SPLICED
+        self.phase = SPLICED
         self._status, self._first_byte, self._complete = head.status, self._loop.time(), True
         if self._deployment_id is not None:
             self._plane.insight.switched(self._deployment_id, 1)
@@ -452,10 +457,10 @@ class Call:
     # Pace
 
     def upstream_slow(self) -> None:
-        self._caller.hold(Hold.SLOW)
+        self._caller.hold(_SLOW)
 
     def upstream_ready(self) -> None:
-        self._caller.go_on(Hold.SLOW)
+        self._caller.go_on(_SLOW)
 
     def caller_slow(self) -> None:
         if self._connection is not None:
@@ -468,16 +473,16 @@ class Call:
     # The end
 
     def caller_gone(self) -> None:
-        if self.phase is Phase.SPLICED and self._connection is not None:
+        if self.phase is SPLICED and self._connection is not None:
             self._connection.close()  # Not abort: the caller's last words are still on their way.
             self._connection = None
-        if self.phase is not Phase.ENDED:
+        if self.phase is not ENDED:
             self._plane.counts.left += 1
             self._detach()
 
     def shut_down(self) -> None:
         """The gateway stops: what has not been sent anywhere is given back, all else finishes."""
-        if self.phase in (Phase.PARKED, Phase.RESTING):
+        if self.phase in (PARKED, RESTING):
             reason = "this gateway is being restarted: send the request again"
             self._end(Problem(503, "model_unavailable", reason, headers=(("retry-after", "1"),)))
 
@@ -498,11 +503,11 @@ class Call:
         return Problem(502, "model_unavailable", f"{reason} (attempts: {self._attempts.count})")
 
     def _end(self, problem: Problem) -> None:
-        if self.phase is Phase.STREAMING:
+        if self.phase is STREAMING:
             self._detach()
             self._plane.counts.cut += 1
             self._caller.abort()
-        elif self.phase is not Phase.ENDED:
+        elif self.phase is not ENDED:
             provenance = self.provenance()
             self._status, self._complete = problem.status, True
             self._detach()
@@ -511,11 +516,11 @@ class Call:
     def _detach(self) -> None:
         """Lets go of everything but the caller."""
         replica_id = None if self._route is None else self._route.replica.replica_id
-        if self.phase is Phase.SPLICED and self._deployment_id is not None:
+        if self.phase is SPLICED and self._deployment_id is not None:
             self._plane.insight.switched(self._deployment_id, -1)
-        if self.phase is Phase.PARKED:
+        if self.phase is PARKED:
             self._leave_lot()
-        elif self.phase is Phase.RESTING:
+        elif self.phase is RESTING:
             self._plane.resting.discard(self)
         self._stop_timer()
         self._stop_deadline()
@@ -524,7 +529,7 @@ class Call:
             self._total.cancel()
         self._leave_replica()
         self._count(None)
-        self.phase = Phase.ENDED
+        self.phase = ENDED
         self._kept.forget()
         self._plane.insight.ended(self._trip(replica_id))
 
@@ -555,10 +560,10 @@ class Call:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
-        elif self.phase is Phase.DIALLING:
+        elif self.phase is DIALLING:
             self._plane.pool.forget(route.replica, self)
         self._plane.done(route)
-        self._caller.go_on(Hold.SLOW)
+        self._caller.go_on(_SLOW)
 
     def _stirred(self) -> None:
         """Something arrives; from now on it would be noticed if nothing did."""

@@ -17,6 +17,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
+import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_remote_addr, is_ssl
 from uvicorn.server import ServerState
@@ -51,6 +52,10 @@ class State(Enum):
     HANDED = "handed"
 
 
+HEAD, CALL, CONTROL, DISCARD, SPLICED, HANDED = State
+"""By themselves: through the class, Python 3.11 takes 150 ns for each look."""
+
+
 class Front(asyncio.Protocol):
     plane: ClassVar[DataPlane]
 
@@ -66,7 +71,7 @@ class Front(asyncio.Protocol):
         self._config, self._server_state, self._app_state = config, server_state, app_state
         self._loop = self.plane.loop
         self._settings = self.plane.settings
-        self._state = State.HEAD
+        self._state = HEAD
         self._since = self._loop.time()
         """When it began to wait for what it waits for."""
         self._timer: asyncio.TimerHandle | None = None
@@ -109,10 +114,10 @@ class Front(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._state is State.SPLICED:
+        if self._state is SPLICED:
             assert self._call is not None
             self._call.spliced_from_caller(data)
-        elif self._state is State.HEAD:
+        elif self._state is HEAD:
             if not self._backlog:
                 self._since = self._loop.time()
             self._backlog += data
@@ -139,9 +144,9 @@ class Front(asyncio.Protocol):
     def shutdown(self) -> None:
         """uvicorn stops: finish what runs, take nothing new."""
         self._closing = True
-        if self._state is State.HEAD or self._state is State.SPLICED:
+        if self._state is HEAD or self._state is SPLICED:
             self.transport.close()
-        elif self._state is State.CONTROL:
+        elif self._state is CONTROL:
             assert self._control is not None
             self._control.shutdown()
         elif self._call is not None:
@@ -149,14 +154,14 @@ class Front(asyncio.Protocol):
 
     def _look_at_clock(self) -> None:
         """One lazy timer a connection: closes it when its caller is late."""
-        if self._state is State.HEAD:
+        if self._state is HEAD:
             limit_s = self._settings.head_timeout_s if self._backlog else self._settings.keep_alive_s
-        elif self._state is State.DISCARD or (self._state is State.CONTROL and self._control_answered):
+        elif self._state is DISCARD or (self._state is CONTROL and self._control_answered):
             limit_s = self._settings.linger_s
         else:
             limit_s, self._since = self._settings.head_timeout_s, self._loop.time()
         left_s = self._since + limit_s - self._loop.time()
-        if left_s <= 0 and self._state is State.HEAD and self._backlog:
+        if left_s <= 0 and self._state is HEAD and self._backlog:
             self._refuse(client_error(408, f"the head of the request did not arrive within {limit_s:g} s"))
         elif left_s <= 0:
             self.transport.close()
@@ -217,7 +222,7 @@ class Front(asyncio.Protocol):
         """What came in one piece with something else. Not read at once where it is a request: that could go deep."""
         if not rest:
             return
-        if self._state is State.HEAD:
+        if self._state is HEAD:
             self._backlog += rest
             self._loop.call_soon(self._read_backlog)
         else:
@@ -235,7 +240,7 @@ class Front(asyncio.Protocol):
         elif isinstance(where, Address) and where.verb == "wake":
             self._wake(where, request_id)
         else:
-            self._state = State.CALL
+            self._state = CALL
             call = self._call = Call(self.plane, self, head, where, request_id, admitted)
             # First the body that has come with the head, so that both go on in one piece.
             if self._body.done:
@@ -245,7 +250,7 @@ class Front(asyncio.Protocol):
                 rest = b""
             call.start()
             if self._call is call and head.expects_continue and not self._body.done:
-                self._head = head._replace(expects_continue=False)
+                self._head = msgspec.structs.replace(head, expects_continue=False)
                 self.transport.write(_CONTINUE)
         self._more(rest)
 
@@ -263,19 +268,19 @@ class Front(asyncio.Protocol):
         except BadFraming as bad:
             self._bad_body(str(bad))
             return
-        if self._state is State.CALL:
+        if self._state is CALL:
             call = self._call
             assert call is not None
             if pieces:
                 call.body(pieces)
             if body.done and self._call is call:
                 call.body_ended()
-        elif self._state is State.CONTROL:
+        elif self._state is CONTROL:
             assert self._control is not None
             self._control.data_received(data if used == len(data) else data[:used])
             if body.done and self._control_answered:
                 self._next()
-        elif body.done and self._state is State.DISCARD:
+        elif body.done and self._state is DISCARD:
             self._next()
         self._more(data[used:])
 
@@ -291,17 +296,17 @@ class Front(asyncio.Protocol):
         elif call is not None:
             call.caller_gone()
             self.transport.abort()
-        elif self._state is State.CONTROL and not self._control_answered:
+        elif self._state is CONTROL and not self._control_answered:
             self.transport.abort()
         else:
             self.transport.close()
 
     def _next(self) -> None:
         """This request is over, from head to answer."""
-        if self._state is not State.CONTROL:  # uvicorn counts its own.
+        if self._state is not CONTROL:  # uvicorn counts its own.
             self._server_state.total_requests += 1
         self._call = self._head = None
-        self._state, self._since = State.HEAD, self._loop.time()
+        self._state, self._since = HEAD, self._loop.time()
         if self._closing:
             self.transport.close()
         elif not self.transport.is_closing():
@@ -310,7 +315,7 @@ class Front(asyncio.Protocol):
                 self._loop.call_soon(self._read_backlog)
 
     def _read_backlog(self) -> None:
-        if self._state is State.HEAD and self._backlog and not self.transport.is_closing():
+        if self._state is HEAD and self._backlog and not self.transport.is_closing():
             self._read_head()
 
     def _await_turn(self, data: bytes) -> None:
@@ -342,12 +347,12 @@ class Front(asyncio.Protocol):
         if self.plane.draining:
             self._closing = True
             raw = raw[:-2] + b"connection: close\r\n\r\n"  # uvicorn then says so to the caller, too.
-        self._state = State.CONTROL
+        self._state = CONTROL
         control.data_received(raw)
         self._more(rest)
 
     def _hand_over(self, control: ControlSide, arrived: bytes) -> None:
-        self._state = State.HANDED
+        self._state = HANDED
         self._server_state.connections.discard(self)
         self.plane.connections -= 1
         self._server_state.connections.add(control)
@@ -358,7 +363,7 @@ class Front(asyncio.Protocol):
 
     def _control_has_answered(self) -> None:
         self._control_answered = True
-        if self._state is not State.CONTROL or self.transport.is_closing():
+        if self._state is not CONTROL or self.transport.is_closing():
             return
         if self._body.done:
             self._next()
@@ -402,7 +407,7 @@ class Front(asyncio.Protocol):
         self._respond_problem(problem, provenance)
 
     def splice(self) -> None:
-        self._state = State.SPLICED
+        self._state = SPLICED
         backlog, self._backlog = self._backlog, b""
         self.go_on(Hold.BACKLOG)
         if backlog and self._call is not None:
@@ -469,7 +474,7 @@ class Front(asyncio.Protocol):
             self._discard()
 
     def _discard(self) -> None:
-        self._state, self._since = State.DISCARD, self._loop.time()
+        self._state, self._since = DISCARD, self._loop.time()
         self._read_on()
         if self._timer is not None:
             self._timer.cancel()

@@ -6,9 +6,11 @@ kinds of it. What is refused here never reaches a replica.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TypeVar
+
+import msgspec
 
 from gateway.errors import Problem, client_error
 
@@ -45,11 +47,11 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELD = re.compile(rb"(" + _TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*+)")
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/(\d\.\d)")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
-_LENGTH = re.compile(rb"\d{1,15}")
+_LENGTH_DIGITS_MAX = 15
 _ABSOLUTE = re.compile(r"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
 
-_REMEMBERED, _REMEMBERED_BYTES_MAX = 2048, 256
-"""Lines repeat from request to request: the last ones are kept read. Long ones are not, so that it stays small."""
+_REMEMBERED, _REMEMBERED_BYTES_MAX = 512, 2048
+"""Lines repeat from request to request: the last ones are kept read. Those of long heads are not: it stays small."""
 
 
 class BadHead(Exception):
@@ -64,7 +66,7 @@ class BadAnswer(Exception):
     """A replica's response head that has no one meaning."""
 
 
-class Field(NamedTuple):
+class Field(msgspec.Struct, frozen=True):
     """A header line."""
 
     name: bytes
@@ -77,16 +79,17 @@ class Field(NamedTuple):
     to_caller: bytes
 
 
-Noted = Mapping[bytes, list[bytes]]
+T = TypeVar("T")
+Noted = Mapping[bytes, tuple[bytes, ...]]
 """The headers that mean something to the gateway, all values of each."""
 
 
-class RequestHead(NamedTuple):
+class RequestHead(msgspec.Struct, frozen=True):
     method: bytes
     target: str
     """Path and query."""
     host: str
-    fields: tuple[Field, ...]
+    fields: list[Field]
     noted: Noted
     http10: bool
     keep_alive: bool
@@ -106,10 +109,10 @@ class RequestHead(NamedTuple):
         return values[0] if values else None
 
 
-class ResponseHead(NamedTuple):
+class ResponseHead(msgspec.Struct, frozen=True):
     status: int
     reason: bytes
-    fields: tuple[Field, ...]
+    fields: list[Field]
     noted: Noted
     length: int | None
     chunked: bool
@@ -118,12 +121,11 @@ class ResponseHead(NamedTuple):
 
 def read_request(head: bytes) -> RequestHead:
     """`head` ends with the empty line. Raises BadHead."""
-    first, *lines = _lines(head)
-    start = _request_line(first) if len(first) <= _REMEMBERED_BYTES_MAX else _request_line.__wrapped__(first)
-    fields, noted = _fields(lines)
-    if start is None or fields is None:
-        raise _bad(400, "the request line or a header is malformed (RFC 9112)")
-    method, target, version = start
+    try:
+        (method, target, version), fields = _read(_request_line, head)
+    except _Malformed:
+        raise _bad(400, "the request line or a header is malformed (RFC 9112)") from None
+    noted = _noted(fields)
     if version not in ("1.1", "1.0"):
         raise _bad(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
     if method == b"CONNECT":
@@ -155,14 +157,13 @@ def read_request(head: bytes) -> RequestHead:
 
 def read_response(head: bytes) -> ResponseHead:
     """`head` ends with the empty line. Raises BadAnswer."""
-    first, *lines = _lines(head)
-    start = _status_line(first) if len(first) <= _REMEMBERED_BYTES_MAX else _status_line.__wrapped__(first)
-    fields, noted = _fields(lines)
-    if start is None or fields is None:
-        raise BadAnswer("its response head is malformed")
-    minor, status, reason = start
+    try:
+        (minor, status, reason), fields = _read(_status_line, head)
+    except _Malformed:
+        raise BadAnswer("its response head is malformed") from None
+    noted = _noted(fields)
     lengths, codings = noted.get(b"content-length", ()), noted.get(b"transfer-encoding", ())
-    if len(lengths) > 1 or (lengths and (codings or not _LENGTH.fullmatch(lengths[0]))):
+    if len(lengths) > 1 or (lengths and (codings or not _is_length(lengths[0]))):
         raise BadAnswer("its response has no one length")
     if codings and [value.lower() for value in codings] != [b"chunked"]:
         raise BadAnswer("its response has a transfer coding other than chunked")
@@ -176,45 +177,54 @@ def looks_wrong(start: bytes) -> bool:
     return not start[:1].isalpha() or start.count(b"\n") != start.count(b"\r\n") or b"\x00" in start
 
 
-def _lines(head: bytes) -> list[bytes]:
-    """A head that does not end as it should is one malformed line."""
-    return head[:-4].split(b"\r\n") if head.endswith(b"\r\n\r\n") else [b""]
+class _Malformed(Exception):
+    """A line that is not what it should be."""
 
 
 @lru_cache(_REMEMBERED)
-def _request_line(line: bytes) -> tuple[bytes, str, str] | None:
+def _request_line(line: bytes) -> tuple[bytes, str, str]:
     found = _REQUEST_LINE.fullmatch(line)
-    return None if found is None else (found[1], found[2].decode(), found[3].decode())
+    if found is None:
+        raise _Malformed
+    return found[1], found[2].decode(), found[3].decode()
 
 
 @lru_cache(_REMEMBERED)
-def _status_line(line: bytes) -> tuple[bytes, int, bytes] | None:
+def _status_line(line: bytes) -> tuple[bytes, int, bytes]:
     found = _STATUS_LINE.fullmatch(line)
-    return None if found is None else (found[1], int(found[2]), found[3] or b"")
+    if found is None:
+        raise _Malformed
+    return found[1], int(found[2]), found[3] or b""
 
 
 @lru_cache(_REMEMBERED)
-def _field(line: bytes) -> Field | None:
+def _field(line: bytes) -> Field:
     found = _FIELD.fullmatch(line)
     if found is None:
-        return None
+        raise _Malformed
     name, value = found[1].lower(), found[2].strip(b" \t")
     goes_on = b"" if name in HOP_BY_HOP else b"%b: %b\r\n" % (name, value)
     to_replica, to_caller = b"" if name in OURS_IN else goes_on, b"" if name in OURS_OUT else goes_on
     return Field(name, value, name in _NOTED, to_replica, to_caller)
 
 
-def _fields(lines: list[bytes]) -> tuple[tuple[Field, ...] | None, Noted]:
-    """All headers, and those of them that are noted; None if a line is no header."""
-    fields, noted = [], dict[bytes, list[bytes]]()
-    for line in lines:
-        field = _field(line) if len(line) <= _REMEMBERED_BYTES_MAX else _field.__wrapped__(line)
-        if field is None:
-            return None, noted
-        fields.append(field)
+def _read(read_first: Callable[[bytes], T], head: bytes) -> tuple[T, list[Field]]:
+    """The first line and the headers."""
+    if not head.endswith(b"\r\n\r\n"):
+        raise _Malformed
+    first, *lines = head[:-4].split(b"\r\n")
+    if len(head) > _REMEMBERED_BYTES_MAX:
+        return read_first.__wrapped__(first), [_field.__wrapped__(line) for line in lines]  # type: ignore[attr-defined]
+    return read_first(first), [_field(line) for line in lines]
+
+
+def _noted(fields: list[Field]) -> Noted:
+    """The headers that mean something to the gateway, all values of each."""
+    noted: dict[bytes, tuple[bytes, ...]] = {}
+    for field in fields:
         if field.noted:
-            noted.setdefault(field.name, []).append(field.value)
-    return tuple(fields), noted
+            noted[field.name] = (*noted.get(field.name, ()), field.value)
+    return noted
 
 
 def _request_framing(noted: Noted, http10: bool) -> tuple[int | None, bool]:
@@ -227,9 +237,13 @@ def _request_framing(noted: Noted, http10: bool) -> tuple[int | None, bool]:
         if [value.lower() for value in noted[b"transfer-encoding"]] != [b"chunked"]:
             raise _bad(501, "the only Transfer-Encoding served is 'chunked', once")
         return None, True
-    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+    if len(lengths) > 1 or (lengths and not _is_length(lengths[0])):
         raise _bad(400, "Content-Length must be one number")
     return (int(lengths[0]) if lengths else 0), False
+
+
+def _is_length(value: bytes) -> bool:
+    return value.isdigit() and len(value) <= _LENGTH_DIGITS_MAX
 
 
 def _origin(target: str, host: str) -> tuple[str, str]:
@@ -245,7 +259,7 @@ def _origin(target: str, host: str) -> tuple[str, str]:
     return path if path[0] == "/" else "/" + path, absolute[1]
 
 
-def _tokens(values: list[bytes]) -> set[bytes]:
+def _tokens(values: tuple[bytes, ...]) -> set[bytes]:
     return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
 
 

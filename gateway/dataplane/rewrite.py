@@ -4,14 +4,14 @@ Hop-by-hop headers end here, and so does the caller's key. What the gateway says
 side claims under the same name.
 """
 
-from typing import NamedTuple
+import msgspec
 
 from gateway.dataplane.heads import Field, Noted, RequestHead, ResponseHead
 
 _NEVER_HOP = frozenset((b"host", b"content-length", b"content-type"))
 
 
-class Provenance(NamedTuple):
+class Provenance(msgspec.Struct, frozen=True):
     """Where an answer comes from and what happened on the way."""
 
     request_id: str
@@ -100,8 +100,8 @@ def answer_for_caller(answer: ResponseHead, provenance: Provenance, *, chunked: 
     return b"".join(out)
 
 
-def _without(fields: tuple[Field, ...], dropped: set[bytes]) -> tuple[Field, ...]:
-    return tuple(field for field in fields if field.name not in dropped) if dropped else fields
+def _without(fields: list[Field], dropped: set[bytes]) -> list[Field]:
+    return [field for field in fields if field.name not in dropped] if dropped else fields
 
 
 def _named_by_connection(noted: Noted) -> set[bytes]:
