@@ -159,7 +159,10 @@ def _litellm(place: Place) -> Command:
     _write(place.folder / "litellm.yaml", f"model_list:{models}\n")
     program = str(environment("litellm").program("litellm"))
     words = ("--config", "litellm.yaml", "--host", "127.0.0.1", "--port", str(place.port), "--num_workers", "1")
-    return Command((program, *words, "--telemetry", "False"), {"LITELLM_LOCAL_MODEL_COST_MAP": "True"})
+    return Command(
+        (program, *words, "--telemetry", "False"),
+        {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"},
+    )
 
 
 def _ray(place: Place) -> Command:
