@@ -366,16 +366,18 @@ async def staged(
     stale_since: Callable[[], float | None] = lambda: None,
     *,
     concurrency: int = 1000,
+    signals: MemorySignals | None = None,
+    worker: str = "w1",
 ) -> AsyncIterator[Stage]:
-    """Model m1 with deployment d1 in production, no replica yet."""
-    happenings, signals = Happenings(), MemorySignals()
+    """Model m1 with deployment d1 in production, no replica yet. With the same `signals`: workers of one plane."""
+    happenings, signals = Happenings(), signals or MemorySignals()
     happenings.add(issued(), registered(), pushed(ONE, concurrency=concurrency), promoted(ONE))
     plane = DataPlane(
         happenings.routing,
         happenings.access,
         signals,
         settings,
-        worker="w1",
+        worker=worker,
         stale_since=stale_since,
         status_of=lambda deployment: "LOADING_MODEL",
     )

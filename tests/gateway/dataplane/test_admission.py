@@ -8,6 +8,7 @@ import pytest
 
 from events.base import ReplicaId
 from events.signals import Load, Share
+from events.signals.memory import MemorySignals
 from gateway.circuit import CircuitSettings
 from tests.gateway.dataplane.stage import (
     ONE,
@@ -202,6 +203,59 @@ async def test_a_worker_that_waits_hears_at_once_of_a_slot_that_frees() -> None:
         await until(lambda: bool(told) and told[-1].replicas == ())
         listening.cancel()
         await asyncio.wait([listening])
+
+
+async def settled(*stages: Stage) -> None:
+    for stage in stages:
+        await until(lambda stage=stage: not stage.plane.loads.in_flight and not stage.plane.loads.shares.waiting)  # type: ignore[misc]
+
+
+async def test_two_workers_keep_to_the_limit_together_and_the_first_in_line_goes_first() -> None:
+    signals = MemorySignals()
+    slow_reports = msgspec.structs.replace(QUICK, load_every_s=0.5)
+    async with (
+        staged(slow_reports, concurrency=1, signals=signals) as one,
+        staged(slow_reports, concurrency=1, signals=signals, worker="w2") as two,
+    ):
+        gate = Gated()
+        replica = await one.replica(gate)
+        for stage in (one, two):
+            stage.happenings.add(ready("r1", replica.address))
+        asking: list[asyncio.Task[Got]] = []
+        for turn in range(10):
+            stage = (one, two)[turn % 2]
+            caller = await stage.caller()
+            caller.send(request("/model-m1/predict", b"%d" % turn))
+            asking.append(asyncio.ensure_future(caller.got()))
+            if not turn:
+                await replica.seen_count(1)
+                await until(lambda: two.plane.loads.in_flight == {"r1": 1})
+            else:
+                await until(lambda turn=turn: one.plane.parking.count + two.plane.parking.count == turn)  # type: ignore[misc]
+                await asyncio.sleep(0.01)
+        for turn in range(10):
+            await replica.seen_count(turn + 1)
+            gate.let(1)
+        assert {got.status for got in await asyncio.gather(*asking)} == {200}
+        assert gate.order == [b"%d" % turn for turn in range(10)]
+        assert gate.most == 1
+        await settled(one, two)
+
+
+async def test_a_worker_that_waits_for_nothing_any_more_holds_up_nobody() -> None:
+    signals = MemorySignals()
+    async with (
+        staged(concurrency=1, signals=signals) as one,
+        staged(concurrency=1, signals=signals, worker="w2") as two,
+    ):
+        leaver = await two.caller()
+        leaver.send(request("/model-m1/predict"))
+        await until(lambda: two.plane.parking.count == 1 and bool(one.plane.loads.shares.waiting))
+        replica = await one.replica()
+        one.happenings.add(ready("r1", replica.address))  # The other worker is behind.
+        assert (await one.ask("/model-m1/predict")).status == 200
+        leaver.leave()
+        await settled(one, two)
 
 
 @pytest.mark.parametrize("broken", ["refuses", "breaks"])
