@@ -1,25 +1,22 @@
-"""A simulated gateway worker: the real data plane, on simulated connections to scripted replicas.
+"""A simulated gateway worker: the real data plane, from a caller's bytes to the scripted replicas' and back.
 
-Callers hand in parsed request heads and collect the bytes of the answer, which say where it came from; what the
-gateway claims of an answer is compared with who gave it.
+Only the two ends of the wire are played. What the gateway claims of an answer is compared with who gave it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import uvicorn
+from uvicorn.server import ServerState
 
 from events.base import ORIGIN, DeploymentId, KeyId, Position, ReplicaId
-from events.signals import Signal, WakeAsked
-from gateway.addresses import Address, Target
-from gateway.dataplane.call import Call
-from gateway.dataplane.caller import Hold
-from gateway.dataplane.gate import Admitted
-from gateway.dataplane.heads import read_request
+from events.signals import Signal
+from gateway.addresses import Target
+from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
-from gateway.dataplane.rewrite import Provenance
-from gateway.errors import Problem
-from projections.access import ACCESS, Key
+from projections.access import ACCESS
 from projections.follow import Follower
 from projections.routing import ROUTING
 from projections.view import View
@@ -31,9 +28,9 @@ if TYPE_CHECKING:
     from tests.sim.network import Side
     from tests.sim.world import World
 
+KEY_ID, KEY = KeyId("caller"), "caller.secret"
 PARK_DEADLINE_S = 90.0
 SETTINGS = DataPlaneSettings(park_deadline_s=PARK_DEADLINE_S, call_deadline_s=60.0)
-ADMITTED = Admitted(Key(KeyId("k"), "caller", "", ("invoke",), ""), ())
 
 
 class CallRecord(msgspec.Struct):
@@ -86,79 +83,105 @@ class GatewayProcess(Process):
             stale_since=lambda: None,
             status_of=lambda deployment_id: None,
         )
+        self._listen(plane)
         try:
             await follower.run()
         finally:
             mouth.shut, self.plane = True, None
             for caller in tuple(self.callers):
-                caller.gateway_died()
+                caller.over("broken", f"{self.name} died")
             await plane.close()
+
+    def _listen(self, plane: DataPlane) -> None:
+        self._config = uvicorn.Config(
+            nothing_else, http=http_protocol(plane), ws="none", lifespan="off", interface="asgi3", log_config=None
+        )
+        self._config.load()
+        self._state = ServerState()
 
     def call(self, record: CallRecord, seconds: float) -> None:
         if self.plane is None:
             self.world.call_ended(record, "broken", f"{self.name} is not up")
             return
-        head = read_request(b"POST /predict HTTP/1.1\r\nhost: model\r\nx-seconds: %g\r\n\r\n" % seconds)
+        protocol: Any = self._config.http_protocol_class
         caller = CallerEnd(self, record)
         self.callers[caller] = None
-        address = Address(record.target, "predict", "/v1/models/model:predict")
-        caller.call = Call(self.plane, caller, head, address, f"call-{record.number}", ADMITTED)
-        caller.call.body_ended()
-        caller.call.start()
+        caller.call(protocol(config=self._config, server_state=self._state, app_state={}), seconds)
 
-    async def wake(self, deployment_id: DeploymentId) -> None:
-        await self.signals.publish(WakeAsked(deployment_id=deployment_id, at=self.clock.now()))
+    def wake(self, target: Target) -> None:
+        if self.plane is not None:
+            self.plane.wake(target)
 
 
-class CallerEnd:
-    """The connection that a call came on, and the caller behind it."""
+async def nothing_else(scope: Any, receive: Any, send: Any) -> None:
+    raise NotImplementedError("the simulator's callers only call models")
 
-    peer, scheme, slow, keeps_alive = "192.0.2.1", "http", False, True
-    call: Call
+
+class CallerEnd(asyncio.Transport):
+    """The connection that a call comes on, and the caller behind it."""
 
     def __init__(self, gateway: GatewayProcess, record: CallRecord) -> None:
+        super().__init__({"peername": ("192.0.2.1", 40000)})
         self._gateway, self._record = gateway, record
         self._arrived = b""
 
-    def write(self, out: bytes) -> None:
-        self._arrived += out
+    def call(self, protocol: Any, seconds: float) -> None:
+        target = self._record.target
+        place = f"environments/{target.name}" if target.by == "environment" else f"deployment/{target.name}"
+        head = (
+            f"POST /model-{target.model_id}/{place}/predict HTTP/1.1",
+            "host: plane",
+            f"authorization: Api-Key {KEY}",
+            "content-length: 0",
+            f"x-seconds: {seconds:g}",
+        )
+        self._protocol = protocol
+        protocol.connection_made(self)
+        protocol.data_received("\r\n".join((*head, "", "")).encode())
 
-    def respond(self, problem: Problem, provenance: Provenance) -> None:
-        self._record.routed_at = Position(provenance.position)
-        self._over("refused", f"{problem.status} {problem.reason}")
+    def write(self, data: Any) -> None:
+        self._arrived += bytes(data)
+        head, mark, body = self._arrived.partition(b"\r\n\r\n")
+        if not mark:
+            return
+        status, *lines = head.split(b"\r\n")
+        said = dict(line.lower().split(b": ", 1) for line in lines)
+        if len(body) < int(said[b"content-length"]):
+            return
+        self._record.routed_at = Position(int(said[b"x-causeway-position"]))
+        if status.split()[1] == b"200":
+            self._answered(said, msgspec.json.decode(body, type=Answered))
+        else:
+            self.over("refused", f"{status.split()[1].decode()} {body.decode()}")
 
-    def answered(self, *, keep_alive: bool) -> None:
-        record, (head, _, body) = self._record, self._arrived.partition(b"\r\n\r\n")
-        said = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
-        truth = msgspec.json.decode(body, type=Answered)
+    def _answered(self, said: dict[bytes, bytes], truth: Answered) -> None:
+        record = self._record
         record.deployment_id, record.replica_id = truth.deployment_id, truth.replica_id
-        record.routed_at = Position(int(said[b"x-causeway-position"]))
         claimed = (said[b"x-causeway-deployment"].decode(), said[b"x-causeway-replica"].decode())
         if claimed != (truth.deployment_id, truth.replica_id):
             self._gateway.world.fail(Violation(f"call {record.number}: {truth} answered, the gateway says {claimed}"))
-        self._over("answered", "")
+        self.over("answered", "")
 
-    def abort(self) -> None:
-        self._over("broken", "its answer broke off")
-
-    close = abort
-
-    def gateway_died(self) -> None:
-        self._over("broken", f"{self._gateway.name} died")
-        self.call.caller_gone()
-
-    def _over(self, ended: str, why: str) -> None:
+    def over(self, ended: str, why: str) -> None:
+        """The caller has what it wanted, or never will."""
         if self in self._gateway.callers:
             del self._gateway.callers[self]
             self._gateway.world.call_ended(self._record, ended, why)
+            self._gateway.world.loop.call_soon(self._protocol.connection_lost, None)
 
-    def splice(self) -> None:
-        raise NotImplementedError("nobody asks for a websocket here")
+    def close(self) -> None:
+        self.over("broken", "the gateway closed the connection")
 
-    def hold(self, why: Hold) -> None:
+    def abort(self) -> None:
+        self.over("broken", "the gateway broke the connection")
+
+    def is_closing(self) -> bool:
+        return self not in self._gateway.callers
+
+    def pause_reading(self) -> None:
         return None
 
-    def go_on(self, why: Hold) -> None:
+    def resume_reading(self) -> None:
         return None
 
 

@@ -188,7 +188,7 @@ def call(world: World, dice: Random) -> None:
 def wake(world: World, dice: Random) -> None:
     chosen = some(world, dice)
     if chosen is not None:
-        world.spawn(dice.choice(world.gateways).wake(chosen[1]), "wake")
+        dice.choice(world.gateways).wake(Target(chosen[0], "deployment", chosen[1]))
 
 
 def storm(world: World, dice: Random) -> None:

@@ -14,7 +14,9 @@ from events.base import Actor, CommandId, CorrelationId, DeploymentId, ModelId, 
 from events.codec import Recorded
 from events.log import LogUnavailable
 from gateway.addresses import Target
+from gateway.keys import hash_of
 from handlers.base import Command, Refused
+from handlers.deciders.access import IssueKey
 from handlers.deciders.model import model_id_of
 from handlers.dispatch import Contended, Outcome
 from ops.describe import describe, title
@@ -23,7 +25,7 @@ from tests.sim.checkers import EVERY
 from tests.sim.checkers.answers import AnswersAreByWhatWasAskedFor
 from tests.sim.checkers.base import Violation
 from tests.sim.checkers.capacity import NoNodeAboveCapacity
-from tests.sim.gateway import CallRecord, GatewayProcess
+from tests.sim.gateway import KEY, KEY_ID, CallRecord, GatewayProcess
 from tests.sim.loop import SimLoop
 from tests.sim.machines import BuilderProcess, NodeProcess, Scripts
 from tests.sim.network import SimNetwork
@@ -79,6 +81,8 @@ class World:
         for process in self.processes:
             if process is not self.control[1]:
                 process.start()
+        key = IssueKey(**self.identity(), key_id=KEY_ID, name="callers", hash=hash_of(KEY), scopes=("invoke",))
+        self.ask(key)
 
     # What happens
 
