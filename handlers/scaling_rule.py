@@ -12,7 +12,8 @@ from events.scaling import AutoscalingSettings, Grounds, Rule
 
 BURST_SHARE = 10
 """The short window is the long one divided by this."""
-_ROUNDING = 1e-9
+_ROUNDING = 1e-4
+"""Of a replica: more than the clock's microseconds make of a mean over seconds."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from events.scaling import (
 from tests.sim.checkers.base import Checker, Violation
 
 Moved = ReplicaTargetRaised | ReplicaTargetLowered | ScaledToZero
-NEAR = 1e-6
+NEAR = 1e-4
 
 
 class DecisionsFollowFromTheirGrounds(Checker):
