@@ -1,14 +1,15 @@
-"""The control process: reactors, and the follower that keeps the audit trail."""
+"""The control process: reactors, the follower that keeps the audit trail, and the keeper of recent load."""
 
 import asyncio
 import random
 
 from events.base import Position
 from handlers.clock import SystemClock
+from handlers.record_load import record_load
 from handlers.run_reactors import Control
 from ops.config import Settings
 from ops.local.readiness import announce
-from ops.wiring.parts import open_log, open_signals, remember_position
+from ops.wiring.parts import open_load_history, open_log, open_signals, remember_position
 from projections.stores.audit import follow_into
 from projections.stores.postgres import PostgresAuditStore
 
@@ -23,11 +24,13 @@ async def serve(settings: Settings) -> None:
         async with (
             open_log(settings, may_create=True) as log,
             open_signals(settings) as signals,
+            open_load_history(settings) as loads,
             asyncio.TaskGroup() as tasks,
         ):
             control = Control(log, signals, SystemClock(), random.Random())
             tasks.create_task(control.run())
             tasks.create_task(follow_into(log, store))
+            tasks.create_task(record_load(signals, loads, SystemClock()))
             tasks.create_task(_remember(settings, control))
             await control.caught_up.wait()
             announce(settings.ready_fd)

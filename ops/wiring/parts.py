@@ -8,6 +8,7 @@ from typing import Any
 from events.base import ORIGIN, Position
 from events.log.jetstream import JetStreamLog
 from events.signals.core_nats import CoreNatsSignals
+from events.signals.jetstream_loads import JetStreamLoads, open_loads
 from handlers.clock import Clock, SystemClock
 from handlers.decisions import DECISIONS, Aggregates
 from handlers.dispatch import Dispatch
@@ -57,6 +58,15 @@ async def open_signals(settings: Settings) -> AsyncIterator[CoreNatsSignals]:
         yield signals
     finally:
         await signals.close()
+
+
+@asynccontextmanager
+async def open_load_history(settings: Settings) -> AsyncIterator[JetStreamLoads]:
+    """Raises LoadsUnavailable."""
+    if settings.nats_url is None:
+        raise ValueError("no NATS address: start the stack with `causeway up`, or set CAUSEWAY_NATS_URL")
+    async with open_loads(settings.nats_url) as loads:
+        yield loads
 
 
 @dataclass(frozen=True)
