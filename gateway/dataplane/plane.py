@@ -70,10 +70,8 @@ class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float = 10.0
     """How long a refused caller may go on sending its body, so that it gets to read why."""
     load_every_s: float = 1.0
-
-
-YIELD_S = 0.03
-"""How long a free slot is left to a request that came earlier, to another worker."""
+    yield_s: float = 0.03
+    """How long a free slot is left to a request that came earlier, to another worker."""
 
 
 class Waiting:
@@ -260,7 +258,7 @@ class DataPlane:
         elif deployment_id not in self._yielding:
             self._yielding.add(deployment_id)
             self._reports.slot_freed(deployment_id)
-            self.loop.call_later(YIELD_S, self._yield_over, deployment_id)
+            self.loop.call_later(self.settings.yield_s, self._yield_over, deployment_id)
 
     def _yield_over(self, deployment_id: DeploymentId) -> None:
         self._yielding.discard(deployment_id)

@@ -117,6 +117,7 @@ async def test_a_caller_that_leaves_frees_its_slot() -> None:
         (waiting,) = await asked(stage, 1)
         await until(lambda: stage.plane.parking.count == 1)
         leaver.leave()
+        await replica.caller_left.wait()
         await replica.seen_count(2)
         gate.let(1)
         assert (await waiting).status == 200
@@ -212,7 +213,7 @@ async def settled(*stages: Stage) -> None:
 
 async def test_two_workers_keep_to_the_limit_together_and_the_first_in_line_goes_first() -> None:
     signals = MemorySignals()
-    slow_reports = msgspec.structs.replace(QUICK, load_every_s=0.5)
+    slow_reports = msgspec.structs.replace(QUICK, load_every_s=0.5, yield_s=5.0)
     async with (
         staged(slow_reports, concurrency=1, signals=signals) as one,
         staged(slow_reports, concurrency=1, signals=signals, worker="w2") as two,
