@@ -20,6 +20,13 @@ TARGETS = (
     b"/model-m1/v1/chat/completions",
     b"/model-m1/v1/embeddings?a=b&c",
 )
+NAMING_TARGETS = (b"/v1/chat/completions", b"/openai/v1/embeddings?x", b"/v1/messages?beta=true")
+"""Of which the body says the model."""
+NAMING = (b'{"model":"iris","x":[1]}', b'{"messages":["{}"], "model" : "iris/production"}')
+BODIES = (
+    b"", b"abc", b"hello", b"GET /smuggled HTTP/1.1\r\nhost: g\r\n\r\n", *NAMING, b'{"model":"none"}', b'{"model":1}',
+    b'{"x":"\\u00', b'{"a":{"model":"iris"}}', b'{"model":"iris","model":"none"}', b"[" * 300,
+)  # fmt: skip
 ANY_METHOD_TARGETS = (
     b"/model-m1/sync/a",
     b"/model-m1/sync//b/../c%0d%0a?x=%00",
@@ -35,14 +42,15 @@ ODD_TARGETS = (
     b"/model-m1/websocket", b"http://other/model-m1/predict", b"http://g:80@gateway/", b"gateway:80", b"//gateway/x",
     b"/model-m1/sync/\xc3\xbc", b"/model-m1/sync/a#b", b"/a b", b"/\x00", b"/\x7f", b"https://gateway/model-m1/sync/s",
     b"http://gateway", b"http://gateway?x=1", b"/model-m1/deployment/d2/predict", b"/model-m1/async_predict",
-    b"/model-m1/v1/models", b"",
+    b"/model-m1/v1/models", b"/openai/v1/models", b"/openai/v1/models/iris", b"/openai/v1/none", b"",
 )  # fmt: skip
 HOSTS = (b"gateway",) * 6 + (b"GATEWAY", b"gateway:8000", b"model-m1.localhost", b"model-m1-production.localhost:80")
 GOOD_LINES = (
     b"accept: */*", b"X-A:b", b"x-empty:", b"x-spaces:   a  b \t", b"x-request-id: mine-1", b"connection: keep-alive",
     b"cookie: a=b; c=d", b"x-forwarded-for: 1.2.3.4", b"x-latin: \xe9\xff", b"te: trailers", b"keep-alive: 5",
     b"connection: x-a, x-named", b"x-named: gone", b"expect: 100-continue", b"connection: close",
-    b"content-type: application/json", b"upgrade: h2c", b"connection: upgrade, http2-settings", b"upgrade: websocket",
+    b"x-api-key: " + KEY.encode(), b"content-type: application/json", b"upgrade: h2c",
+    b"connection: upgrade, http2-settings", b"upgrade: websocket",
     b"connection: content-length, host, content-type", b"proxy-connection: close", b"connection: Upgrade",
 )  # fmt: skip
 BAD_LINES = (
@@ -154,7 +162,12 @@ def clean_request(r: Random) -> bytes:
     lines = [start, b"host: gateway", b"authorization: Api-Key " + KEY.encode()]
     lines += r.sample(GOOD_LINES[:9], r.randrange(4))
     body = r.randbytes(r.choice((0, 1, 3, 40)))
-    if r.random() < 0.4:
+    if r.random() < 0.15:
+        lines[0], body = b"POST " + r.choice(NAMING_TARGETS) + b" HTTP/1.1", r.choice(NAMING)
+        if r.random() < 0.5:
+            chunks = b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in cut(r, body) if each)
+            return b"\r\n".join([*lines, b"transfer-encoding: chunked", b"", chunks + r.choice(LAST)])
+    elif r.random() < 0.4:
         chunks = b"".join(r.choice(CHUNKS[:-1]) for _ in range(r.randrange(4)))
         return b"\r\n".join([*lines, b"transfer-encoding: chunked", b"", chunks + r.choice(LAST)])
     if body or r.random() < 0.5:
@@ -164,7 +177,7 @@ def clean_request(r: Random) -> bytes:
 
 def request(r: Random) -> bytes:
     """One with something odd about it, most times."""
-    target = r.choice((*TARGETS, *ANY_METHOD_TARGETS, *ODD_TARGETS))
+    target = r.choice((*TARGETS, *ANY_METHOD_TARGETS, *ODD_TARGETS, *NAMING_TARGETS, *NAMING_TARGETS))
     start = r.choice((*METHODS, b"POST", b"POST")) + b" " + target + b" " + r.choice(VERSIONS)
     if r.random() < 0.06:
         start = r.choice(BAD_STARTS)
@@ -176,7 +189,7 @@ def request(r: Random) -> bytes:
     body = b""
     how = r.random()
     if how < 0.4:
-        body = r.choice((b"", b"abc", b"hello", r.randbytes(20), b"GET /smuggled HTTP/1.1\r\nhost: g\r\n\r\n"))
+        body = r.choice((*BODIES, r.randbytes(20)))
         lines.append(b"content-length: %d" % (len(body) + r.choice((0,) * 8 + (1, -1)) if body else 0))
     elif how < 0.8:
         lines.append(b"transfer-encoding: chunked")
