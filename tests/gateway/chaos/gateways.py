@@ -68,14 +68,15 @@ def drained(settings: Settings) -> None:
     raise AssertionError("a gateway process that was replaced does not end")
 
 
-def kill(pid: int) -> set[int]:
-    """Kills a process; the ports of those who were connected to it."""
-    process = psutil.Process(pid)
+def kill(settings: Settings, role: str) -> set[int]:
+    """Kills a worker; the ports of the callers who were connected to it."""
+    process, (_, port) = psutil.Process(pids(settings)[role]), address(settings)
     process.send_signal(signal.SIGSTOP)
     until = time.monotonic() + GENEROUS_S
     while process.status() != psutil.STATUS_STOPPED and time.monotonic() < until:
         time.sleep(0.005)
-    ports = {int(each.raddr[1]) for each in process.net_connections("tcp") if each.status != psutil.CONN_LISTEN}
+    connections = [each for each in process.net_connections("tcp") if each.status != psutil.CONN_LISTEN]
+    ports = {int(each.raddr[1]) for each in connections if each.laddr[1] == port}
     process.kill()
     return ports
 

@@ -112,7 +112,7 @@ async def _happen(outcome: Outcome, settings: Settings, server: NatsServer, stor
     outcome.switched_at = await story.switch(TWO)
     say("production moved to another deployment")
     await account.reached(0.45)
-    outcome.killed_ports = await asyncio.to_thread(gateways.kill, gateways.pids(settings)["gateway-2"])
+    outcome.killed_ports = await asyncio.to_thread(gateways.kill, settings, "gateway-2")
     say(f"a gateway worker was killed with {len(outcome.killed_ports)} connections")
     await account.reached(0.6)
     await asyncio.to_thread(server.kill)
