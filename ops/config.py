@@ -74,6 +74,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
 def _url(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         parts = urlsplit(text)
@@ -97,6 +104,22 @@ def _domain(text: str) -> str:
     if not text or "/" in text or ":" in text or " " in text:
         raise ValueError
     return text.lower().strip(".")
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate < float("inf"):
+        raise ValueError
+    return rate
+
+
+def _hosts(text: str) -> str:
+    """Kept as it was written: `host=model` pairs."""
+    for pair in text.split(","):
+        host, mark, model = pair.strip().partition("=")
+        if not mark or not model.strip() or _domain(host.strip()) != host.strip().lower():
+            raise ValueError
+    return text
 
 
 def _setting(parse: Callable[[str], Any], want: str, about: str, default: Any = MISSING) -> Any:
@@ -197,6 +220,38 @@ class Settings:
     log_files: int = _setting(_positive, "a number >= 1", "Rotated log files kept of each child.", 3)
     ready_fd: int | None = _setting(
         _positive, "a file descriptor", "Set by the supervisor: where a child says that it is ready.", None
+    )
+    model_hosts: str | None = _setting(
+        _hosts,
+        "host=model or host=model/environment, several separated by commas",
+        "Hosts of your own, each reaching one environment of a model (production, if none is named).",
+        None,
+    )
+    rate_limit_per_s: float | None = _setting(
+        _rate, "a number above 0, for example 100", "Requests a second that one API key may send. Not given: any.", None
+    )
+    rate_limit_burst: int | None = _setting(
+        _positive, "a number >= 1", "Requests that it may send at once. Not given: those of one second.", None
+    )
+    park_deadline_s: float = _duration(1200.0, "Longest wait of a request for a replica or for a slot at one.")
+    call_deadline_s: float = _duration(1200.0, "Longest wait for the first byte of a model's answer.")
+    idle_timeout_s: float = _setting(
+        _rate,
+        "seconds, as a number above 0",
+        "A stream or WebSocket in which nothing moves for so long is cut.",
+        1200.0,
+    )
+    total_deadline_s: float | None = _setting(
+        _rate, "seconds, as a number above 0", "Longest whole call, streams too. Not given: as long as it moves.", None
+    )
+    body_bytes_max: int = _setting(
+        _positive, "a number of bytes >= 1", "Largest body of a request to a model.", 100 * 1024 * 1024
+    )
+    prefix_affinity_bytes: int = _setting(
+        _count,
+        "a number of bytes, 0 for off",
+        "LLM requests whose prompts begin with the same so many bytes go to the same replica.",
+        0,
     )
     gateway_workers: int = _setting(
         _positive,

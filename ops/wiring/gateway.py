@@ -1,6 +1,7 @@
 """The gateway's process: the data plane and the control API on the one public port."""
 
 import asyncio
+import math
 import signal
 import socket
 from contextlib import suppress
@@ -10,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from events.base import DeploymentId
+from gateway.bucket import RateLimit
 from gateway.control.app import create_control_app
 from gateway.control.plane import ControlViews
 from gateway.dataplane.front import http_protocol
@@ -68,7 +70,7 @@ async def serve(settings: Settings) -> None:
             routing,
             access,
             own.signals,
-            DataPlaneSettings(domain=settings.domain),
+            _data_plane_settings(settings),
             worker=worker,
             stale_since=lambda: own.follower.stale_since,
             status_of=status_of,
@@ -101,6 +103,28 @@ async def serve(settings: Settings) -> None:
             telling.cancel()
             await asyncio.wait({telling})
             await plane.close()
+
+
+def _data_plane_settings(settings: Settings) -> DataPlaneSettings:
+    hosts = dict(pair.strip().split("=", 1) for pair in (settings.model_hosts or "").split(",") if pair)
+    rate = settings.rate_limit_per_s
+    return DataPlaneSettings(
+        domain=settings.domain,
+        hosts={host.strip(): name.strip() for host, name in hosts.items()},
+        # Each worker counts for itself, and gets about the same number of requests.
+        rate_limit=None
+        if rate is None
+        else RateLimit(
+            per_s=rate / settings.gateway_workers,
+            burst=max(1, math.ceil((settings.rate_limit_burst or rate) / settings.gateway_workers)),
+        ),
+        park_deadline_s=settings.park_deadline_s,
+        call_deadline_s=settings.call_deadline_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        total_deadline_s=settings.total_deadline_s,
+        body_bytes_max=settings.body_bytes_max,
+        prefix_affinity_bytes=settings.prefix_affinity_bytes,
+    )
 
 
 async def _serve(settings: Settings, app: FastAPI, plane: DataPlane, follower: Follower) -> None:

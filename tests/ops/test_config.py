@@ -31,6 +31,10 @@ def test_a_child_reads_the_same_settings_that_its_parent_had(tmp_path: Path) -> 
         ("CAUSEWAY_STOP_DEADLINE_S", "nan", "seconds, as a number >= 0"),
         ("CAUSEWAY_NATS_URL", "localhost:4222", "nats://user:password@host:4222"),
         ("CAUSEWAY_DOMAIN", "https://example.com", "a host name without scheme or port"),
+        ("CAUSEWAY_MODEL_HOSTS", "example.com", "host=model"),
+        ("CAUSEWAY_MODEL_HOSTS", "https://a.b=iris", "host=model"),
+        ("CAUSEWAY_RATE_LIMIT_PER_S", "0", "above 0"),
+        ("CAUSEWAY_PREFIX_AFFINITY_BYTES", "-1", "0 for off"),
         ("CAUSEWAY_PROT", "8000", "did you mean CAUSEWAY_PORT?"),
     ],
 )
@@ -38,6 +42,11 @@ def test_a_bad_variable_is_refused_with_its_name_its_value_and_the_fix(variable:
     with pytest.raises(BadSetting) as refused:
         load({variable: value})
     assert variable in str(refused.value) and repr(value) in str(refused.value) and fix in str(refused.value)
+
+
+def test_hosts_of_ones_own_are_kept_as_written() -> None:
+    text = "iris.example.com=iris, beta.example.com=meta/llama/staging"
+    assert load({"CAUSEWAY_MODEL_HOSTS": text}).model_hosts == text
 
 
 def test_a_password_is_never_printed() -> None:
