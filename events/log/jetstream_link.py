@@ -45,7 +45,7 @@ class Reach:
 
     @property
     def away_since(self) -> float | None:
-        return min(self._away.values(), default=None)
+        return min(self._away.values()) if self._away else None
 
 
 def client_options(login: Login, name: str) -> dict[str, Any]:

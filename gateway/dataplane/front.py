@@ -57,6 +57,12 @@ HEAD, CALL, CONTROL, DISCARD, SPLICED, HANDED = State
 
 
 class Front(asyncio.Protocol):
+    __slots__ = (
+        "_app_state", "_backlog", "_body", "_call", "_closing", "_config", "_control", "_control_answered", "_head",
+        "_holds", "_loop", "_server_state", "_settings", "_since", "_state", "_timer", "peer", "scheme", "slow",
+        "transport",
+    )  # fmt: skip
+
     plane: ClassVar[DataPlane]
 
     transport: asyncio.Transport
@@ -206,7 +212,7 @@ class Front(asyncio.Protocol):
         admitted = self.plane.gate.admit(head)
         if isinstance(admitted, Problem):
             self.respond(admitted, self.plane.provenance(request_id_of(head)))
-        elif isinstance(where, Address | Unnamed):
+        elif isinstance(where, Address) or isinstance(where, Unnamed):  # noqa: SIM101 (a union is made anew each time)
             self._to_model(head, where, admitted, rest)
             return
         else:
@@ -490,4 +496,4 @@ class Front(asyncio.Protocol):
 
 def http_protocol(plane: DataPlane) -> type[asyncio.Protocol]:
     """What uvicorn takes as `http=`."""
-    return type("CausewayFront", (Front,), {"plane": plane})
+    return type("CausewayFront", (Front,), {"plane": plane, "__slots__": ()})

@@ -4,7 +4,7 @@ Three small accounts, so that the life of a call (`call.py`) reads as its transi
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from events.base import DeploymentId, ReplicaId
 from gateway.addresses import Target
@@ -45,11 +45,11 @@ class KeptBody:
 class Stay:
     """A request's time in the parking lot, which may be in several parts."""
 
-    __slots__ = ("_came_at", "_now", "_parking", "_rank", "_since", "_size", "_spent_s", "queue_position", "ticket")
+    __slots__ = ("_came", "_now", "_parking", "_rank", "_since", "_size", "_spent_s", "queue_position", "ticket")
 
     def __init__(self, parking: Parking, now: Callable[[], float]) -> None:
         self._parking, self._now = parking, now
-        self._came_at = datetime.now(UTC)
+        self._came = now()
         self._rank: Rank = (False, parking.arrival())
         self._since = 0.0
         self._spent_s = 0.0
@@ -70,6 +70,10 @@ class Stay:
         if self.queue_position is None:
             self.queue_position = self._parking.ahead_of(ticket)
         return None
+
+    @property
+    def _came_at(self) -> datetime:
+        return datetime.now(UTC) - timedelta(seconds=self._now() - self._came)
 
     def hold(self, size: int) -> bool:
         """Counts bytes that wait with it; False: the lot has no room for them."""

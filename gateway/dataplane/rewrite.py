@@ -64,12 +64,13 @@ def request_for_replica(
     out += [field.to_replica for field in _without(head.fields, named)]
     if b"host" not in noted:
         out.append(b"host: model\r\n")
-    if b"x-forwarded-proto" not in noted or b"x-forwarded-proto" in named:
-        out.append(b"x-forwarded-proto: %b\r\n" % scheme.encode())
     if b"x-forwarded-for" in noted:
         peer = ", ".join([value.decode("latin-1") for value in noted[b"x-forwarded-for"]] + [peer])
-    ours = f"x-forwarded-for: {peer}\r\nx-request-id: {request_id}\r\nx-baseten-request-id: {request_id}\r\n"
-    out.append(ours.encode("latin-1"))
+    if b"x-forwarded-proto" in noted and b"x-forwarded-proto" not in named:
+        ours = f"x-forwarded-for: {peer}\r\n"
+    else:
+        ours = f"x-forwarded-proto: {scheme}\r\nx-forwarded-for: {peer}\r\n"
+    out.append(f"{ours}x-request-id: {request_id}\r\nx-baseten-request-id: {request_id}\r\n".encode("latin-1"))
     if traceparent is not None:
         out.append(b"traceparent: %b\r\n" % traceparent.encode())
     if head.chunked:
