@@ -50,6 +50,14 @@ class Change(msgspec.Struct, frozen=True):
     rule: str
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """From this moment on: so many are to run, and so many are ready."""
+
+    at: float
+    target: int
+    ready: int
+
+
 class Rehearsal:
     """`start_s`: from a raise to the readiness of the replicas that it called for."""
 
@@ -57,12 +65,13 @@ class Rehearsal:
         self.now = at
         self.ready = replicas
         self.changes: list[Change] = []
+        self.standings: list[Standing] = []
         self._start_s = start_s
         self._starting: list[tuple[float, int]] = []
         """When how many will be ready."""
         self._state: ScalingState = SCALING.initial
         # It hears since before anything happened, as a process that has been up for long.
-        self._reactor: AutoscaleState = AUTOSCALE.initial(_time(at - 1e6))
+        self._reactor: AutoscaleState = AUTOSCALE.initial(time_of(at - 1e6))
         self._count = 0
         self._happened(_built(), DeploymentActivated(model_id=ModelId(""), deployment_id=DEPLOYMENT))
         self._carry_out(ConfigureScaling(**_IDENTITY, deployment_id=DEPLOYMENT, settings=settings, source="set"))
@@ -72,6 +81,7 @@ class Rehearsal:
                 deployment_id=DEPLOYMENT, previous=0, target=replicas, rule="activation", grounds=grounds
             )
             self._happened(raised, _ready())
+        self._stand()
 
     @property
     def target(self) -> int:
@@ -82,7 +92,7 @@ class Rehearsal:
         self.advance(self.now)
 
     def hear(self, signal: Signal) -> None:
-        self._reactor = AUTOSCALE.hear(self._reactor, signal, _time(self.now))
+        self._reactor = AUTOSCALE.hear(self._reactor, signal, time_of(self.now))
 
     def advance(self, to: float) -> None:
         """Lets time pass; what falls due on the way is done in its turn."""
@@ -91,7 +101,8 @@ class Rehearsal:
             while self._starting and self._starting[0][0] <= self.now:
                 self.ready = min(self._state.target, self.ready + self._starting.pop(0)[1])
                 self._happened(_ready())
-            dues, next_at = AUTOSCALE.ripe(self._reactor, _time(self.now))
+                self._stand()
+            dues, next_at = AUTOSCALE.ripe(self._reactor, time_of(self.now))
             happened = self._count
             for due in dues:
                 self._carry_out(due.command)
@@ -104,7 +115,7 @@ class Rehearsal:
 
     def _carry_out(self, command: Command) -> None:
         before = self._state.target
-        events = SCALING.decide(command, self._state, Context(_time(self.now)))  # type: ignore[arg-type]
+        events = SCALING.decide(command, self._state, Context(time_of(self.now)))  # type: ignore[arg-type]
         self._happened(*events)
         after = self._state.target
         if after != before:
@@ -113,6 +124,10 @@ class Rehearsal:
                 self._starting.append((self.now + self._start_s, after - before))
             self._starting = self._starting if after else []
             self.ready = min(self.ready, after)
+            self._stand()
+
+    def _stand(self) -> None:
+        self.standings.append(Standing(self.now, self._state.target, self.ready))
 
     def _happened(self, *events: Event) -> None:
         for event in events:
@@ -128,11 +143,11 @@ class Rehearsal:
             correlation_id=CorrelationId(""),
             causation_id=None,
             actor=_ACTOR,
-            at=_time(self.now),
+            at=time_of(self.now),
         )
 
 
-def _time(at: float) -> datetime:
+def time_of(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the stack is not runni
 """
 
 from events.log import Ambiguous, LogBroken, LogUnavailable
+from events.signals.load_history import LoadsUnavailable
 from handlers.base import Refused
 from handlers.dispatch import Contended
 from ops.config import BadSetting
@@ -36,7 +37,7 @@ class Failure(Exception):
 EXPECTED = (
     Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
-    ToolchainMissing, RequestFailed,
+    ToolchainMissing, RequestFailed, LoadsUnavailable,
 )  # fmt: skip
 
 
@@ -53,6 +54,8 @@ def explained(error: Exception) -> tuple[str, str, int]:
             return str(error), "", USAGE
         case LogUnavailable():
             return f"the log cannot be reached: {error}", "`causeway status` says what runs", NOT_RUNNING
+        case LoadsUnavailable():
+            return f"the record of load cannot be reached: {error}", "`causeway status` says what runs", NOT_RUNNING
         case LogBroken():
             return f"the log is broken: {error}", "", FAILED
         case AuditUnavailable():

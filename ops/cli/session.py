@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from events.log import Log
+from events.signals.load_history import LoadHistory
 from ops import config, plane_client
 from ops.cli.failures import Failure
 from ops.config import Settings
@@ -50,6 +51,15 @@ async def _audit_of(settings: Settings) -> AsyncIterator[AuditStore]:
         await store.close()
 
 
+@asynccontextmanager
+async def _loads_of(settings: Settings) -> AsyncIterator[LoadHistory]:
+    attached = running(settings)
+    from ops.wiring.parts import open_load_history
+
+    async with open_load_history(attached) as loads:
+        yield loads
+
+
 def running(settings: Settings) -> Settings:
     """The settings that the stack works with; raises NotUp when there is none and no address was given."""
     return settings if settings.nats_url is not None else attach.attached(settings)
@@ -61,6 +71,7 @@ class Session:
     """None: read from the environment when first needed, so that --help works with any of it."""
     open_log: Callable[[Settings], AbstractAsyncContextManager[Log]] = _log_of
     open_audit: Callable[[Settings], AbstractAsyncContextManager[AuditStore]] = _audit_of
+    open_loads: Callable[[Settings], AbstractAsyncContextManager[LoadHistory]] = _loads_of
     out: Console = field(default_factory=lambda: console(sys.stdout))
     err: Console = field(default_factory=lambda: console(sys.stderr))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -77,6 +88,13 @@ class Session:
         async def asking() -> T:
             async with self.open_log(self.settings) as log:
                 return await ask(log)
+
+        return run(asking())
+
+    def with_loads(self, ask: Callable[[LoadHistory], Awaitable[T]]) -> T:
+        async def asking() -> T:
+            async with self.open_loads(self.settings) as loads:
+                return await ask(loads)
 
         return run(asking())
 

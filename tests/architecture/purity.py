@@ -14,6 +14,7 @@ PURE = (
     "handlers/reactors/*.py",
     "handlers/scaling_rule.py",
     "handlers/load_window.py",
+    "handlers/load_digest.py",
     "handlers/schedule.py",
     "handlers/rehearsal.py",
     "projections/*.py",

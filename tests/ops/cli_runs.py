@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from events.base import ORIGIN
 from events.codec import Recorded
 from events.log import Log
+from events.signals.load_history import LoadHistory, MemoryLoadHistory
 from ops.cli import app
 from ops.cli.session import Session
 from ops.config import Settings, load
@@ -46,13 +47,15 @@ class Shell:
     def __init__(self, state: Path, history: tuple[Recorded, ...] | None, **variables: str) -> None:
         self.settings = load({"CAUSEWAY_STATE": str(state), "PATH": "/usr/bin:/bin"} | variables)
         self._history = history
+        self.loads = MemoryLoadHistory()
+        self.now = START
 
     def run(self, line: str, typed: str | None = None) -> Answer:
         out, err = StringIO(), StringIO()
         session = Session(given=self.settings, out=console(out), err=console(err))
         if self._history is not None:
-            session.open_log, session.open_audit = self._log, self._audit
-            session.now = lambda: START
+            session.open_log, session.open_audit, session.open_loads = self._log, self._audit, self._loads
+            session.now = lambda: self.now
         result = CliRunner().invoke(app, shlex.split(line), obj=session, input=typed)
         structlog.reset_defaults()  # a command sets the logging of its process; this one has other tests to run
         if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -63,6 +66,10 @@ class Shell:
     async def _log(self, settings: Settings) -> AsyncIterator[Log]:
         assert self._history is not None
         yield await copied(self._history)
+
+    @asynccontextmanager
+    async def _loads(self, settings: Settings) -> AsyncIterator[LoadHistory]:
+        yield self.loads
 
     @asynccontextmanager
     async def _audit(self, settings: Settings) -> AsyncIterator[AuditStore]:
