@@ -16,7 +16,15 @@ from tests.e2e.plane import Plane, processes_of, start, tails
 FOLDER = Path(__file__).parent
 ENVIRONMENTS = CHECKOUT / ".cache" / "e2e" / "environments"
 """Kept between sessions: they are content-addressed, and to build and delete them takes longer than the tests."""
-ORDER = ("test_main_job", "test_truss_cli", "test_clients", "test_wheel_models", "test_bad_input", "test_autoscaling", "test_kill")
+ORDER = (
+    "test_main_job",
+    "test_truss_cli",
+    "test_clients",
+    "test_wheel_models",
+    "test_bad_input",
+    "test_autoscaling",
+    "test_kill",
+)
 """What a reader looks for first comes first; what breaks things on purpose comes last."""
 running: list[Path] = []
 
