@@ -27,6 +27,8 @@ def draw(file: Path, as_set: Outcome, what_if: Outcome, loads: list[Moment]) -> 
         replicas.step([*moments, _at(loads[-1][0])], [*(s.target for s in side.standings), side.standings[-1].target],
                       where="post", label=name)  # fmt: skip
     replicas.set_ylabel("replicas")
+    for axes in (replicas, load):
+        axes.set_ylim(bottom=0)
     replicas.set_zorder(load.get_zorder() + 1)
     replicas.set_frame_on(False)
     replicas.legend()
