@@ -88,7 +88,7 @@ def _change(course: Course, recorded: Recorded) -> None:
             course.target, course.brought_up = event.target, True
         case ScaledToZero() as event:
             course.target = 0
-            if event.rule == "deactivated":  # It may have been activated again before this came.
+            if event.rule in ("deactivated", "failed"):  # It may be wanted again since, before this came.
                 course.brought_up = False
         case DeploymentDeactivated():
             course.wanted, course.ended, course.why = False, "deactivated", cause(recorded)
