@@ -164,6 +164,8 @@ class Front(asyncio.Protocol):
             limit_s = self._settings.head_timeout_s if self._backlog else self._settings.keep_alive_s
         elif self._state is DISCARD or (self._state is CONTROL and self._control_answered):
             limit_s = self._settings.linger_s
+        elif self._state is CONTROL and not self._body.done:
+            limit_s = self._settings.idle_timeout_s
         else:
             limit_s, self._since = self._settings.head_timeout_s, self._loop.time()
         left_s = self._since + limit_s - self._loop.time()
@@ -283,6 +285,8 @@ class Front(asyncio.Protocol):
                 call.body_ended()
         elif self._state is CONTROL:
             assert self._control is not None
+            if not self._control_answered:
+                self._since = self._loop.time()
             self._control.data_received(data if used == len(data) else data[:used])
             if body.done and self._control_answered:
                 self._next()
