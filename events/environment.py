@@ -2,10 +2,27 @@
 
 from typing import Literal
 
+import msgspec
+
 from events.base import DeploymentId, Event, ModelId, PromotionId
 from events.scaling import AutoscalingSettings
 
 Cleanup = Literal["SCALE_TO_ZERO", "KEEP", "DEACTIVATE"]
+
+
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How the gateway handles requests to an environment; None: as its own settings say."""
+
+    park_deadline_s: int | None = None
+    """The waiting for a replica or a slot at one."""
+    call_deadline_s: int | None = None
+    """From the first attempt to the head of the answer."""
+    idle_timeout_s: int | None = None
+    """A body, an answer or a WebSocket in which nothing moves."""
+    total_deadline_s: int | None = None
+    """The whole call."""
+    prefix_affinity_bytes: int | None = None
+    """Of the beginning of a prompt, by which a replica is chosen; 0: off."""
 
 
 class EnvironmentCreated(Event, frozen=True, kw_only=True):
@@ -20,6 +37,14 @@ class EnvironmentConfigured(Event, frozen=True, kw_only=True):
     model_id: ModelId
     environment: str
     autoscaling: AutoscalingSettings
+
+
+class RequestLimitsSet(Event, frozen=True, kw_only=True):
+    """Requests that begin from now on are handled so."""
+
+    model_id: ModelId
+    environment: str
+    limits: RequestLimits
 
 
 class PromotionStarted(Event, frozen=True, kw_only=True):

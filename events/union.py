@@ -21,6 +21,7 @@ AnyEvent = (
     | build.BuildStopped
     | environment.EnvironmentCreated
     | environment.EnvironmentConfigured
+    | environment.RequestLimitsSet
     | environment.PromotionStarted
     | environment.PromotionCompleted
     | environment.PromotionFailed

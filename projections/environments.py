@@ -12,6 +12,8 @@ from events.environment import (
     PromotionCompleted,
     PromotionFailed,
     PromotionStarted,
+    RequestLimits,
+    RequestLimitsSet,
 )
 from events.model import DeploymentDeleted, DeploymentPushed, ModelDeleted, ModelRegistered
 from events.scaling import AutoscalingSettings
@@ -31,6 +33,7 @@ class Environment(msgspec.Struct):
     last_result: str = ""
     """How the last promotion ended, in one line."""
     position: Position = Position(0)
+    limits: RequestLimits = RequestLimits()
 
 
 class Environments(msgspec.Struct):
@@ -73,6 +76,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
                     environment.current = None
         case (
             EnvironmentConfigured()
+            | RequestLimitsSet()
             | PromotionStarted()
             | PromotionCompleted()
             | PromotionFailed()
@@ -89,11 +93,18 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
 
 def _change(
     environment: Environment,
-    event: EnvironmentConfigured | PromotionStarted | PromotionCompleted | PromotionFailed | PromotionCancelled,
+    event: EnvironmentConfigured
+    | RequestLimitsSet
+    | PromotionStarted
+    | PromotionCompleted
+    | PromotionFailed
+    | PromotionCancelled,
 ) -> None:
     match event:
         case EnvironmentConfigured():
             environment.autoscaling = event.autoscaling
+        case RequestLimitsSet():
+            environment.limits = event.limits
         case PromotionStarted():
             environment.active = event
         case PromotionCompleted():
@@ -107,4 +118,4 @@ def _change(
             environment.last_result = f"promotion of {event.deployment_id} was cancelled: {event.reason}"
 
 
-ENVIRONMENTS: Projection[Environments] = Projection("environments", 2, Environments, Environments, evolve)
+ENVIRONMENTS: Projection[Environments] = Projection("environments", 3, Environments, Environments, evolve)

@@ -12,7 +12,13 @@ import msgspec
 from events.base import DeploymentId, ModelId, ReplicaId
 from events.build import BuildFailed, BuildRequested, BuildStopped
 from events.codec import Recorded
-from events.environment import EnvironmentCreated, EnvironmentDeleted, PromotionCompleted
+from events.environment import (
+    EnvironmentCreated,
+    EnvironmentDeleted,
+    PromotionCompleted,
+    RequestLimits,
+    RequestLimitsSet,
+)
 from events.model import (
     DeploymentActivated,
     DeploymentDeactivated,
@@ -63,6 +69,8 @@ class ModelRoutes(msgspec.Struct):
     environments: dict[str, DeploymentId | None] = {}
     development: DeploymentId | None = None
     deployments: set[DeploymentId] = set()
+    limits: dict[str, RequestLimits] = {}
+    """By environment, where they are set."""
 
 
 class RoutingTable(msgspec.Struct):
@@ -144,6 +152,13 @@ def _environment_deleted(table: RoutingTable, event: EnvironmentDeleted) -> None
     model = table.models.get(event.model_id)
     if model is not None:
         model.environments.pop(event.environment, None)
+        model.limits.pop(event.environment, None)
+
+
+def _limited(table: RoutingTable, event: RequestLimitsSet) -> None:
+    model = table.models.get(event.model_id)
+    if model is not None:
+        model.limits[event.environment] = event.limits
 
 
 def _refused(table: RoutingTable, event: Refusal) -> None:
@@ -183,6 +198,7 @@ _STEPS: Mapping[type, Callable[[RoutingTable, Any], None]] = {
     PromotionCompleted: _points_to,
     EnvironmentCreated: _points_to,
     EnvironmentDeleted: _environment_deleted,
+    RequestLimitsSet: _limited,
     DeploymentFailed: _refused,
     BuildFailed: _refused,
     BuildStopped: _refused,
@@ -192,4 +208,4 @@ _STEPS: Mapping[type, Callable[[RoutingTable, Any], None]] = {
     BuildRequested: _may_serve,
 }
 
-ROUTING: Projection[RoutingTable] = Projection("routing", 2, RoutingTable, RoutingTable, evolve)
+ROUTING: Projection[RoutingTable] = Projection("routing", 3, RoutingTable, RoutingTable, evolve)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from events.environment import RequestLimits
 from events.scaling import AutoscalingSettings, ScheduledMinimum
 from gateway.control.errors import invalid
 
@@ -78,3 +79,16 @@ def shown(settings: AutoscalingSettings) -> dict[str, Any]:
     schedule = [{name: getattr(each, ours) for name, ours in _ENTRY.items()} for each in settings.schedule]
     numbers = {name: getattr(settings, ours) for name, ours in _NUMBERS.items()}
     return numbers | {_NOT_YET: None, "burst": settings.burst, "schedule": schedule}
+
+
+def limits_with(limits: RequestLimits, given: Mapping[str, Any]) -> RequestLimits:
+    """With what was given; null: as the gateway's settings say. Ranges are the decider's business."""
+    known = limits.__struct_fields__
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        message = f"{', '.join(unknown)}: no such request setting; there are {', '.join(known)}"
+        raise invalid(message, unknown[0])
+    for name, value in given.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise invalid(f"{name} must be a whole number or null, not {value!r}", name)
+    return msgspec.structs.replace(limits, **given)

@@ -79,6 +79,7 @@ def environment(plane: Plane, found: Environment) -> dict[str, Any]:
         "candidate_deployment": None if candidate is None else deployment(plane, candidate),
         "in_progress_promotion": None if found.active is None else _promotion(),
         "autoscaling_settings": shown(settings),
+        "request_settings": msgspec.structs.asdict(found.limits),
         "promotion_settings": promotion_settings(),
         "instance_type": msgspec.structs.asdict(DEFAULT_TYPE if current is None else instance_type(current)),
         "last_promotion": found.last_result,

@@ -75,12 +75,13 @@ class Call:
         self._settings = plane.settings
         address = where if isinstance(where, Address) else Address(UNNAMED, "openai", where.upstream)
         self._head, self._address = head, address
+        self._limits = plane.limits(address.target)
         self._affinity = affinity_of(head.value(SESSION_HEADER))
         """Requests with the same go to the same replica."""
         self._beginning = beginning_of(
             address,
             needs_name=address.target is UNNAMED,
-            prefix_bytes=0 if self._affinity is not None else self._settings.prefix_affinity_bytes,
+            prefix_bytes=0 if self._affinity is not None else self._limits.prefix_affinity_bytes,
         )
         self._loop = plane.loop
         self.request_id = request_id
@@ -101,7 +102,7 @@ class Call:
         """Ends parking, or a rest."""
         self._deadline: asyncio.TimerHandle | None = None
         """Ends the waiting for an answer; runs from the first attempt."""
-        self._answer_within_s = plane.settings.call_deadline_s
+        self._answer_within_s = self._limits.call_deadline_s
         self._total: asyncio.TimerHandle | None = None
         """Ends the call, whatever it is at."""
         self._silence: Silence | None = None
@@ -161,6 +162,8 @@ class Call:
         if isinstance(target, Problem):
             return target
         self._address = Address(target, self._address.verb, self._address.upstream)
+        self._limits = self._plane.limits(target)
+        self._answer_within_s = self._limits.call_deadline_s
         return gate.refusal(self._admitted.key, target)
 
     def _peek_over(self) -> None:
@@ -207,8 +210,8 @@ class Call:
 
     def _park(self, choice: Park) -> None:
         deployment_id = self._deployment_id = choice.deployment_id
-        left_s = self._settings.park_deadline_s - self._stay.spent_s
-        problem = self._plane.not_ready(deployment_id) if left_s <= 0 else None
+        left_s = self._limits.park_deadline_s - self._stay.spent_s
+        problem = self._not_ready(deployment_id) if left_s <= 0 else None
         problem = problem or self._stay.begin(self._address.target, self, deployment_id)
         if problem is not None:
             self._end(problem)
@@ -240,7 +243,10 @@ class Call:
     def _park_over(self) -> None:
         ticket = self._stay.ticket
         assert ticket is not None
-        self._end(self._plane.not_ready(ticket.deployment_id))
+        self._end(self._not_ready(ticket.deployment_id))
+
+    def _not_ready(self, deployment_id: DeploymentId) -> Problem:
+        return self._plane.not_ready(deployment_id, self._limits.park_deadline_s)
 
     # To a replica
 
@@ -250,8 +256,8 @@ class Call:
         self._plane.loads.sent(route.deployment_id, route.replica.replica_id)
         if self._deadline is None:
             self._deadline = self._loop.call_later(self._answer_within_s, self._too_late)
-        if self._total is None and self._settings.total_deadline_s is not None:
-            self._total = self._loop.call_later(self._settings.total_deadline_s, self._all_over)
+        if self._total is None and self._limits.total_deadline_s is not None:
+            self._total = self._loop.call_later(self._limits.total_deadline_s, self._all_over)
         # An idle connection may break under a body that is too large to be sent once more.
         large = self._head.chunked or (self._head.length or 0) > self._settings.replay_bytes_max
         self._plane.pool.acquire(route.replica, self, fresh=self._attempts.fresh or large or self._switching)
@@ -334,14 +340,14 @@ class Call:
 
     def _too_late(self) -> None:
         if self.phase < STREAMING:
-            reason = f"no answer within {self._settings.call_deadline_s:g} s"
+            reason = f"no answer within {self._limits.call_deadline_s:g} s"
             self._end(Problem(504, "timeout", f"{reason} (attempts: {self._attempts.count})"))
 
     def _all_over(self) -> None:
-        self._cut(Problem(504, "timeout", f"the call took more than {self._settings.total_deadline_s:g} s"))
+        self._cut(Problem(504, "timeout", f"the call took more than {self._limits.total_deadline_s:g} s"))
 
     def _fell_silent(self) -> None:
-        limit_s = self._settings.idle_timeout_s
+        limit_s = self._limits.idle_timeout_s
         self._cut(client_error(408, f"nothing of the request body arrived for {limit_s:g} s"))
 
     def _cut(self, problem: Problem) -> None:
@@ -426,6 +432,8 @@ class Call:
         if not last:
             self._stirred()
         else:
+            if self._caller.slow:
+                self.caller_ready()  # What the connection is used for next must not wait for this caller.
             connection, self._connection = self._connection, None
             assert connection is not None
             self._plane.counts.answered += 1
@@ -568,7 +576,7 @@ class Call:
     def _stirred(self) -> None:
         """Something arrives; from now on it would be noticed if nothing did."""
         if self._silence is None:
-            self._silence = Silence(self._loop, self._settings.idle_timeout_s, self._fell_silent)
+            self._silence = Silence(self._loop, self._limits.idle_timeout_s, self._fell_silent)
             self._silence.watch()
         else:
             self._silence.stirred = True

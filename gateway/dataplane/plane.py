@@ -23,6 +23,7 @@ from gateway.circuit import Circuits, CircuitSettings
 from gateway.dataplane.call import Call
 from gateway.dataplane.gate import Gate
 from gateway.dataplane.heads import RequestHead
+from gateway.dataplane.limits import Limits, limits_of
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.rewrite import Provenance
 from gateway.errors import Problem
@@ -152,6 +153,13 @@ class DataPlane:
             now=self.loop.time,
         )
         self._routing = routing
+        self._usual = Limits(
+            settings.park_deadline_s,
+            settings.call_deadline_s,
+            settings.idle_timeout_s,
+            settings.total_deadline_s,
+            settings.prefix_affinity_bytes,
+        )
         self._stale_since, self._status_of = stale_since, status_of
         routing.on_change(self._table_changed)
 
@@ -190,18 +198,21 @@ class DataPlane:
         self._reports.send(WakeAsked(deployment_id=deployment.deployment_id, at=datetime.now(UTC)))
         return deployment.deployment_id
 
-    def not_ready(self, deployment_id: DeploymentId) -> Problem:
+    def limits(self, target: Target) -> Limits:
+        return limits_of(self._routing.state, target, self._usual)
+
+    def not_ready(self, deployment_id: DeploymentId, waited_s: float) -> Problem:
         routes = self._routing.state.deployments.get(deployment_id)
         if routes is not None and routes.replicas:
             reason = (
                 f"all {len(routes.replicas)} replicas of deployment {deployment_id} were busy for "
-                f"{self.settings.park_deadline_s:g} s, with {routes.predict_concurrency} requests each: "
+                f"{waited_s:g} s, with {routes.predict_concurrency} requests each: "
                 "raise max_replica, or predict_concurrency if the model can do more at a time"
             )
             return Problem(504, "timeout", reason, headers=(("retry-after", "10"),))
         status = self._status_of(deployment_id)
         reason = (
-            f"no replica of deployment {deployment_id} was ready within {self.settings.park_deadline_s:g} s"
+            f"no replica of deployment {deployment_id} was ready within {waited_s:g} s"
             f"{f'; its status: {status}' if status else ''}; see its logs, or raise min_replica to keep one warm"
         )
         return Problem(503, "model_not_ready", reason, headers=(("retry-after", "10"),))

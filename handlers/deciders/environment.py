@@ -15,6 +15,8 @@ from events.environment import (
     PromotionCompleted,
     PromotionFailed,
     PromotionStarted,
+    RequestLimits,
+    RequestLimitsSet,
 )
 from events.scaling import AutoscalingSettings
 from handlers.base import Command, Context, Decider, Refused, told
@@ -33,6 +35,12 @@ class ConfigureEnvironment(Command, frozen=True, kw_only=True):
     model_id: ModelId
     environment: str
     autoscaling: AutoscalingSettings
+
+
+class SetRequestLimits(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    environment: str
+    limits: RequestLimits
 
 
 class StartPromotion(Command, frozen=True, kw_only=True):
@@ -72,6 +80,7 @@ class DeleteEnvironment(Command, frozen=True, kw_only=True):
 EnvironmentCommand = (
     CreateEnvironment
     | ConfigureEnvironment
+    | SetRequestLimits
     | StartPromotion
     | CompletePromotion
     | FailPromotion
@@ -85,6 +94,7 @@ class EnvironmentState(msgspec.Struct, frozen=True, tag=True):
     current: DeploymentId | None = None
     autoscaling: AutoscalingSettings = AutoscalingSettings()
     active: PromotionStarted | None = None
+    limits: RequestLimits = RequestLimits()
 
 
 def evolve(state: EnvironmentState, event: Event) -> EnvironmentState:
@@ -94,6 +104,8 @@ def evolve(state: EnvironmentState, event: Event) -> EnvironmentState:
             return EnvironmentState(exists=True, autoscaling=event.autoscaling)
         case EnvironmentConfigured():
             return replace(state, autoscaling=event.autoscaling)
+        case RequestLimitsSet():
+            return replace(state, limits=event.limits)
         case PromotionStarted():
             return replace(state, active=event)
         case PromotionCompleted():
@@ -117,6 +129,9 @@ def decide(command: EnvironmentCommand, state: EnvironmentState, ctx: Context) -
             check_settings(command.autoscaling)
             same = command.autoscaling == state.autoscaling
             return () if same else (told(EnvironmentConfigured, command),)
+        case SetRequestLimits():
+            _check_limits(command.limits)
+            return () if command.limits == state.limits else (told(RequestLimitsSet, command),)
         case StartPromotion():
             return _start(command, state)
         case CompletePromotion() | FailPromotion():
@@ -131,6 +146,22 @@ def decide(command: EnvironmentCommand, state: EnvironmentState, ctx: Context) -
             if command.environment == PRODUCTION:
                 raise Refused("invalid", "production always exists and cannot be deleted", "environment")
             return (told(EnvironmentDeleted, command),)
+
+
+_LIMITS = (
+    ("park_deadline_s", 0, 86400),
+    ("call_deadline_s", 1, 86400),
+    ("idle_timeout_s", 1, 86400),
+    ("total_deadline_s", 1, 604800),
+    ("prefix_affinity_bytes", 0, 65536),
+)
+
+
+def _check_limits(limits: RequestLimits) -> None:
+    for field, low, high in _LIMITS:
+        value = getattr(limits, field)
+        if value is not None and not low <= value <= high:
+            raise Refused("invalid", f"{field} must be from {low} to {high}, not {value}", field)
 
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -189,6 +220,7 @@ ENVIRONMENT: Decider[EnvironmentCommand, EnvironmentState] = Decider(
     commands=(
         CreateEnvironment,
         ConfigureEnvironment,
+        SetRequestLimits,
         StartPromotion,
         CompletePromotion,
         FailPromotion,

@@ -13,6 +13,8 @@ from events.environment import (
     PromotionCompleted,
     PromotionFailed,
     PromotionStarted,
+    RequestLimits,
+    RequestLimitsSet,
 )
 from events.scaling import AutoscalingSettings
 from handlers.deciders.environment import (
@@ -23,6 +25,7 @@ from handlers.deciders.environment import (
     CreateEnvironment,
     DeleteEnvironment,
     FailPromotion,
+    SetRequestLimits,
     StartPromotion,
 )
 from tests.spec import changed, given, ids
@@ -129,3 +132,15 @@ def test_bad_settings_are_refused_and_good_ones_recorded_once() -> None:
     given(ENVIRONMENT, configured).when(configure).unchanged()
     bad = AutoscalingSettings(min_replica=3, max_replica=2)
     given(ENVIRONMENT).when(changed(configure, autoscaling=bad)).refused("invalid", "min_replica")
+
+
+def test_request_limits_are_set_once_and_within_their_ranges() -> None:
+    command = SetRequestLimits(**ids(), **PRODUCTION, limits=RequestLimits(call_deadline_s=30))
+    fact = RequestLimitsSet(**PRODUCTION, limits=RequestLimits(call_deadline_s=30))
+    given(ENVIRONMENT).when(command).then(fact)
+    given(ENVIRONMENT, fact).when(command).unchanged()
+    given(ENVIRONMENT).when(changed(command, limits=RequestLimits())).unchanged()
+    for field in ("call_deadline_s", "idle_timeout_s", "total_deadline_s"):
+        given(ENVIRONMENT).when(changed(command, limits=RequestLimits(**{field: 0}))).refused("invalid", field)
+    bad = RequestLimits(prefix_affinity_bytes=1 << 20)
+    given(ENVIRONMENT).when(changed(command, limits=bad)).refused("invalid", "prefix_affinity_bytes")

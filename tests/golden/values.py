@@ -34,6 +34,8 @@ from events.environment import (
     PromotionCompleted,
     PromotionFailed,
     PromotionStarted,
+    RequestLimits,
+    RequestLimitsSet,
 )
 from events.model import (
     DeploymentActivated,
@@ -163,6 +165,17 @@ _EVENTS: tuple[AnyEvent, ...] = (
     BuildStopped(build_id=BUILD, deployment_id=DEPLOYMENT, reason="deployment deleted"),
     EnvironmentCreated(model_id=MODEL, environment="staging", autoscaling=SETTINGS),
     EnvironmentConfigured(model_id=MODEL, environment="staging", autoscaling=SETTINGS),
+    RequestLimitsSet(
+        model_id=MODEL,
+        environment="staging",
+        limits=RequestLimits(
+            park_deadline_s=60,
+            call_deadline_s=30,
+            idle_timeout_s=20,
+            total_deadline_s=600,
+            prefix_affinity_bytes=512,
+        ),
+    ),
     PromotionStarted(
         promotion_id=PROMOTION,
         model_id=MODEL,

@@ -5,14 +5,15 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request
 
+from events.environment import RequestLimits
 from events.scaling import AutoscalingSettings
 from gateway.control import bodies, find, shapes
 from gateway.control.errors import invalid
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
 from gateway.control.promotions import promote
-from gateway.control.settings import changed
-from handlers.deciders.environment import CancelPromotion, ConfigureEnvironment, CreateEnvironment
+from gateway.control.settings import changed, limits_with
+from handlers.deciders.environment import CancelPromotion, ConfigureEnvironment, CreateEnvironment, SetRequestLimits
 from handlers.deciders.model import ActivateDeployment, DeactivateDeployment
 
 ONE = "/v1/models/{model_id}/environments/{env_name}"
@@ -22,11 +23,14 @@ class CreateBody(msgspec.Struct):
     name: str
     autoscaling_settings: dict[str, Any] | None = None
     promotion_settings: dict[str, Any] | None = None
+    request_settings: dict[str, Any] | None = None
+    """Ours: what the gateway does with requests to it."""
 
 
 class UpdateBody(msgspec.Struct):
     autoscaling_settings: dict[str, Any] | None = None
     promotion_settings: dict[str, Any] | None = None
+    request_settings: dict[str, Any] | None = None
 
 
 class PromoteBody(msgspec.Struct):
@@ -63,9 +67,12 @@ def _settings(router: APIRouter, plane: Plane) -> None:
         own = find.model(plane, model_id)
         _check_promotion_settings(body.promotion_settings)
         settings = changed(AutoscalingSettings(), body.autoscaling_settings or {})
+        limits = limits_with(RequestLimits(), body.request_settings or {})
         await visit_of(request).do(
             CreateEnvironment, model_id=own.model_id, environment=body.name, autoscaling=settings
         )
+        if limits != RequestLimits():
+            await visit_of(request).do(SetRequestLimits, model_id=own.model_id, environment=body.name, limits=limits)
         return shapes.environment(plane, find.environment(plane, model_id, body.name))
 
     @router.get(ONE)
@@ -80,11 +87,14 @@ def _settings(router: APIRouter, plane: Plane) -> None:
         current = plane.catalogue.deployments.get(place.current) if place.current is not None else None
         before = place.autoscaling or (current.settings if current is not None else AutoscalingSettings())
         settings = changed(before, body.autoscaling_settings or {})
+        limits = limits_with(place.limits, body.request_settings or {})
         if body.autoscaling_settings:
             await visit_of(request).do(
                 ConfigureEnvironment, model_id=place.model_id, environment=place.name, autoscaling=settings
             )
-        if settings == before:
+        if limits != place.limits:
+            await visit_of(request).do(SetRequestLimits, model_id=place.model_id, environment=place.name, limits=limits)
+        elif settings == before:
             return {"status": "UNCHANGED", "message": "these are the settings already"}
         return {"status": "ACCEPTED", "message": f"the settings of environment {place.name} were changed"}
 

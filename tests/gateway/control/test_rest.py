@@ -241,6 +241,25 @@ async def test_autoscaling_settings_follow_the_environment_and_misspelt_ones_are
     assert environment["current_deployment"]["autoscaling_settings"]["max_replica"] == 6
 
 
+async def test_an_environment_takes_request_settings_and_shows_them(stand: Stand) -> None:
+    path = f"/v1/models/{(await stand.pushed())['model_id']}/environments"
+    asked = {"name": "staging", "request_settings": {"call_deadline_s": 30}}
+    made = (await stand.client.post(path, json=asked)).json()
+    assert made["request_settings"]["call_deadline_s"] == 30 and made["request_settings"]["idle_timeout_s"] is None
+    change = {"request_settings": {"call_deadline_s": None, "idle_timeout_s": 20}}
+    assert (await stand.client.patch(f"{path}/staging", json=change)).json()["status"] == "ACCEPTED"
+    assert (await stand.client.patch(f"{path}/staging", json=change)).json()["status"] == "UNCHANGED"
+    shown = (await stand.client.get(f"{path}/staging")).json()["request_settings"]
+    assert (shown["call_deadline_s"], shown["idle_timeout_s"]) == (None, 20)
+    for bad, field in (
+        ({"idle_timeout": 1}, "idle_timeout"),
+        ({"idle_timeout_s": "1"}, "idle_timeout_s"),
+        ({"idle_timeout_s": 0}, "idle_timeout_s"),
+    ):
+        refused = await stand.client.patch(f"{path}/staging", json={"request_settings": bad})
+        assert refused.status_code == 400 and field in refused.json()["message"]
+
+
 async def test_environments_are_created_changed_and_listed(stand: Stand) -> None:
     path = f"/v1/models/{(await stand.pushed())['model_id']}/environments"
     body = {"name": "staging", "autoscaling_settings": {"min_replica": 1}}

@@ -5,9 +5,10 @@ import asyncio
 import msgspec
 import pytest
 
+from events.environment import RequestLimits, RequestLimitsSet
 from gateway.bucket import RateLimit
 from gateway.dataplane.plane import DataPlaneSettings
-from tests.gateway.dataplane.stage import KEY, QUICK, Seen, answer, issued, request, staged, until
+from tests.gateway.dataplane.stage import KEY, MODEL, QUICK, Seen, answer, issued, request, staged, until
 
 
 def but(**changes: object) -> DataPlaneSettings:
@@ -140,6 +141,41 @@ async def test_a_call_may_not_take_longer_than_its_total(streams: bool) -> None:
         else:
             got = await caller.got()
             assert (got.status, "more than 0.3 s" in got.error) == (504, True)
+
+
+def limited(environment: str = "production", **limits: int) -> RequestLimitsSet:
+    return RequestLimitsSet(model_id=MODEL, environment=environment, limits=RequestLimits(**limits))
+
+
+async def test_an_environment_may_have_deadlines_of_its_own() -> None:
+    async with staged() as stage:
+        stage.happenings.add(limited(park_deadline_s=0))
+        got = await stage.ask("/model-m1/predict")
+        assert (got.status, "within 0 s" in got.error) == (503, True)
+        by_name = await stage.ask("/v1/chat/completions", b'{"model":"iris","messages":[]}')
+        assert (by_name.status, "within 0 s" in by_name.error) == (503, True)
+        asking = asyncio.ensure_future(stage.ask("/model-m1/deployment/d1/predict"))
+        await until(lambda: stage.plane.parking.count == 1)
+        stage.happenings.add(limited(call_deadline_s=1))
+
+        async def never(seen: Seen, out: asyncio.StreamWriter) -> None:
+            if b"never" in seen.body:
+                await asyncio.Event().wait()
+            out.write(answer(seen.body))
+
+        await stage.serving(never)
+        assert (await asking).status == 200
+        late = await stage.ask("/model-m1/predict", b'"never"')
+        assert (late.status, "within 1 s" in late.error) == (504, True)
+
+
+async def test_an_environment_may_have_prefix_affinity_of_its_own() -> None:
+    async with staged() as stage:
+        for name in ("r1", "r2", "r3"):
+            await stage.serving(name=name)
+        stage.happenings.add(limited(prefix_affinity_bytes=8))
+        path, body = "/model-m1/v1/completions", b'{"prompt": "the same beginning"}'
+        assert len({(await stage.ask(path, body)).headers["x-causeway-replica"] for _ in range(4)}) == 1
 
 
 async def test_a_websocket_takes_a_slot_while_it_is_open() -> None:
