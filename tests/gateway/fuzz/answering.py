@@ -73,6 +73,8 @@ class Scripted:
     close: Close
     hurried: bool = field(default=False)
     """The end comes before the loop runs."""
+    slow: bool = False
+    """The caller does not take the answer as fast as it comes."""
 
     @property
     def method(self) -> bytes:
@@ -86,7 +88,9 @@ class Scripted:
 def scripted(r: Random) -> Scripted:
     question = r.choice(QUESTIONS)
     if r.random() < 0.3:
-        return Scripted(question, cut(r, proper(r, question)), r.choice(("stay", "end")), r.random() < 0.3)
+        return Scripted(
+            question, cut(r, proper(r, question)), r.choice(("stay", "end")), r.random() < 0.3, r.random() < 0.2
+        )
     raw = answer(r)
     if r.random() < 0.1:
         raw += r.choice((b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", b"\r\n", b"x", b"\x00"))
@@ -94,7 +98,7 @@ def scripted(r: Random) -> Scripted:
         raw = mutated(r, raw)
     if r.random() < 0.2:
         raw = raw[: r.randrange(len(raw) + 1)]
-    return Scripted(question, cut(r, raw), r.choice(("stay", "end", "reset")), r.random() < 0.3)
+    return Scripted(question, cut(r, raw), r.choice(CLOSES), r.random() < 0.3, r.random() < 0.2)
 
 
 def proper(r: Random, question: bytes) -> bytes:
@@ -171,8 +175,13 @@ class Heard:
 def serve(stand: Stand, case: Scripted) -> Heard:
     stand.loop.dial = Replica(stand, case).dial
     caller = stand.caller()
+    if case.slow:
+        caller.take_slowly(True)
     caller.feed(case.question + _REST)
     stand.loop.pump()
+    if case.slow:
+        caller.take_slowly(False)
+        stand.loop.pump()
     got, waited = 0, 0
     while caller.ended is None and waited < WAITS_MAX:
         if got != len(caller.written):

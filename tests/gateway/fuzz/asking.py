@@ -29,8 +29,8 @@ _STEERS = frozenset(
 class Replica:
     """Answers whatever h11 reads; `seen` is all of it, in order."""
 
-    def __init__(self, stand: Stand, *, early: bool) -> None:
-        self._stand, self._early = stand, early
+    def __init__(self, stand: Stand, *, early: bool, slow: bool) -> None:
+        self._stand, self._early, self._slow = stand, early, slow
         self._connections: list[tuple[Pipe, RequestReader]] = []
         self.seen: list[Request] = []
         self._answered = 0
@@ -43,6 +43,9 @@ class Replica:
         return pipe
 
     def _heard(self, pipe: Pipe, reader: RequestReader, data: bytes) -> None:
+        if self._slow:
+            pipe.take_slowly(True)
+            self._stand.loop.call_soon(pipe.take_slowly, False)
         reader.feed(data)
         assert reader.ending == "open", f"the gateway wrote what h11 refuses: {reader.why}, in {data!r}"
         for request in self.seen[self._answered :]:
@@ -69,13 +72,17 @@ class Told:
 
 
 def ask(stand: Stand, case: Sent) -> Told:
-    replica = Replica(stand, early=case.early)
+    replica = Replica(stand, early=case.early, slow=case.slow)
     stand.loop.dial = replica.dial
     caller = stand.caller()
     for segment in case.segments:
+        if case.slow:
+            caller.take_slowly(True)
         caller.feed(segment)
         if not case.hurried:
             stand.loop.pump()
+        if case.slow:
+            caller.take_slowly(False)
     if case.end == "stay" or not case.hurried:
         stand.loop.pump()
     told = Told(b"", caller.ended, caller.eof_written, replica.seen, list(stand.controlled))

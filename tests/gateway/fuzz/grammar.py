@@ -115,6 +115,8 @@ class Sent:
     """The replica answers as soon as it has the head."""
     hurried: bool = False
     """All segments come before the loop runs."""
+    slow: bool = False
+    """Neither side takes what is written as fast as it comes."""
     clean: bool = field(default=False)
     """There is nothing in it to refuse."""
 
@@ -138,6 +140,7 @@ def sent(r: Random) -> Sent:
         end=r.choice(("stay", "stay", "leave", "reset")),
         early=r.random() < 0.15,
         hurried=r.random() < 0.3,
+        slow=r.random() < 0.2,
         clean=clean,
     )
 

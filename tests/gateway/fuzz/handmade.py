@@ -66,6 +66,8 @@ def answered() -> Iterator[Scripted]:
             chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
             yield Scripted(question, [chunked + b"1\r\na\r\n" + piece], "end")
     for answer in ANSWERS:
+        for question in QUESTIONS:
+            yield Scripted(question, [answer], "stay", slow=True)
         for question in (QUESTIONS[0], *QUESTIONS[3:]):
             for at in range(len(answer) + 1):
                 for close in answering.CLOSES:

@@ -138,6 +138,13 @@ class Pipe(asyncio.Transport):
     def feed_end(self, *, reset: bool = False) -> None:
         self._arrive(ConnectionResetError if reset else None)
 
+    def take_slowly(self, slowly: bool) -> None:
+        """What was written is not taken fast enough, or is again."""
+        if self.ended is None and slowly:
+            self.protocol.pause_writing()
+        elif self.ended is None:
+            self.protocol.resume_writing()
+
     def _arrive(self, what: bytes | type[ConnectionResetError] | None) -> None:
         self._arrived.append(what)
         self._deliver()
