@@ -57,6 +57,14 @@ def run_seed(seed: int, steps: int = STEPS, settle_s: float = SETTLE_S) -> Resul
 
 
 async def _run(world: World, steps: int, settle_s: float = SETTLE_S) -> None:
+    await play(world, steps)
+    await settle(world, settle_s)
+    await prove_alive(world)
+    await settle(world, settle_s)
+
+
+async def play(world: World, steps: int) -> None:
+    """The first phase: people, callers and mishaps."""
     dice = world.dice("acts")
     world.start()
     await asyncio.sleep(1.0)
@@ -68,9 +76,6 @@ async def _run(world: World, steps: int, settle_s: float = SETTLE_S) -> None:
         world.check()
         if dice.random() < 0.03:
             check_views(world)
-    await settle(world, settle_s)
-    await prove_alive(world)
-    await settle(world, settle_s)
 
 
 def choose_act(dice: Random) -> Act:
