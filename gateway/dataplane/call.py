@@ -32,7 +32,7 @@ from gateway.dataplane.rewrite import Provenance, answer_for_caller, request_for
 from gateway.dataplane.silence import Silence
 from gateway.dataplane.upstream import Upstream
 from gateway.errors import Problem, client_error, too_large
-from gateway.insight.trip import CLIENT_CLOSED, Trip
+from gateway.insight.trip import CLIENT_CLOSED, Trace, Trip
 from gateway.parking import full
 
 if TYPE_CHECKING:
@@ -61,6 +61,36 @@ _KEPT, _SLOW = Hold.KEPT, Hold.SLOW
 
 
 class Call:
+    phase: Phase = CHOOSING
+    _affinity: bytes | None = None
+    """Requests with the same go to the same replica."""
+    _beginning: Beginning | None = None
+    """Is looked at before it is known where to."""
+    _received = 0
+    _body_ended = False
+    _deployment_id: DeploymentId | None = None
+    _counted: tuple[DeploymentId, bool] | None = None
+    _route: Route | None = None
+    """Of the attempt in progress."""
+    _connection: Upstream | None = None
+    _timer: asyncio.TimerHandle | None = None
+    """Ends parking, or a rest."""
+    _deadline: asyncio.TimerHandle | None = None
+    """Ends the waiting for an answer; runs from the first attempt."""
+    _total: asyncio.TimerHandle | None = None
+    """Ends the call, whatever it is at."""
+    _silence: Silence | None = None
+    """While it is watched that something arrives."""
+    _answer_head = b""
+    """On its way to the caller together with what follows."""
+    _chunked_out = False
+    _keep_alive = True
+    _trace: Trace | None = None
+    _first_byte: float | None = None
+    _status = CLIENT_CLOSED
+    _sent_bytes = 0
+    _complete = False
+
     def __init__(
         self,
         plane: "DataPlane",
@@ -72,54 +102,31 @@ class Call:
     ) -> None:
         self._plane, self._caller = plane, caller
         self._admitted = admitted
-        self._settings = plane.settings
-        address = where if isinstance(where, Address) else Address(UNNAMED, "openai", where.upstream)
-        self._head, self._address = head, address
-        self._limits = plane.limits(address.target)
-        self._affinity = affinity_of(head.value(SESSION_HEADER))
-        """Requests with the same go to the same replica."""
-        self._beginning = beginning_of(
-            address,
-            needs_name=address.target is UNNAMED,
-            prefix_bytes=0 if self._affinity is not None else self._limits.prefix_affinity_bytes,
-        )
-        self._loop = plane.loop
+        self._head = head
+        self._address = where if isinstance(where, Address) else Address(UNNAMED, "openai", where.upstream)
+        self._loop, self._settings = plane.loop, plane.settings
         self.request_id = request_id
-        self.phase = CHOOSING
-        self._switching = address.verb in ("websocket", "sync") and head.upgrade == b"websocket"
-
+        self._switching = head.upgrade == b"websocket" and self._address.verb in ("websocket", "sync")
         self._kept = KeptBody(self._settings.replay_bytes_max)
-        self._received = 0
-        self._body_ended = False
         self._stay = Stay(plane.parking, self._loop.time)
         self._attempts = Attempts()
-        self._deployment_id: DeploymentId | None = None
-        self._counted: tuple[DeploymentId, bool] | None = None
-        self._route: Route | None = None
-        """Of the attempt in progress."""
-        self._connection: Upstream | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        """Ends parking, or a rest."""
-        self._deadline: asyncio.TimerHandle | None = None
-        """Ends the waiting for an answer; runs from the first attempt."""
+        self._limits = plane.limits(self._address.target)
         self._answer_within_s = self._limits.call_deadline_s
-        self._total: asyncio.TimerHandle | None = None
-        """Ends the call, whatever it is at."""
-        self._silence: Silence | None = None
-        """While it is watched that something arrives."""
-        self._answer_head = b""
-        """On its way to the caller together with what follows."""
-        self._chunked_out = False
-        self._keep_alive = True
         self._position = plane.position
+        self._began = self._loop.time()
+        self._prepare(head)
 
-        insight = plane.insight
-        self._trace = insight.trace(head.value(b"traceparent")) if insight.traces else None
-        self._began = plane.loop.time()
-        self._first_byte: float | None = None
-        self._status = CLIENT_CLOSED
-        self._sent_bytes = 0
-        self._complete = False
+    def _prepare(self, head: RequestHead) -> None:
+        """What only some requests have."""
+        prefix_bytes, insight = self._limits.prefix_affinity_bytes, self._plane.insight
+        needs_name = self._address.target is UNNAMED
+        if SESSION_HEADER in head.noted:
+            self._affinity = affinity_of(head.value(SESSION_HEADER))
+            prefix_bytes = 0
+        if needs_name or prefix_bytes:
+            self._beginning = beginning_of(self._address, needs_name=needs_name, prefix_bytes=prefix_bytes)
+        if insight.traces:
+            self._trace = insight.trace(head.value(b"traceparent"))
 
     @property
     def answer_begun(self) -> bool:
@@ -530,9 +537,12 @@ class Call:
             self._leave_lot()
         elif self.phase is RESTING:
             self._plane.resting.discard(self)
-        self._stop_timer()
-        self._stop_deadline()
-        self._stop_silence()
+        if self._timer is not None:
+            self._stop_timer()
+        if self._deadline is not None:
+            self._stop_deadline()
+        if self._silence is not None:
+            self._stop_silence()
         if self._total is not None:
             self._total.cancel()
         self._leave_replica()
