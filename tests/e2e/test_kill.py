@@ -166,6 +166,31 @@ async def more_than(calls: Calls, before: int) -> bool:
     return calls.answered > before + CALLERS
 
 
+async def test_a_push_that_a_killed_gateway_cuts_off_ends_one_way_or_the_other(plane: Plane, tmp_path: Path) -> None:
+    """Killed as the upload lands: the client is told that it failed, or the deployment is whole. Never half of one."""
+    folder = project(tmp_path / "cut", "cut off")
+    uploads = plane.settings.state / "run" / "uploads"
+    before = set(uploads.rglob("*"))
+    client = asyncio.create_task(plane.truss("push", str(folder), "--non-interactive", "--output", "json"))
+
+    async def landed() -> bool:
+        return client.done() or bool(set(uploads.rglob("*")) - before)
+
+    await until(landed, "the upload begins")
+    await killed(plane, next(each for each in roles(plane) if each.partition("-")[0] == "gateway"))
+    said = await client
+    if said.code != 0:
+        assert said.told, "a client that fails says something"
+        said = await plane.truss("push", str(folder), "--non-interactive", "--output", "json")
+        assert said.code == 0, f"the same push again: {said}"
+    last = Pushed(said.json["model_id"], said.json["model_version_id"])
+    async with plane.http() as http:
+        every = (await http.get(f"/v1/models/{last.model_id}/deployments")).json()["deployments"]
+    for each in every:
+        shown = await ended(plane, Pushed(last.model_id, each["id"]))
+        assert shown["status"] == "ACTIVE", shown
+
+
 async def test_a_killed_replica_is_replaced_and_no_caller_notices(plane: Plane, steady: Pushed) -> None:
     old, pid = await replica_of(plane, steady)
     async with calling(plane, steady) as calls:
