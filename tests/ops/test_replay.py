@@ -80,7 +80,12 @@ async def test_a_position_beyond_the_log_is_refused_and_says_where_it_ends() -> 
     head = await log.head()
     with pytest.raises(NoSuchPosition, match=f"ends at position {head}"):
         await snapshot_at(log, "routing", Position(head + 1))
-    assert (await snapshot_at(log, "routing", ORIGIN)).state == {"models": {}, "deployments": {}, "draining": [], "names": {}}
+    assert (await snapshot_at(log, "routing", ORIGIN)).state == {
+        "models": {},
+        "deployments": {},
+        "draining": [],
+        "names": {},
+    }
 
 
 async def test_the_routing_table_before_and_after_a_promotion_differs_by_the_environment() -> None:
