@@ -5,22 +5,23 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from hypothesis import strategies as some
+from msgspec.structs import replace
 
 from events.base import Actor, CommandId, CorrelationId, derive
 from events.scaling import AutoscalingSettings
 from handlers.base import Command, Decider
 
-COMMAND_IDS = tuple(f"c{number}" for number in range(8))
-_DEPLOYMENTS = tuple(derive("deployment", each) for each in COMMAND_IDS[:4])
+_FIRST = tuple(f"c{number}" for number in range(4))
+"""Ids of the first commands of a list: what they make can be meant by the others."""
 _POOLS: dict[str, tuple[Any, ...]] = {
     "model_id": ("m",),
     "model_name": ("iris", " "),
-    "deployment_id": _DEPLOYMENTS,
+    "deployment_id": tuple(derive("deployment", each) for each in _FIRST),
     "build_id": ("b",),
     "replica_id": ("r",),
     "node_id": ("n",),
     "builder": ("one", "other"),
-    "promotion_id": tuple(derive("promotion", each) for each in COMMAND_IDS[:4]),
+    "promotion_id": tuple(derive("promotion", each) for each in _FIRST),
     "key_id": ("k",),
     "environment": ("production", "staging", "no good"),
     "scopes": (("invoke",), ("manage",), ("root",), ()),
@@ -33,13 +34,14 @@ _POOLS: dict[str, tuple[Any, ...]] = {
 
 
 def commands_of(decider: Decider[Any, Any]) -> some.SearchStrategy[list[Command]]:
-    return some.lists(some.one_of([command(kind) for kind in decider.commands]), max_size=25)
+    several = some.lists(some.one_of([command(kind) for kind in decider.commands]), max_size=25)
+    return several.map(lambda asked: [replace(each, id=CommandId(f"c{n}")) for n, each in enumerate(asked)])
 
 
 def command(kind: type[Command]) -> some.SearchStrategy[Command]:
     hints = get_type_hints(kind)
     identity: dict[str, some.SearchStrategy[Any]] = {
-        "id": some.sampled_from(COMMAND_IDS).map(CommandId),
+        "id": some.just(CommandId("")),
         "actor": some.just(Actor("operator", "test")),
         "correlation_id": some.just(CorrelationId("c")),
         "causation_id": some.none(),
