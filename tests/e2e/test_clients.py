@@ -219,13 +219,13 @@ def test_openai_finds_models_at_one_base_url_for_all(plane: Plane, chat: Pushed)
 @pytest.fixture(params=["api_key", "auth_token"])
 def claude(plane: Plane, chat: Pushed, request: pytest.FixtureRequest) -> Iterator[anthropic.Anthropic]:
     """Both ways that it has to send a key: `x-api-key` and `Authorization: Bearer`."""
-    with anthropic_client(plane, chat, **{request.param: plane.key}) as made:
+    with anthropic_client(plane, chat.production, **{request.param: plane.key}) as made:
         yield made
 
 
-def anthropic_client(plane: Plane, chat: Pushed, **key: str) -> anthropic.Anthropic:
+def anthropic_client(plane: Plane, path: str, **key: str) -> anthropic.Anthropic:
     return anthropic.Anthropic(
-        base_url=f"{plane.url}{chat.production}",
+        base_url=f"{plane.url}{path}",
         http_client=anthropic.DefaultHttpxClient(trust_env=False),
         max_retries=0,
         timeout=60,
@@ -253,9 +253,18 @@ def test_anthropic_streams_word_by_word(claude: anthropic.Anthropic, gate: Gate)
 
 def test_anthropic_tells_a_key_that_is_not_valid(plane: Plane, chat: Pushed) -> None:
     for key in ({"auth_token": "wrong.key"}, {"api_key": "wrong.key"}):
-        with anthropic_client(plane, chat, **key) as client:
+        with anthropic_client(plane, chat.production, **key) as client:
             with pytest.raises(anthropic.AuthenticationError, match="not valid"):
                 client.messages.create(model="chat", max_tokens=9, messages=[{"role": "user", "content": SAID}])
+
+
+def test_anthropic_names_the_model_at_one_base_url_for_all(plane: Plane, chat: Pushed) -> None:
+    asked: Any = {"max_tokens": 9, "messages": [{"role": "user", "content": SAID}]}
+    with anthropic_client(plane, "", api_key=plane.key) as client:
+        raw = client.messages.with_raw_response.create(model="chat", **asked)
+        assert raw.headers["x-causeway-deployment"] == chat.deployment_id
+        with pytest.raises(anthropic.NotFoundError, match="nosuchmodel"):
+            client.messages.create(model="nosuchmodel", **asked)
 
 
 # httpx
