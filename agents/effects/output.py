@@ -7,28 +7,20 @@ lines into LogLines, and gives the disk space of what it has read back to the fi
 import asyncio
 import ctypes
 import os
-import re
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+from agents.effects.last_words import last_words
 from events.base import DeploymentId, ReplicaId
 from events.signals.log_lines import Level, LogFiles, LogLine, parse_line
 
 _CHUNK_BYTES = 256 * 1024
 _TAIL_BYTES = 256 * 1024
-_REASON_MAX = 500
 _READ_EVERY_S = 0.25
 _PUNCH_HOLE = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _PAGE = 4096
 _libc = ctypes.CDLL(None, use_errno=True)
-
-_FAREWELLS = re.compile(
-    r"Shutting down|Waiting for application shutdown|Application shutdown complete|Finished server process"
-    r"|Trying shut down after failed model load|Started server process|Waiting for application startup"
-    r"|Application startup complete|Uvicorn running on|Handled request|Executing model\.load"
-)
 
 
 class Output:
@@ -115,24 +107,3 @@ def _give_back(handle: int, start: int, end: int) -> None:
     start, end = start // _PAGE * _PAGE, end // _PAGE * _PAGE
     if end > start:
         _libc.fallocate(handle, _PUNCH_HOLE, ctypes.c_longlong(start), ctypes.c_longlong(end - start))
-
-
-def last_words(lines: Sequence[LogLine]) -> str:
-    texts = [line.message for line in lines]
-    whole = "\n".join(texts)
-    if (exception := _exception(whole)) is not None:
-        return exception[:_REASON_MAX]
-    for line in reversed(lines):
-        if line.level in ("error", "critical"):
-            return line.message.splitlines()[0][:_REASON_MAX]
-    meant = [text for text in texts if not _FAREWELLS.search(text)]
-    return meant[-1].splitlines()[-1][:_REASON_MAX] if meant else ""
-
-
-def _exception(text: str) -> str | None:
-    """The line that names the exception of the last traceback."""
-    _, header, after = text.rpartition("Traceback (most recent call last):")
-    if not header:
-        return None
-    # The frames are indented; the first line that is not names the exception.
-    return next((line for line in after.splitlines() if line and not line[0].isspace()), None)

@@ -41,12 +41,12 @@ ENDED: dict[str, tuple[Spoil, str, tuple[str, ...]]] = {
     "a model that does not import": (
         model_is("import no_such_module\n\nclass Model:\n    def predict(self, x):\n        return x\n"),
         "DEPLOY_FAILED",
-        ("load", "ModuleNotFoundError", "no_such_module"),
+        ("load: ModuleNotFoundError", "model/model.py, line 1", "requirements in config.yaml", "no_such_module"),
     ),
     "a load that raises": (
         model_is("class Model:\n    def load(self):\n        raise RuntimeError('no weights')\n\n    predict = load\n"),
         "DEPLOY_FAILED",
-        ("load", "RuntimeError: no weights"),
+        ("load: RuntimeError: no weights", "model/model.py, line 3", "RuntimeError"),
     ),
     "requirements that contradict each other": (
         added_to_config("requirements:\n  - numpy==1.26.4\n  - numpy==2.1.0\n"),

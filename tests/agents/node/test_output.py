@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.effects.output import Output, last_words
+from agents.effects.last_words import last_words
+from agents.effects.output import Output
 from events.base import DeploymentId, ReplicaId
 from events.signals.log_lines import LogFiles, parse_line
 
@@ -49,6 +50,15 @@ def test_disk_space_of_what_was_read_is_given_back(tmp_path: Path) -> None:
 
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "main.py", line 3\n    x = y\nValueError: no weights\n'
+DEEP = """Traceback (most recent call last):
+  File "/app/model_wrapper.py", line 464, in load
+    self._load_impl()
+  File "/app/model/model.py", line 7, in load
+    weights = json.load(self.file)
+  File "/environment/lib/python3.11/site-packages/some/model/reader.py", line 293, in load
+    return cls(**kw).decode(s)
+%s
+"""
 
 
 @pytest.mark.parametrize(
@@ -58,6 +68,12 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "main.py", line 3\n    x
         ("hello\n", "hello"),
         (TRACEBACK, "ValueError: no weights"),
         (TRACEBACK + "INFO: Shutting down\nFinished server process [3]\n", "ValueError: no weights"),
+        (DEEP % "KeyError: 'weights'", "KeyError: 'weights' (model/model.py, line 7)"),
+        (
+            DEEP % "ModuleNotFoundError: No module named 'torch'",
+            "ModuleNotFoundError: No module named 'torch' (model/model.py, line 7);"
+            " add the package that brings it to requirements in config.yaml",
+        ),
         ("ERROR: [Errno 98] address already in use\nbye\n", "ERROR: [Errno 98] address already in use"),
         ("Killed\nFinished server process [3]\n", "Killed"),
         (
