@@ -77,10 +77,19 @@ class Environments:
         self._own_python = own_python
         self._surroundings = surroundings
         self._fence = fence
+        self._pythons: dict[str | None, tuple[Interpreter, object]] = {}
 
     async def interpreter(self, python_version: str | None) -> Interpreter:
-        """The machine's Python of that version, the plane's own for None. Raises PythonMissing."""
-        return await find_interpreter(python_version, self._own_python, self._surroundings)
+        """The machine's Python of that version, the plane's own for None. Raises PythonMissing.
+
+        Asked once, and again when its file has changed: to start a Python takes longer than all else of a cold start.
+        """
+        known = self._pythons.get(python_version)
+        if known is not None and known[1] == _file_of(known[0].path):
+            return known[0]
+        found = await find_interpreter(python_version, self._own_python, self._surroundings)
+        self._pythons[python_version] = found, _file_of(found.path)
+        return found
 
     async def resolve(self, wishes: Wishes, python: Interpreter, work: Path, on_line: OnLine) -> Lock:
         """Raises EnvironmentFailed. `work` is a scratch folder of the caller's."""
@@ -176,6 +185,14 @@ class Environments:
             remove(left)
         if (self.root / name).exists():  # Its Python was removed from the machine.
             remove(self.root / name)
+
+
+def _file_of(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _digest(inputs: bytes) -> str:

@@ -146,3 +146,14 @@ async def test_the_code_of_a_package_that_is_built_sees_none_of_our_variables(
         await lock_of(make("environments"), tmp_path, "spylib")
     names = seen.read_text().split()
     assert "PATH" in names and not [name for name in names if name.startswith(("CAUSEWAY", "AWS"))]
+
+
+async def test_a_python_is_asked_once(tmp_path: Path) -> None:
+    asked, python = tmp_path / "asked", tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\necho x >> {asked}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    environments = Environments(
+        tmp_path / "root", uv=UV, cache=tmp_path / "cache", own_python=python, surroundings={}, fence=Fence(None)
+    )
+    found = [await environments.interpreter(None) for _ in range(3)]
+    assert found[0] == found[1] == found[2] and asked.read_text().count("x") == 1
