@@ -42,13 +42,21 @@ def key_create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What you will know the key by.")],
     may: Annotated[str, typer.Option("--may", help=f"What it may do: {', '.join(TYPE_OF)}.")] = "all",
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Id of a model that it may call, and no other. May be repeated.")
+    ] = None,
+    environment: Annotated[
+        list[str] | None, typer.Option("--environment", help="An environment that it may call. May be repeated.")
+    ] = None,
     output: Output = Format.table,
 ) -> None:
     """Create an API key and print it, this once."""
     session = session_of(context)
     if may not in TYPE_OF:
         raise Failure(f"--may {may}: there is no such right", f"one of {', '.join(TYPE_OF)}", USAGE)
-    answer: dict[str, Any] = session.call("POST", "/v1/api_keys", {"name": name, "type": TYPE_OF[may]})
+    asked: dict[str, Any] = {"name": name, "type": TYPE_OF[may]}
+    asked |= {field: given for field, given in (("model_ids", model), ("environments", environment)) if given}
+    answer: dict[str, Any] = session.call("POST", "/v1/api_keys", asked)
     if output is Format.json:
         render.as_json(session.out, {"name": name, "api_key": answer["api_key"]})
     else:
@@ -57,20 +65,36 @@ def key_create(
 
 
 def key_list(context: typer.Context, output: Output = Format.table) -> None:
-    """The keys that are valid now: prefix, name, scopes."""
+    """The keys that are valid now: prefix, name, scopes, and the models and environments that they are for."""
     session = session_of(context)
     keys = tuple(session.with_log(lambda log: state_at(log, ACCESS)).keys.values())
     if output is Format.json:
         rows = [
-            {"prefix": each.key_id, "name": each.name, "scopes": each.scopes, "issued_at": each.issued_at}
+            {
+                "prefix": each.key_id,
+                "name": each.name,
+                "scopes": each.scopes,
+                "issued_at": each.issued_at,
+                "model_ids": each.models,
+                "environments": each.environments,
+            }
             for each in keys
         ]
         render.as_json(session.out, rows)
         return
     render.table(
         session.out,
-        ("prefix", "name", "scopes", "issued (UTC)"),
-        ((each.key_id, each.name, " ".join(each.scopes), render.iso_clock(each.issued_at)) for each in keys),
+        ("prefix", "name", "scopes", "for", "issued (UTC)"),
+        (
+            (
+                each.key_id,
+                each.name,
+                " ".join(each.scopes),
+                " ".join((*each.models, *each.environments)) or "all",
+                render.iso_clock(each.issued_at),
+            )
+            for each in keys
+        ),
         "no keys",
     )
 

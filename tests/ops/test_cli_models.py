@@ -139,6 +139,10 @@ def test_a_key_is_created_and_printed_alone_on_standard_output(remote: Shell, ap
     assert answer.out == "abc.def\n"
     assert api.asked[0][1:] == ("/v1/api_keys", "Api-Key prefix.secret", {"name": "ci", "type": "WORKSPACE_INVOKE"})
     assert remote.run("key create ci --may fly").code == 2
+    remote.run("key create ci --may invoke --model m1 --model m2 --environment staging")
+    assert api.asked[-1][3] == {
+        "name": "ci", "type": "WORKSPACE_INVOKE", "model_ids": ["m1", "m2"], "environments": ["staging"]
+    }  # fmt: skip
 
 
 def test_keys_are_listed_from_the_log(shell: Shell) -> None:

@@ -35,6 +35,7 @@ from events.codec import Recorded
 from events.environment import PromotionCompleted
 from events.model import DeploymentPushed, ModelRegistered
 from events.replica import ReplicaDraining, ReplicaFailed, ReplicaReady
+from events.signals import Signals
 from events.signals.memory import MemorySignals
 from gateway.circuit import CircuitSettings
 from gateway.dataplane.front import http_protocol
@@ -298,7 +299,7 @@ def request(path: str, body: bytes = b"{}", *, method: str = "POST", key: str | 
 
 
 class Stage:
-    def __init__(self, plane: DataPlane, happenings: Happenings, signals: MemorySignals, port: int) -> None:
+    def __init__(self, plane: DataPlane, happenings: Happenings, signals: Signals, port: int) -> None:
         self.plane, self.happenings, self.signals, self.port = plane, happenings, signals, port
         self.callers: list[Caller] = []
         self.replicas: list[ScriptedReplica] = []
@@ -366,7 +367,7 @@ async def staged(
     stale_since: Callable[[], float | None] = lambda: None,
     *,
     concurrency: int = 1000,
-    signals: MemorySignals | None = None,
+    signals: Signals | None = None,
     worker: str = "w1",
 ) -> AsyncIterator[Stage]:
     """Model m1 with deployment d1 in production, no replica yet. With the same `signals`: workers of one plane."""

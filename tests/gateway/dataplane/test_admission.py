@@ -2,12 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from events.base import ReplicaId
-from events.signals import Load, Share
+from events.signals import Load, Share, Signals
+from events.signals.core_nats import CoreNatsSignals
 from events.signals.memory import MemorySignals
 from gateway.circuit import CircuitSettings
 from tests.gateway.dataplane.stage import (
@@ -25,6 +27,7 @@ from tests.gateway.dataplane.stage import (
     staged,
     until,
 )
+from tests.nats import NatsServer
 
 
 class Gated:
@@ -213,10 +216,24 @@ async def settled(*stages: Stage) -> None:
 
 async def test_two_workers_keep_to_the_limit_together_and_the_first_in_line_goes_first() -> None:
     signals = MemorySignals()
+    await two_workers(signals, signals)
+
+
+async def test_two_workers_that_hear_each_other_over_nats_do_the_same(tmp_path: Path) -> None:
+    with NatsServer(tmp_path) as server:
+        signals = [await CoreNatsSignals.connect(server.url) for _ in range(2)]
+        try:
+            await two_workers(*signals)
+        finally:
+            for each in signals:
+                await each.close()
+
+
+async def two_workers(signals: Signals, others: Signals) -> None:
     slow_reports = msgspec.structs.replace(QUICK, load_every_s=0.5, yield_s=5.0)
     async with (
         staged(slow_reports, concurrency=1, signals=signals) as one,
-        staged(slow_reports, concurrency=1, signals=signals, worker="w2") as two,
+        staged(slow_reports, concurrency=1, signals=others, worker="w2") as two,
     ):
         gate = Gated()
         replica = await one.replica(gate)
