@@ -50,9 +50,9 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that still run then are cut."""
     drain_loading_deadline_s: float = 10.0
     probe_first_s: float = 0.02
-    probe_growth: float = 1.02
+    probe_growth: float = 1.01
     probe_slowest_s: float = 2.0
-    """Between two probes of a replica that loads: from the first, growing by a fiftieth of the time so far."""
+    """Between two probes of a replica that loads: from the first, growing by a hundredth of the time so far."""
     probe_every_s: float = 5.0
     prepare_attempts: int = 3
     prepare_again_s: float = 2.0
