@@ -4,6 +4,7 @@ import http.client
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,11 @@ from pathlib import Path
 import msgspec
 
 from ops.bench.gateway.peers import Command, Peer, Place
-from ops.bench.gateway.pinned import DidNotStart, started, wait_until
+from ops.bench.gateway.pinned import DidNotStart, Tree, started, wait_until
 from ops.config import load
 from ops.local.ports import PortClaims
 
 UNARY_CONNECTIONS, STREAMS, CHUNK_GAP_MS = 64, 512, 5
-IDLE_SETTLE_S = 30.0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -114,16 +114,25 @@ def proxied(bench: Bench, peer: Peer) -> Turn:
             unary = bench.ask("unary", command, place.port, UNARY_CONNECTIONS, bench.seconds)
             cpu_us = (tree.cpu_s(bench.proxy_core) - before) * 1e6 / max(1, unary.answered)
             alone = bench.ask("unary", command, place.port, 1, bench.seconds / 2)
-            resident, idle_resident = tree.resident_bytes(), None
+            resident = tree.resident_bytes()
             streams = bench.ask("sse", command, place.port, STREAMS, bench.seconds)
-            if bench.idle_connections and not peer.is_slow:
-                with bench.idle(command, place.port):
-                    idle_resident = tree.resident_bytes()
+            idle_resident = None if peer.is_slow else _with_idle(bench, command, place.port, tree)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     errors = unary.errors + alone.errors + streams.errors
     per_s, p99_ms, chunks = unary.per_s, unary.p99_us / 1e3, streams.chunks_per_s
     return Turn(per_s, p99_ms, cpu_us, alone.p50_us, chunks, resident, idle_resident, errors)
+
+
+def _with_idle(bench: Bench, command: Command, port: int, tree: Tree) -> int | None:
+    if not bench.idle_connections:
+        return None
+    try:
+        with bench.idle(command, port):
+            return tree.resident_bytes()
+    except DidNotStart as error:
+        print(f"bench-gateway: {error}", file=sys.stderr)
+        return None
 
 
 def answers(command: Command, port: int) -> bool:
