@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if item.path.is_relative_to(FOLDER)]
     for item in ours:
         item.add_marker(pytest.mark.e2e)
-        item.add_marker(pytest.mark.timeout(400))
+        item.add_marker(pytest.mark.timeout(600))
     rank = {name: place for place, name in enumerate(ORDER)}
     ours.sort(key=lambda item: rank.get(item.path.stem, len(ORDER)))
     items[:] = [item for item in items if not item.path.is_relative_to(FOLDER)] + ours

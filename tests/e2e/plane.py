@@ -28,7 +28,7 @@ from ops.truss_client import truss_command
 from projections.fleet import FLEET
 
 EXAMPLES = CHECKOUT / "examples"
-GENEROUS_S = 120.0
+GENEROUS_S = 240.0
 SETTLED = ("ACTIVE", "SCALED_TO_ZERO", "INACTIVE", "BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "FAILED")
 
 Found = TypeVar("Found")
