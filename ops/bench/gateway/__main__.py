@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -37,6 +38,7 @@ REPLICAS = 2
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # An exit like any other: what was started is stopped.
     try:
         section = _run(options)
     except (NoCompiler, TooFewCores) as error:
