@@ -211,8 +211,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--write", action="store_true", help="into RESULTS.md")
     asked = parser.parse_args(argv)
     state = Path(tempfile.mkdtemp(prefix="causeway-coldstart-"))
-    own = {name: value for name, value in os.environ.items() if not name.startswith("CAUSEWAY_")}
-    settings = config.load(own | {"CAUSEWAY_STATE": str(state), "CAUSEWAY_PORT": "0"}).but(cache=config.load().cache)
+    here = config.load()
+    own = dict(here.inherited_env) | {"CAUSEWAY_STATE": str(state), "CAUSEWAY_PORT": "0"}
+    settings = config.load(own).but(cache=here.cache)
     running = attach.start_detached(settings)
     try:
         attached = attach.attached(settings)
