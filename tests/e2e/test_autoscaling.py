@@ -15,7 +15,7 @@ import pytest
 from events.replica import ReplicaAssigned
 from events.scaling import ReplicaTargetLowered, ReplicaTargetRaised, ScaledToZero
 from ops.local import attach
-from tests.e2e.plane import Plane, Pushed, until
+from tests.e2e.plane import Plane, Pushed, Said, until
 from tests.e2e.projects import project
 
 SERVER = """import time
@@ -190,3 +190,22 @@ async def test_a_killed_replica_loses_no_request_where_another_remains(plane: Pl
         await until(lambda: answers(seen, count + 500), "the other one serves")
         await ready(plane, model, 2)
     assert seen.failures == []
+
+
+async def test_the_history_tells_where_starts_spend_their_time_and_what_other_settings_would_have_done(
+    plane: Plane, model: Pushed
+) -> None:
+    anatomy = await plane.causeway("coldstart", model.deployment_id, "--output", "json")
+    assert anatomy.code == 0, anatomy
+    assert anatomy.json["starts"] >= 5 and sum(stage["slowest"] for stage in anatomy.json["stages"]) == 1
+    asked = ("whatif", model.deployment_id, "--from", "30m", "--set", "max_replica=5", "--set", "concurrency_target=1")
+
+    async def told() -> Said | None:
+        said = await plane.causeway(*asked, "--output", "json")
+        return said if said.code == 0 else None
+
+    both = (await until(told, "load has been recorded")).json
+    assert both["what_if"]["peak"] == 5 > both["as_set"]["peak"] > 0
+    assert both["what_if"]["replica_hours"] > 0
+    shown = await plane.causeway(*asked)
+    assert "replica-hours" in shown.told and "records of 10 s" in shown.told
