@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from events.access import KeyRevoked
+from events.base import KeyId
 from gateway.dataplane.plane import DataPlaneSettings
 from tests.gateway.dataplane.stage import (
     KEY,
@@ -362,3 +364,27 @@ async def test_wake_asks_for_a_replica_and_does_not_wait() -> None:
         assert type(signal).__name__ == "WakeAsked" and signal.deployment_id == ONE  # type: ignore[union-attr]
         await listening.aclose()  # type: ignore[attr-defined]
         assert (await stage.ask("/model-nope/wake", b"")).status == 404
+
+
+async def test_a_key_that_is_revoked_is_refused_from_then_on() -> None:
+    async with staged() as stage:
+        await stage.serving()
+        caller = await stage.caller()
+        for status in (200, 200, 401):
+            caller.send(request("/model-m1/predict"))
+            assert (await caller.got()).status == status
+            if status == 200 and stage.plane.counts.answered == 2:
+                stage.happenings.add(KeyRevoked(key_id=KeyId(KEY.partition(".")[0])))
+
+
+async def test_long_heads_are_read_as_short_ones_are() -> None:
+    """Only the lines of short ones are remembered."""
+    async with staged() as stage:
+        replica = await stage.serving()
+        for padding in (10, 10, 3000):
+            got = await stage.ask(
+                "/model-m1/predict", more=f"x-first: A\r\nX-Padding: {'p' * padding}\r\nx-last:  z \r\n"
+            )
+            assert got.status == 200
+            seen = replica.seen[-1].headers
+            assert (seen["x-first"], seen["x-last"], len(seen["x-padding"])) == ("A", "z", padding)
