@@ -174,7 +174,7 @@ class Call:
         choice = self._plane.choose(self._address.target, self._affinity)
         if not isinstance(choice, Route) or choice.replica.replica_id not in self._attempts.failed:
             self._stop_timer()
-            self._plane.resting.discard(self)
+            self._plane.resting.pop(self, None)
             self.choose()
 
     def _count(self, deployment_id: DeploymentId | None, *, parked: bool = False) -> None:
@@ -312,12 +312,12 @@ class Call:
         settings = self._settings
         pause_s = self._attempts.pause_s(settings.retry_delay_s, settings.retry_growth, settings.retry_delay_cap_s)
         self.phase = RESTING
-        self._plane.resting.add(self)
+        self._plane.resting[self] = None
         self._timer = self._loop.call_later(pause_s * random.uniform(0.75, 1.25), self._rest_over)
 
     def _rest_over(self) -> None:
         self._timer = None
-        self._plane.resting.discard(self)
+        self._plane.resting.pop(self, None)
         self._attempts.rested = True
         self.choose()
 
@@ -512,7 +512,7 @@ class Call:
         if self.phase is PARKED:
             self._leave_lot()
         elif self.phase is RESTING:
-            self._plane.resting.discard(self)
+            self._plane.resting.pop(self, None)
         if self._timer is not None:
             self._stop_timer()
         if self._deadline is not None:

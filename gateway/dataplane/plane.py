@@ -126,7 +126,8 @@ class DataPlane:
         self.counts = Counts()
         self.parking = Parking(settings.parked_requests_max, settings.parked_bytes_max)
         self.pool = Pool(connect_timeout_s=settings.connect_timeout_s, idle_s=settings.upstream_idle_s)
-        self.resting: set[Call] = set()
+        self.resting: dict[Call, None] = {}
+        """In the order in which they began to rest."""
         self.draining = False
         """Another process serves this port now: each connection is told to close with its next answer.
 

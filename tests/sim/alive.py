@@ -5,8 +5,9 @@ Told apart from a lack of room, which is a reason, and from models that are brok
 
 import asyncio
 
-from events.base import DeploymentId, ModelId
+from events.base import DeploymentId, ModelId, Position
 from events.environment import PromotionCompleted
+from events.scaling import CapacityLacking
 from gateway.addresses import Target
 from handlers.deciders.environment import StartPromotion
 from projections.base import fold
@@ -22,7 +23,7 @@ ABLE = ("ACTIVE", "SCALED_TO_ZERO")
 async def prove_alive(world: World) -> None:
     """Raises Violation naming what does not work."""
     catalogue, environments = fold(DEPLOYMENTS, world.log.history()), fold(ENVIRONMENTS, world.log.history())
-    first_call = len(world.calls)
+    first_call, began_at = len(world.calls), world.position
     promoted: dict[DeploymentId, ModelId] = {}
     for model_id in world.models:
         current = _current(environments, catalogue, model_id)
@@ -38,7 +39,7 @@ async def prove_alive(world: World) -> None:
             break
         await asyncio.sleep(2.0)
         world.check()
-    if left and not _lacks_room(world):
+    if left and not _lacks_room(world, began_at):
         raise Violation(f"not within {WITHIN_S:g} s, though nothing is wrong: {'; '.join(left)}")
 
 
@@ -79,6 +80,8 @@ def _left(world: World, first_call: int, promoted: dict[DeploymentId, ModelId]) 
     ]
 
 
-def _lacks_room(world: World) -> bool:
+def _lacks_room(world: World, since: Position) -> bool:
+    """Somebody was told so meanwhile, or still is."""
+    told = any(isinstance(each.event, CapacityLacking) for each in world.log.history(after=since))
     catalogue = fold(DEPLOYMENTS, world.log.history())
-    return any(len(each.replicas) < each.target for each in catalogue.deployments.values())
+    return told or any(len(each.replicas) < each.target for each in catalogue.deployments.values())
