@@ -76,7 +76,7 @@ def _routed(plane: Plane, moments: metrics.Moments | None) -> FastAPI:
     for noun in (status, models, deployments, environments, logs, access):
         noun.install(router, plane)
     if moments is not None:
-        metrics.install(router, moments)
+        metrics.install(router, plane, moments)
     later.install(router)
     app.include_router(router)
     app.add_middleware(Door, plane=plane)

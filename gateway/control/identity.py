@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import keys
 from gateway.control.errors import ApiError, answer_error, invalid
-from gateway.control.metrics import PATH as METRICS
 from gateway.control.plane import Plane, Visit
 from gateway.keys import HOW, KeyRefused, check
 
+METRICS = "/metrics"
 OPEN = ("/healthz", "/s3/")
 MIN_POSITION_DEADLINE_S = 10.0
 

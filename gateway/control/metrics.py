@@ -1,20 +1,52 @@
-"""`/metrics`: what Prometheus scrapes, of all gateway workers of this machine, for keys with the scope metrics."""
+"""`/metrics`: what Prometheus scrapes, of all gateway workers of this machine, for keys with the scope metrics.
+
+A key for some models or environments sees only these; what concerns whole workers is in every scrape.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from fastapi import APIRouter
+import msgspec
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from events.base import DeploymentId
+from gateway.control.identity import METRICS, visit_of
+from gateway.control.plane import Plane
 from gateway.insight.metrics import CONTENT_TYPE, exposition
 from gateway.insight.worker import Moment
+from projections.access import Key
+from projections.deployments import Catalogue
 
-PATH = "/metrics"
 Moments = Callable[[], Awaitable[Sequence[Moment]]]
 
 
-def install(router: APIRouter, moments: Moments) -> None:
-    @router.get(PATH)
-    async def metrics() -> Response:
-        text = await asyncio.to_thread(exposition, await moments())
+def install(router: APIRouter, plane: Plane, moments: Moments) -> None:
+    @router.get(METRICS)
+    async def metrics(request: Request) -> Response:
+        key = visit_of(request).caller
+        seen = [seen_with(key, moment, plane.catalogue) for moment in await moments()]
+        text = await asyncio.to_thread(exposition, seen)
         return Response(text, headers={"content-type": CONTENT_TYPE})
+
+
+def seen_with(key: Key, moment: Moment, catalogue: Catalogue) -> Moment:
+    """Of a deployment it is not known to whom its replicas serve: a key for environments sees requests only."""
+    if not key.models and not key.environments:
+        return moment
+
+    def shown(deployment_id: str) -> bool:
+        deployment = catalogue.deployments.get(DeploymentId(deployment_id))
+        return not key.environments and deployment is not None and deployment.model_id in key.models
+
+    return msgspec.structs.replace(
+        moment,
+        deployments={each: busy for each, busy in moment.deployments.items() if shown(each)},
+        replicas={each: count for each, count in moment.replicas.items() if shown(each)},
+        series=[
+            each
+            for each in moment.series
+            if (not key.models or each.model_id in key.models)
+            and (not key.environments or each.environment in key.environments)
+        ],
+    )

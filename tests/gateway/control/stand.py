@@ -14,6 +14,7 @@ from events.base import Actor, CommandId, CorrelationId, Event, EventId, KeyId, 
 from events.log.memory import MemoryLog
 from gateway.control.app import create_control_app
 from gateway.control.plane import ControlViews
+from gateway.insight.worker import Moment
 from gateway.keys import hash_of
 from handlers.base import Command
 from handlers.clock import SystemClock
@@ -75,12 +76,17 @@ class Stand:
             clock=SystemClock(),
             archive_max_bytes=ARCHIVE_MAX_BYTES,
             head=self.ask_head,
+            moments=self.ask_moments,
         )  # fmt: skip
         self.client = self.client_with(MANAGE)
+        self.moments: list[Moment] = []
 
     def client_with(self, key: str | None) -> httpx.AsyncClient:
         headers = {} if key is None else {"Authorization": f"Api-Key {key}"}
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://plane", headers=headers)
+
+    async def ask_moments(self) -> list[Moment]:
+        return self.moments
 
     async def ask_head(self) -> Position:
         return await self.log.head()
