@@ -39,7 +39,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long the node waits for what. A model's config may override the first three."""
 
     startup_s: float = 1800.0
-    """From the start of the process to its first readiness."""
+    """From the start of the process, or the last that it printed while it loads, to its first readiness."""
     stop_traffic_s: float = 60.0
     """Not ready for this long: takes no new requests."""
     restart_s: float = 600.0
@@ -135,8 +135,9 @@ def _give_up(replica: ReplicaActual, patience: Patience) -> Iterator[DueDeed]:
     why = f": {replica.failing_why}" if replica.failing_why else ""
     if replica.ready_at is None:
         startup_s = own.startup_s or patience.startup_s
-        at = _after(replica.process.started_at, startup_s)
-        reason = f"was not ready {startup_s:g} s after its start (startup_threshold_seconds){why}"
+        at = _after(max(replica.process.started_at, replica.progress_at or NOW), startup_s)
+        since = "its last output" if replica.progress_at is not None else "its start"
+        reason = f"was not ready {startup_s:g} s after {since} (startup_threshold_seconds){why}"
     elif replica.failing_since is not None:
         restart_s = own.restart_s or patience.restart_s
         at = _after(replica.failing_since, restart_s)

@@ -86,6 +86,9 @@ class ReplicaActual(msgspec.Struct, frozen=True):
     process: Running | None = None
     probed_at: datetime | None = None
     probes: int = 0
+    output_bytes: int = 0
+    progress_at: datetime | None = None
+    """When it was last seen to have printed more, while it loads."""
     ready_at: datetime | None = None
     """First time; None: still loading."""
     healths: int = 0
@@ -163,7 +166,7 @@ def _finished(replica: ReplicaActual, stimulus: Finished) -> ReplicaActual:
         case Prepared():
             return replace(replica, prepared=result, failures=0, retry_after=None)
         case Running():
-            return replace(replica, process=result, probed_at=None, probes=0)
+            return replace(replica, process=result, probed_at=None, probes=0, output_bytes=0, progress_at=None)
         case Probed():
             return _probed(replica, result, at)
         case Exited():
@@ -182,6 +185,8 @@ def _told(replica: ReplicaActual, deed: Deed, result: Told, at: datetime) -> Rep
 
 def _probed(replica: ReplicaActual, result: Probed, at: datetime) -> ReplicaActual:
     replica = replace(replica, probed_at=at, probes=replica.probes + 1)
+    if replica.ready_at is None and result.output_bytes > replica.output_bytes:
+        replica = replace(replica, output_bytes=result.output_bytes, progress_at=at)
     if result.health != "ready":
         return replace(replica, failing_since=replica.failing_since or at, failing_why=result.detail)
     well_before = replica.healths > 0 and replica.failing_since is None

@@ -101,6 +101,8 @@ class Probed(msgspec.Struct, frozen=True, tag=True):
     health: Literal["ready", "unready", "silent"]
     """Silent: it does not answer at all."""
     detail: str = ""
+    output_bytes: int = 0
+    """What it has printed so far, while it loads: more than before is progress."""
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

@@ -234,6 +234,8 @@ class LocalRuntime:
             if not listens(server_of(folder), record.address):
                 return Probed("silent", f"another program answers on {record.address}")
             folder.mark_ready()
+        if probed.health != "ready" and folder.output.exists():
+            return msgspec.structs.replace(probed, output_bytes=folder.output.stat().st_size)
         return probed
 
     async def _drain(self, effect: DrainReplica, folder: ReplicaFolder) -> Result:

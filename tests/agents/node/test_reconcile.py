@@ -93,6 +93,15 @@ def test_a_models_own_thresholds_win() -> None:
     assert due_at({R: WANTED}, failing, StopReplica) == T0 + timedelta(seconds=30)
 
 
+def test_a_replica_that_loads_and_prints_is_given_more_time_and_one_that_falls_silent_is_not() -> None:
+    actual, startup = after(*STARTED), timedelta(seconds=PATIENCE.startup_s)
+    assert due_at({R: WANTED}, actual, StopReplica) == T0 + startup
+    for minutes, printed in ((10, 100), (25, 200), (28, 200)):
+        probed = Probed("unready", "503", output_bytes=printed)
+        actual = evolve(actual, Finished(ProbeReplica(R), probed, T0 + timedelta(minutes=minutes)))
+    assert due_at({R: WANTED}, actual, StopReplica) == T0 + timedelta(minutes=25) + startup
+
+
 @pytest.mark.parametrize(("since_s", "report"), [(0, ReportReady), (59, ReportReady), (61, ReportUnready)])
 def test_a_failing_probe_must_last_before_traffic_stops(since_s: int, report: type) -> None:
     actual = after(*READY, (ProbeReplica(R), Probed("unready", "503 sick")))
