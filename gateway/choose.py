@@ -73,7 +73,8 @@ def choose(
     """
     deployment = resolve(table, target)
     if isinstance(deployment, Problem):
-        return Unroutable(deployment)
+        soon = _about_to_serve(table, target)
+        return Unroutable(deployment) if soon is None else Park(soon)
     deployment_id = deployment.deployment_id
     if not deployment.replicas:
         return Park(deployment_id)
@@ -81,6 +82,18 @@ def choose(
         return Park(deployment_id, full=True)
     replica = _pick(deployment, load, affinity)
     return Park(deployment_id, full=True) if replica is None else Route(deployment_id, replica)
+
+
+def _about_to_serve(table: RoutingTable, target: Target) -> DeploymentId | None:
+    """A model's first ready deployment becomes production a moment later; its user may come in between."""
+    model = table.models.get(target.model_id)
+    if model is None or target.by != "environment" or target.name != PRODUCTION:
+        return None
+    if PRODUCTION not in model.environments or model.environments[PRODUCTION] is not None:
+        return None
+    published = (table.deployments[each] for each in sorted(model.deployments))
+    fit = (each for each in published if each.replicas and not (each.is_development or each.refusal))
+    return next((each.deployment_id for each in fit), None)
 
 
 def resolve(table: RoutingTable, target: Target) -> DeploymentRoutes | Problem:

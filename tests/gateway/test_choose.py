@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from events.base import DeploymentId, ModelId, ReplicaId
 from gateway.addresses import Target
-from gateway.choose import Park, Route, choose
+from gateway.choose import Park, Route, Unroutable, choose
 from gateway.errors import Problem
 from gateway.parking import Parking, Rank
 from projections.routing import DeploymentRoutes, ModelRoutes, ReplicaRoute, RoutingTable
@@ -54,6 +54,15 @@ def test_no_replica_gets_more_than_its_limit_and_nobody_waits_while_there_is_roo
     else:
         assert choice == Park(ONE, full=True)
         assert not free - load.resting
+
+
+def test_who_comes_between_the_first_ready_replica_and_its_promotion_waits_for_it() -> None:
+    routes = table(1, 1)
+    routes.models[MODEL].environments["production"] = None
+    assert choose(routes, PRODUCTION, Now({})) == Park(ONE)
+    assert isinstance(choose(routes, Target(MODEL, "environment", "staging"), Now({})), Unroutable)
+    routes.deployments[ONE].replicas.clear()
+    assert isinstance(choose(routes, PRODUCTION, Now({})), Unroutable)
 
 
 @given(st.integers(2, 6), st.binary(min_size=1, max_size=20), NAMES)
