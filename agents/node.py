@@ -105,7 +105,7 @@ class Node:
         self._leaving = True
         while targets := self.loop.target:
             self._changed.clear()
-            for target in targets.values():
+            for target in tuple(targets.values()):  # They change while we wait.
                 if not target.draining:
                     identity = self._identity("drain", target.replica_id)
                     await self._insist(DrainReplica(**identity, replica_id=target.replica_id, reason=reason))
