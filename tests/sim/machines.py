@@ -13,17 +13,13 @@ from agents.build_steps import BuildBroken, Built, OnLine, OnStep, StepEnded
 from agents.builder import Builder
 from agents.builds import BUILDS, OpenBuild
 from agents.effects.fake import FakeEffects, Script
-from agents.loop import NodeLoop
-from events.base import Actor, BlobDigest, CommandId, CorrelationId, DeploymentId, NodeId, Position, derive
-from events.log import LogUnavailable
-from events.signals import Heartbeat
+from agents.node import Node, Offer
+from events.base import BlobDigest, DeploymentId, NodeId, derive
 from events.signals.log_lines import LogLine
-from handlers.deciders.node import JoinNode
-from handlers.dispatch import Contended
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS, ReplicaTarget
 from projections.view import View
-from tests.sim.processes import FollowingProcess
+from tests.sim.processes import Down, FollowingProcess
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -36,6 +32,7 @@ class NodeProcess(FollowingProcess):
     """A node's agent, and its machine."""
 
     folds = (REPLICA_TARGETS, FLEET)
+    agent: Node | None = None
 
     def __init__(self, world: "World", number: int) -> None:
         super().__init__(world, f"node-{number}")
@@ -63,56 +60,36 @@ class NodeProcess(FollowingProcess):
 
     async def work(self, *own: View[Any]) -> None:
         targets, fleet = own
-        await self._join(fleet)
-        loop = NodeLoop(
-            self.node_id,
+        offer = Offer(
+            node_id=self.node_id,
+            boot_id=f"boot-{self.boot}",
+            host=self.host,
+            cpu_millicores=self.cpu_millicores,
+            memory_bytes=self.memory_bytes,
+            isolation="process",
+        )
+        self.agent = Node(
+            offer,
             f"{self.name}.{self.lives}",
             targets=targets,
+            fleet=fleet,
             effects=self.effects,
             dispatch=self.dispatch,
+            signals=self.signals,
             clock=self.clock,
+            heartbeat_every_s=HEARTBEAT_S,
         )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(loop.run())
-            group.create_task(self._beat())
-            group.create_task(self._stay_joined(fleet))
+        try:
+            await self.agent.run()
+        finally:
+            self.agent = None
 
-    async def _beat(self) -> None:
-        while True:
-            beat = Heartbeat(node_id=self.node_id, boot_id=f"boot-{self.boot}", at=self.clock.now())
-            await self.signals.publish(beat)
-            await asyncio.sleep(HEARTBEAT_S)
-
-    async def _stay_joined(self, fleet: View[Any]) -> None:
-        """It was thought lost while it was only unheard: it joins again."""
-        while True:
-            position = fleet.position
-            if fleet.state.nodes[self.node_id].status != "up":
-                await self._join(fleet)
-            await fleet.reached(Position(position + 1))
-
-    async def _join(self, fleet: View[Any]) -> None:
-        while True:
-            known = fleet.state.nodes.get(self.node_id)
-            boot_id = f"boot-{self.boot}"
-            if known is not None and known.status == "up" and known.boot_id == boot_id:
-                return
-            identity = derive("join", self.node_id, boot_id, known.position if known else 0, length=24)
-            command = JoinNode(
-                id=CommandId(identity),
-                actor=Actor(f"agent:{self.node_id}", "internal"),
-                correlation_id=CorrelationId(identity),
-                node_id=self.node_id,
-                boot_id=boot_id,
-                host=self.host,
-                cpu_millicores=self.cpu_millicores,
-                memory_bytes=self.memory_bytes,
-                isolation="process",
-            )
-            try:
-                await self.dispatch(command)
-            except (LogUnavailable, Contended):
-                await asyncio.sleep(self.dice.uniform(0.2, 1.0))
+    async def leave(self, reason: str) -> None:
+        """Drains all, says goodbye, and is ended; Down if it dies before."""
+        if self.agent is None:
+            raise Down(self.name)
+        await self.serve(self.agent.leave(reason))
+        await self.crash()
 
 
 class BuilderProcess(FollowingProcess):

@@ -9,7 +9,7 @@ from tests.faults import NONE, ROUGH
 from tests.sim.machines import NodeProcess
 from tests.sim.network import FAIR, STORMY
 from tests.sim.people import Act
-from tests.sim.processes import Process
+from tests.sim.processes import Down, Process
 from tests.sim.world import World
 
 
@@ -59,6 +59,23 @@ async def _lose_node(world: World, node: NodeProcess, seconds: float) -> None:
     await node.lose_power()
     await asyncio.sleep(seconds)
     world.tell(f"{node.name} boots")
+    node.boot_up()
+
+
+def retire_node(world: World, dice: Random) -> None:
+    """Drained for maintenance; comes back afterwards."""
+    node = dice.choice(world.nodes)
+    world.spawn(_retire_node(world, node, dice.uniform(1, 20)), f"retire {node.name}")
+
+
+async def _retire_node(world: World, node: NodeProcess, seconds: float) -> None:
+    world.tell(f"{node.name} is to leave")
+    try:
+        await node.leave("maintenance")
+    except Down:
+        return
+    world.tell(f"{node.name} has left, for {seconds:.0f} s")
+    await asyncio.sleep(seconds)
     node.boot_up()
 
 
@@ -173,6 +190,7 @@ MISHAPS: tuple[tuple[int, Act], ...] = (
     (6, crash),
     (2, second_control),
     (2, lose_node),
+    (1, retire_node),
     (2, mute_node),
     (2, cut_signals),
     (1, storm_of_signals),
