@@ -151,8 +151,12 @@ class ReplicaFolder:
         return handle
 
     def is_kept(self) -> bool:
-        """Whether its keeper lives."""
-        if not self.path.exists() or (handle := self.take_lock()) is None:
+        """Whether its keeper lives. The folder may be cleared away at any moment: then none does."""
+        try:
+            handle = self.take_lock()
+        except FileNotFoundError:
+            return False
+        if handle is None:
             return self.path.exists()
         os.close(handle)
         return False

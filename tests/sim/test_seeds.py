@@ -1,6 +1,7 @@
 """The simulator over many seeds, and over those that once failed."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,8 @@ def test_the_same_seed_gives_the_same_log() -> None:
 
 
 def test_a_failure_names_its_seed_and_how_to_repeat_it() -> None:
-    """Zero steps and no patience: nothing can have settled."""
-    ran = simulator("--seed", "3", "--steps", "2", "--settle", "0")
+    """No patience at all: some of a few seeds have not settled the moment that the faults end."""
+    ran = simulator("--seeds", "1:9", "--steps", "10", "--settle", "0")
     assert ran.returncode == 1
-    assert "seed 3" in ran.stdout.splitlines()[0]
     assert "FAILED: Violation: not settled" in ran.stdout
-    assert "make sim SEED=3 STEPS=2" in ran.stdout
+    assert re.search(r"make sim SEED=[1-8] STEPS=10", ran.stdout)
