@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 
@@ -23,6 +23,14 @@ class ControlSide(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._answered = answered
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn would write it into the middle of an answer, too, where the caller takes it for a part of that."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+        else:
+            super().send_400_response(msg)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -41,6 +41,8 @@ def asked() -> Iterator[Sent]:
             yield Sent([head + piece + b"0\r\n\r\n" + _SIZED])
         for last in (*grammar.LAST, *grammar.BAD_LAST):
             yield Sent([head + b"1\r\na\r\n" + last + _SIZED])
+    early = b"POST /early HTTP/1.1\r\n" + _AUTHORIZED + b"transfer-encoding: chunked\r\n\r\n"
+    yield Sent([early, b"4", b" ", b"\r\nwxyz\r\n0\r\n\r\n"], slow=True)
     for garbage in (*grammar.GARBAGE, *grammar.SPLICES):
         yield Sent([garbage + _SIZED])
         yield Sent([_SIZED, garbage, _SIZED])
