@@ -33,7 +33,7 @@ def test_each_goal_is_printed_with_what_was_measured_and_whether_it_is_met() -> 
 
 def test_what_was_not_measured_leaves_its_cell_empty() -> None:
     printed = side_by_side({"direct": turn(200), "ours": turn(60)})
-    assert "| ours | 60 |  | 1.0 |  | 20 | 0 | 100 | 1.00 |  |  | 0 |" in printed
+    assert "| ours | 60 |  | 1.0 |  |  | 20 | 0 | 100 | 1.00 |  |  | 0 |" in printed
 
 
 def never(_: Place) -> None:
