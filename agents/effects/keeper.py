@@ -120,10 +120,19 @@ def server_of(folder: ReplicaFolder) -> psutil.Process | None:
     try:
         process = psutil.Process(keeper.server)
         while process.name() == "bwrap":
-            process = process.children()[0]
+            process = _first_child(process)
     except (psutil.NoSuchProcess, IndexError):
         return None
     return process
+
+
+def _first_child(process: psutil.Process) -> psutil.Process:
+    """The kernel's own list where it has one: psutil looks at every process of the machine. Raises IndexError."""
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    except FileNotFoundError:
+        return process.children()[0]
+    return psutil.Process(int(children[0]))
 
 
 def terminate(folder: ReplicaFolder) -> None:

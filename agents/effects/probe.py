@@ -9,6 +9,24 @@ from agents.effects import Probed
 READY = "/v1/models/model"
 ALIVE = "/"
 _BODY_BYTES = 64 * 1024
+_LISTENING_EVERY_S = 0.01
+
+
+async def wait_until_listening(address: str, at_most_s: float) -> None:
+    """Nothing of the server's is spent by asking whether its port is open, so this may ask often."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(at_most_s):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection(host, int(port))
+                except OSError:
+                    await asyncio.sleep(_LISTENING_EVERY_S)
+                else:
+                    writer.close()
+                    return
+    except TimeoutError:
+        return
 
 
 async def probe(address: str, timeout_s: float = 5.0) -> Probed:

@@ -40,7 +40,7 @@ from agents.effects.keeper import MARKER_VARIABLE, KeeperFailed, begin, begun, g
 from agents.effects.limits import Limits, join_files, ran_out_of_memory, remove_group
 from agents.effects.output import Output
 from agents.effects.ports import Ports, listens
-from agents.effects.probe import probe
+from agents.effects.probe import probe, wait_until_listening
 from agents.effects.replica_folder import Record, ReplicaFolder
 from agents.effects.sandbox import Sandbox
 from agents.effects.unpack import BadArchive, unpack
@@ -50,6 +50,8 @@ from projections.replica_targets import ReplicaTarget
 from projections.stores.blobs import BlobMissing, FolderBlobs
 
 _log = structlog.get_logger()
+LISTENING_WITHIN_S = 0.5
+"""A probe of a replica that loads waits so long for its port, where it notices at once that it is open."""
 
 OnLine = Callable[[str], None]
 EnsureEnvironment = Callable[[Path, str, OnLine], Awaitable[Environment]]
@@ -229,6 +231,8 @@ class LocalRuntime:
         record = folder.record()
         assert record is not None, f"{folder.path} has no record"
         folder.show_secrets(self._secrets, record.secrets)
+        if not folder.was_ready():
+            await wait_until_listening(record.address, LISTENING_WITHIN_S)
         probed = await probe(record.address, self._probe_timeout_s)
         if probed.health == "ready" and not folder.was_ready():
             if not listens(server_of(folder), record.address):

@@ -23,6 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +47,15 @@ from ops.render import console
 GOAL_MS = 50.0
 ASK_EVERY_S = 0.002
 EVENTS = (ReplicaTargetRaised, ReplicaAssigned, ReplicaEnvironmentReady, ReplicaProcessStarted, ReplicaReady)
-STEPS = ("request to decision", "decision to assignment", "environment ready", "process started", "ready", "answer")
+STEPS = (
+    "request to decision",
+    "decision to assignment",
+    "environment ready",
+    "process started",
+    "ready",
+    "routed",
+    "answer",
+)
 
 
 def bare(settings: Settings, replica: str) -> tuple[float, float]:
@@ -80,7 +89,8 @@ def bare(settings: Settings, replica: str) -> tuple[float, float]:
     finally:
         # The sandbox does not take its content along when it is killed.
         for each in psutil.Process(child.pid).children(recursive=True):
-            each.kill()
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         child.kill()
         child.wait()
 
@@ -115,12 +125,12 @@ class Watch(threading.Thread):
         self.began_at = datetime.fromisoformat(record["started_at"]).timestamp()
 
 
-def steps_of(recorded: Sequence[Recorded], asked_at: float, answered_at: float) -> list[float]:
+def steps_of(recorded: Sequence[Recorded], asked_at: float, parked_until: float, answered_at: float) -> list[float]:
     """Milliseconds of each step, by the times of the events."""
     times = [asked_at]
     for kind in EVENTS:
         times.append(next(each.meta.at.timestamp() for each in recorded if isinstance(each.event, kind)))
-    times.append(answered_at)
+    times += [parked_until, answered_at]
     return [(b - a) * 1e3 for a, b in pairwise(times)]
 
 
@@ -133,6 +143,9 @@ class Round(msgspec.Struct, frozen=True):
     steps: list[float]
     own: float
     """The server's, in the cold start: from its process to its readiness."""
+    asked_ms: float
+    ready_ms: float
+    """When, since the epoch."""
 
 
 class Stand:
@@ -166,12 +179,13 @@ class Stand:
             watch = Watch(self.settings.folder("replicas"))
             watch.start()
             asked_at = time.time()
-            self.hands.post(f"/model-{model}/production/predict", {"by": 1}, shown=False)
+            _, headers = self.hands.post(f"/model-{model}/production/predict", {"by": 1}, shown=False)
             answered_at = time.time()
+            parked_until = asked_at + float(headers["x-causeway-parked-ms"]) / 1e3
             watch.join()
-            steps = steps_of(self.events(deployment_id, after), asked_at, answered_at)
+            steps = steps_of(self.events(deployment_id, after), asked_at, parked_until, answered_at)
             own_ms = (watch.ready_at - watch.began_at) * 1e3
-            rounds.append(Round(bare_s * 1e3, predict_s * 1e3, steps, own_ms))
+            rounds.append(Round(bare_s * 1e3, predict_s * 1e3, steps, own_ms, asked_at * 1e3, watch.ready_at * 1e3))
         return rounds
 
     def _status(self, resource: str) -> str:
@@ -190,8 +204,10 @@ def report(rounds: list[Round]) -> str:
         *zip(STEPS, columns, strict=True),
         ("**request to answer**", whole),
         ("of it the server's own start and one request", own),
+        ("readiness seen late by", [sum(each.steps[:5]) + each.asked_ms - each.ready_ms for each in rounds]),
         (f"**our share** (goal: p50 under {GOAL_MS:g} ms)", share),
         ("bare start of the same server and one request", bare_ms),
+        ("of it the request", [each.predict for each in rounds]),
     ]
     lines = [(name, f"{median(column):.1f} ms", f"{high(column):.1f} ms") for name, column in named]
     lines.append(("ratio of the whole to the server's own", f"{median(whole) / median(own):.3f}", ""))
