@@ -11,8 +11,8 @@ from ops.bench.results import table
 
 DIRECT, OURS = "direct", "ours"
 HEAD = (
-    "proxy", "requests/s", "of nginx", "p99 ms, 64 connections", "CPU µs/request", "of nginx", "p50 µs, 1 connection", "added µs",
-    "SSE chunks/s", "of direct", "MB at rest", "MB with idle connections", "errors",
+    "proxy", "requests/s", "of nginx", "p99 ms, 64 connections", "CPU µs/request", "of nginx", "p50 µs, 1 connection",
+    "added µs", "SSE chunks/s", "of direct", "MB at rest", "MB with idle connections", "errors",
 )  # fmt: skip
 
 
