@@ -213,7 +213,8 @@ def report(rounds: list[Round]) -> str:
     lines.append(("ratio of the whole to the server's own", f"{median(whole) / median(own):.3f}", ""))
     where = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     what = f"{len(rounds)} cold starts of `examples/counter` in turns with bare ones"
-    head = f"`python -m ops.bench.coldstart`, {where}, {what}.\n\n"
+    busy = f"load average at the end: {os.getloadavg()[0]:.1f}"
+    head = f"`python -m ops.bench.coldstart`, {where}, {what}; {busy}.\n\n"
     return head + table(("step", "p50", "p95"), lines)
 
 
