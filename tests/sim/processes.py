@@ -65,6 +65,7 @@ class Process:
         """Of the present life, for comparison with a fold from zero."""
         self.lives = 0
         self._life: asyncio.Task[None] | None = None
+        self._dying: asyncio.Task[None] | None = None
         self._requests: dict[asyncio.Task[Any], None] = {}
 
     @property
@@ -78,6 +79,7 @@ class Process:
     async def crash(self) -> None:
         """Memory is lost, the disk is kept."""
         life, self._life = self._life, None
+        self._dying = life or self._dying
         ending = [*self._requests, *([life] if life is not None else [])]
         for task in ending:
             task.cancel()
@@ -86,6 +88,8 @@ class Process:
         self.views = ()
 
     async def _live(self) -> None:
+        if self._dying is not None:  # Two lives of one process never overlap.
+            await asyncio.wait({self._dying})
         while True:
             self.lives += 1
             try:
