@@ -21,7 +21,7 @@ from events.log import LogUnavailable
 from events.signals import Heartbeat, Signals
 from handlers.base import Command
 from handlers.clock import Clock
-from handlers.deciders.node import JoinNode, LeaveNode
+from handlers.deciders.node import DrainNode, JoinNode, LeaveNode
 from handlers.deciders.replica import DrainReplica
 from handlers.dispatch import Contended
 from projections.fleet import Fleet
@@ -101,8 +101,10 @@ class Node:
             tasks.create_task(self.loop.run(), name="replicas")
 
     async def leave(self, reason: str) -> None:
-        """While `run` runs: drains every replica, then leaves the fleet. Cancel `run` afterwards."""
+        """While `run` runs: takes nothing more, drains every replica, then leaves the fleet. Cancel `run` afterwards."""
         self._leaving = True
+        drain = self._identity("drain", self._fleet.position)
+        await self._insist(DrainNode(**drain, node_id=self.offer.node_id, reason=reason))
         while targets := self.loop.target:
             self._changed.clear()
             for target in tuple(targets.values()):  # They change while we wait.

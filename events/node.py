@@ -15,6 +15,13 @@ class NodeJoined(Event, frozen=True, kw_only=True):
     """bubblewrap or process."""
 
 
+class NodeDraining(Event, frozen=True, kw_only=True):
+    """It takes no new replica and lets those that it runs come to their end, to leave afterwards."""
+
+    node_id: NodeId
+    reason: str
+
+
 class NodeLost(Event, frozen=True, kw_only=True):
     node_id: NodeId
     silent_for_s: float

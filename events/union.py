@@ -45,6 +45,7 @@ AnyEvent = (
     | replica.ReplicaFailed
     | replica.ReplicaLost
     | node.NodeJoined
+    | node.NodeDraining
     | node.NodeLost
     | node.NodeLeft
     | access.KeyIssued

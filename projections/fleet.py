@@ -6,7 +6,7 @@ import msgspec
 
 from events.base import DeploymentId, ModelId, NodeId, Position, ReplicaId
 from events.codec import Recorded
-from events.node import NodeJoined, NodeLeft, NodeLost
+from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
 from events.replica import (
     ReplicaAssigned,
     ReplicaDraining,
@@ -20,6 +20,8 @@ from events.replica import (
 )
 from projections.base import Projection
 
+NodeStatus = Literal["up", "draining", "lost", "left"]
+"""Only a node that is up takes new replicas."""
 Phase = Literal["assigned", "prepared", "started", "ready", "unready"]
 
 
@@ -30,7 +32,7 @@ class Node(msgspec.Struct):
     cpu_millicores: int
     memory_bytes: int
     isolation: str
-    status: Literal["up", "lost", "left"]
+    status: NodeStatus
     position: Position
     """Of the event that put it into this status."""
     cpu_used: int = 0
@@ -69,6 +71,8 @@ def evolve(fleet: Fleet, recorded: Recorded) -> Fleet:
     match recorded.event:
         case NodeJoined() as event:
             _join(fleet, event, recorded.position)
+        case NodeDraining(node_id=node_id):
+            _set_status(fleet, node_id, "draining", recorded.position)
         case NodeLost(node_id=node_id):
             _set_status(fleet, node_id, "lost", recorded.position)
         case NodeLeft(node_id=node_id):
@@ -107,7 +111,7 @@ def _join(fleet: Fleet, event: NodeJoined, position: Position) -> None:
     )
 
 
-def _set_status(fleet: Fleet, node_id: NodeId, status: Literal["lost", "left"], position: Position) -> None:
+def _set_status(fleet: Fleet, node_id: NodeId, status: NodeStatus, position: Position) -> None:
     node = fleet.nodes.get(node_id)
     if node is not None:
         node.status = status
@@ -168,4 +172,4 @@ def _advance(
             placed.draining, placed.reason = True, event.reason
 
 
-FLEET: Projection[Fleet] = Projection("fleet", 1, Fleet, Fleet, evolve)
+FLEET: Projection[Fleet] = Projection("fleet", 2, Fleet, Fleet, evolve)

@@ -1,4 +1,4 @@
-"""Rules of a node: it joins, leaves, or is declared lost by others."""
+"""Rules of a node: it joins, drains, leaves, or is declared lost by others."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from events.base import Event, NodeId
-from events.node import NodeJoined, NodeLeft, NodeLost
+from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
 from handlers.base import Command, Context, Decider, Refused, told
 
 
@@ -19,6 +19,11 @@ class JoinNode(Command, frozen=True, kw_only=True):
     isolation: str
 
 
+class DrainNode(Command, frozen=True, kw_only=True):
+    node_id: NodeId
+    reason: str
+
+
 class LeaveNode(Command, frozen=True, kw_only=True):
     node_id: NodeId
     reason: str
@@ -29,11 +34,11 @@ class DeclareNodeLost(Command, frozen=True, kw_only=True):
     silent_for_s: float
 
 
-NodeCommand = JoinNode | LeaveNode | DeclareNodeLost
+NodeCommand = JoinNode | DrainNode | LeaveNode | DeclareNodeLost
 
 
 class NodeState(msgspec.Struct, frozen=True, tag=True):
-    status: Literal["unknown", "up", "lost", "left"] = "unknown"
+    status: Literal["unknown", "up", "draining", "lost", "left"] = "unknown"
     joined: NodeJoined | None = None
 
 
@@ -41,6 +46,8 @@ def evolve(state: NodeState, event: Event) -> NodeState:
     match event:
         case NodeJoined():
             return NodeState("up", event)
+        case NodeDraining():
+            return msgspec.structs.replace(state, status="draining")
         case NodeLost():
             return msgspec.structs.replace(state, status="lost")
         case NodeLeft():
@@ -55,14 +62,16 @@ def decide(command: NodeCommand, state: NodeState, ctx: Context) -> Sequence[Eve
             raise Refused("invalid", "a node must offer some CPU and memory", "cpu_millicores")
         joined = told(NodeJoined, command)
         return () if state.status == "up" and state.joined == joined else (joined,)
-    if state.status != "up":
+    if isinstance(command, DrainNode):
+        return (told(NodeDraining, command),) if state.status == "up" else ()
+    if state.status not in ("up", "draining"):
         return ()
     return (told(NodeLeft if isinstance(command, LeaveNode) else NodeLost, command),)
 
 
 NODE: Decider[NodeCommand, NodeState] = Decider(
     category="node",
-    commands=(JoinNode, LeaveNode, DeclareNodeLost),
+    commands=(JoinNode, DrainNode, LeaveNode, DeclareNodeLost),
     initial=NodeState(),
     aggregate_id=lambda command: command.node_id,
     decide=decide,

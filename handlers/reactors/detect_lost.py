@@ -72,7 +72,7 @@ def hear(state: Watch, signal: Signal, now: datetime) -> Watch:
 
 def due(state: Watch) -> Iterable[Due]:
     for node in state.fleet.nodes.values():
-        if node.status == "up" and node.node_id not in state.joining:
+        if node.status in ("up", "draining") and node.node_id not in state.joining:
             last = max(state.heard.get(node.node_id, state.since), state.since)
             yield Due(
                 last + timedelta(seconds=GRACE_S),

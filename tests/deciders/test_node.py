@@ -3,8 +3,8 @@
 from typing import Any
 
 from events.base import NodeId
-from events.node import NodeJoined, NodeLeft, NodeLost
-from handlers.deciders.node import NODE, DeclareNodeLost, JoinNode, LeaveNode
+from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
+from handlers.deciders.node import NODE, DeclareNodeLost, DrainNode, JoinNode, LeaveNode
 from tests.spec import changed, given, ids
 
 N = NodeId("n")
@@ -19,6 +19,7 @@ OFFER: dict[str, Any] = {
 JOIN, JOINED = JoinNode(**ids(), **OFFER), NodeJoined(**OFFER)
 LOST, LEFT = NodeLost(node_id=N, silent_for_s=15.0), NodeLeft(node_id=N, reason="bye")
 DECLARE = DeclareNodeLost(**ids(), node_id=N, silent_for_s=15.0)
+DRAIN, DRAINING = DrainNode(**ids(), node_id=N, reason="bye"), NodeDraining(node_id=N, reason="bye")
 LEAVE = LeaveNode(**ids(), node_id=N, reason="bye")
 
 
@@ -42,9 +43,18 @@ def test_a_node_must_offer_something() -> None:
     given(NODE).when(changed(JOIN, memory_bytes=0)).refused("invalid")
 
 
-def test_only_a_node_that_is_up_is_lost_or_leaves() -> None:
+def test_a_node_drains_before_it_leaves_and_may_change_its_mind() -> None:
+    given(NODE, JOINED).when(DRAIN).then(DRAINING)
+    given(NODE, JOINED, DRAINING).when(DRAIN).unchanged()
+    given(NODE, JOINED, DRAINING).when(LEAVE).then(LEFT)
+    given(NODE, JOINED, DRAINING).when(DECLARE).then(LOST)
+    given(NODE, JOINED, DRAINING).when(JOIN).then(JOINED)
+
+
+def test_only_a_node_that_is_up_is_lost_leaves_or_drains() -> None:
     given(NODE, JOINED).when(DECLARE).then(LOST)
     given(NODE, JOINED).when(LEAVE).then(LEFT)
     for history in ((), (JOINED, LOST), (JOINED, LEFT)):
         given(NODE, *history).when(DECLARE).unchanged()
         given(NODE, *history).when(LEAVE).unchanged()
+        given(NODE, *history).when(DRAIN).unchanged()

@@ -47,7 +47,7 @@ from events.model import (
     ModelDeleted,
     ModelRegistered,
 )
-from events.node import NodeJoined, NodeLeft, NodeLost
+from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
 from events.replica import (
     ReplicaAssigned,
     ReplicaDraining,
@@ -246,6 +246,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
         memory_bytes=17_179_869_184,
         isolation="bubblewrap",
     ),
+    NodeDraining(node_id=NODE, reason="asked to stop"),
     NodeLost(node_id=NODE, silent_for_s=30.5),
     NodeLeft(node_id=NODE, reason="asked to stop"),
     KeyIssued(key_id=KEY, name="laptop", hash="7" * 64, scopes=("invoke",), models=(MODEL,), environments=("staging",)),

@@ -2,7 +2,7 @@
 
 from events.base import DeploymentId, NodeId
 from events.model import DeploymentDeleted, DeploymentRetried
-from events.node import NodeLeft
+from events.node import NodeDraining, NodeLeft
 from handlers.deciders.model import FailDeployment
 from handlers.deciders.replica import AssignReplica, DrainReplica
 from handlers.deciders.scaling import ReportNoCapacity
@@ -57,7 +57,8 @@ def test_several_placed_at_once_do_not_share_one_room() -> None:
 
 
 def test_a_node_that_is_gone_takes_nothing() -> None:
-    for gone in (node_lost("n1"), NodeLeft(node_id=NodeId("n1"), reason="bye")):
+    n1 = NodeId("n1")
+    for gone in (node_lost("n1"), NodeLeft(node_id=n1, reason="bye"), NodeDraining(node_id=n1, reason="bye")):
         assert After(PLACE_REPLICAS, node("n1"), *WANTED, gone).calls_for() == (ReportNoCapacity,)
 
 

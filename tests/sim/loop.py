@@ -19,17 +19,30 @@ class Deadlock(AssertionError):
     """Nothing is ready and no timer is set: somebody waits for what nobody will do."""
 
 
+class Livelock(AssertionError):
+    """Somebody answers somebody for ever, and hardly any time passes."""
+
+
+_TURNS_A_SECOND = 20_000
+
+
 class _JumpingSelector(selectors.SelectSelector):
     """Never waits: where a real loop would sleep, virtual time moves on by as much."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self._turns, self._second = 0, 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise Deadlock("nothing is ready and no timer is set")
         self.now += max(0.0, timeout)
+        self._turns += 1
+        if int(self.now) != self._second:
+            self._turns, self._second = 0, int(self.now)
+        if self._turns > _TURNS_A_SECOND:
+            raise Livelock(f"{self._turns} turns of the loop within second {self._second}")
         return []
 
 

@@ -108,7 +108,7 @@ def _machines(world: World, fleet: Fleet) -> Iterator[str]:
     for node in world.nodes:
         known = fleet.nodes.get(node.node_id)
         if node.destroyed:
-            if known is not None and known.status == "up":
+            if known is not None and known.status in ("up", "draining"):
                 yield f"{node.name} is destroyed, and counts as up"
         elif known is None or known.status != "up":
             yield f"{node.name} is {known.status if known else 'unknown'}, and its agent runs"

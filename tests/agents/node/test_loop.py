@@ -11,8 +11,8 @@ from agents.state import NodeActual, evolve
 from events.base import ReplicaId
 from events.log import LogUnavailable
 from events.log.memory import MemoryLog
-from events.node import NodeJoined, NodeLeft
-from events.replica import ReplicaFailed, ReplicaReady, ReplicaStopped, ReplicaUnready
+from events.node import NodeDraining, NodeJoined, NodeLeft
+from events.replica import ReplicaDraining, ReplicaFailed, ReplicaReady, ReplicaStopped, ReplicaUnready
 from events.signals import Heartbeat
 from handlers.clock import SystemClock
 from handlers.deciders.node import DeclareNodeLost
@@ -248,5 +248,6 @@ async def test_a_node_that_leaves_drains_its_replicas_first() -> None:
         await site.until(ReplicaReady)
         await site.node.leave("maintenance")
         history = [type(recorded.event) for recorded in await site.log.read()]
-        assert history.index(NodeLeft) > history.index(ReplicaStopped)
+        assert history.index(NodeDraining) < history.index(ReplicaDraining) < history.index(ReplicaStopped)
+        assert history.index(ReplicaStopped) < history.index(NodeLeft)
         assert site.fleet.state.nodes[NODE].status == "left"
