@@ -101,7 +101,7 @@ class Node:
             tasks.create_task(self.loop.run(), name="replicas")
 
     async def leave(self, reason: str) -> None:
-        """While `run` runs: takes nothing more, drains every replica, then leaves the fleet. Cancel `run` afterwards."""
+        """While `run` runs: takes nothing more, drains every replica, leaves the fleet. Cancel `run` afterwards."""
         self._leaving = True
         drain = self._identity("drain", self._fleet.position)
         await self._insist(DrainNode(**drain, node_id=self.offer.node_id, reason=reason))
