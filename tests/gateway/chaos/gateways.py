@@ -7,7 +7,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ops.config import Settings, load
 from ops.local import attach
 from ops.local.child import Child
 from ops.local.stack import roles, up
+from ops.local.stack_file import RoleStatus
 from tests.nats import NatsServer
 
 GENEROUS_S = 60.0
@@ -56,29 +57,54 @@ def pids(settings: Settings) -> dict[str, int]:
     return status.pids
 
 
+def serving(settings: Settings) -> None:
+    """Waits until every worker serves: one that was killed comes back when the broker does."""
+    _until(settings, lambda role: role.phase == "ready", "a killed gateway process does not come back")
+
+
 def drained(settings: Settings) -> None:
     """Waits until no process that was replaced is left."""
+    _until(settings, lambda role: not role.draining, "a gateway process that was replaced does not end")
+
+
+def _until(settings: Settings, holds: Callable[[RoleStatus], bool], otherwise: str) -> None:
     until = time.monotonic() + GENEROUS_S
     while time.monotonic() < until:
         status = attach.status(settings)
         assert status is not None
-        if not any(role.draining for role in status.roles):
+        if all(holds(role) for role in status.roles):
             return
         time.sleep(0.05)
-    raise AssertionError("a gateway process that was replaced does not end")
+    raise AssertionError(otherwise)
 
 
-def kill(settings: Settings, role: str) -> set[int]:
-    """Kills a worker; the ports of the callers who were connected to it."""
-    process, (_, port) = psutil.Process(pids(settings)[role]), address(settings)
-    process.send_signal(signal.SIGSTOP)
+def kill_one(settings: Settings) -> set[int]:
+    """Kills a worker that callers are connected to; the ports of those callers.
+
+    A worker is stopped while we look, so that whom we saw is whom the kill hits.
+    """
+    _, port = address(settings)
     until = time.monotonic() + GENEROUS_S
+    while time.monotonic() < until:
+        for pid in pids(settings).values():
+            process = psutil.Process(pid)
+            _stop(process, until)
+            if ports := _callers(process, port):
+                process.kill()
+                return ports
+            process.send_signal(signal.SIGCONT)
+    raise AssertionError("no worker has a caller's connection")
+
+
+def _stop(process: psutil.Process, until: float) -> None:
+    process.send_signal(signal.SIGSTOP)
     while process.status() != psutil.STATUS_STOPPED and time.monotonic() < until:
         time.sleep(0.005)
+
+
+def _callers(process: psutil.Process, port: int) -> set[int]:
     connections = [each for each in process.net_connections("tcp") if each.status != psutil.CONN_LISTEN]
-    ports = {int(each.raddr[1]) for each in connections if each.laddr[1] == port}
-    process.kill()
-    return ports
+    return {int(each.raddr[1]) for each in connections if each.laddr[1] == port}
 
 
 if __name__ == "__main__":

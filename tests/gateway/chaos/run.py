@@ -112,7 +112,7 @@ async def _happen(outcome: Outcome, settings: Settings, server: NatsServer, stor
     outcome.switched_at = await story.switch(TWO)
     say("production moved to another deployment")
     await account.reached(0.45)
-    outcome.killed_ports = await asyncio.to_thread(gateways.kill, settings, "gateway-2")
+    outcome.killed_ports = await asyncio.to_thread(gateways.kill_one, settings)
     say(f"a gateway worker was killed with {len(outcome.killed_ports)} connections")
     await account.reached(0.6)
     await asyncio.to_thread(server.kill)
@@ -124,6 +124,8 @@ async def _happen(outcome: Outcome, settings: Settings, server: NatsServer, stor
     await asyncio.to_thread(server.start)
     say("the broker is back")
     await account.reached(0.75)
+    await asyncio.to_thread(gateways.serving, settings)
+    say("every worker serves")
     told: list[str] = []
     await asyncio.to_thread(attach.reload, settings, "gateway", told.append)
     say(f"the gateway was reloaded: {'; '.join(told)}")
