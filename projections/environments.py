@@ -49,6 +49,12 @@ class Environments(msgspec.Struct):
         names = sorted(name for name, e in self.of(model_id).items() if e.current == deployment_id)
         return PRODUCTION if PRODUCTION in names else next(iter(names), None)
 
+    def served_by(self, model_id: ModelId, deployment_id: DeploymentId) -> str | None:
+        """The environment that needs it: it is current there, or being promoted to it."""
+        places = self.of(model_id).values()
+        coming = sorted(e.name for e in places if e.active is not None and e.active.deployment_id == deployment_id)
+        return self.current_in(model_id, deployment_id) or next(iter(coming), None)
+
 
 def evolve(environments: Environments, recorded: Recorded) -> Environments:
     event, at = recorded.event, recorded.meta.at.isoformat()

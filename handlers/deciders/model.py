@@ -61,6 +61,8 @@ class DeactivateDeployment(Command, frozen=True, kw_only=True):
     model_id: ModelId
     deployment_id: DeploymentId
     reason: str
+    serves: str | None = None
+    """As in DeleteDeployment; None when whoever asks has said that he knows."""
 
 
 class ActivateDeployment(Command, frozen=True, kw_only=True):
@@ -71,8 +73,8 @@ class ActivateDeployment(Command, frozen=True, kw_only=True):
 class DeleteDeployment(Command, frozen=True, kw_only=True):
     model_id: ModelId
     deployment_id: DeploymentId
-    current_in: str | None
-    """The environment whose current deployment it is, as the caller's view has it."""
+    serves: str | None
+    """The environment that needs it, as the caller's view has it: it is current there, or being promoted to it."""
 
 
 class DeleteModel(Command, frozen=True, kw_only=True):
@@ -150,12 +152,17 @@ def decide(command: ModelCommand, state: ModelState, ctx: Context) -> Sequence[E
         case RetryDeployment():
             return _retry(command, slot)
         case DeactivateDeployment():
-            return () if slot.phase == "inactive" else (told(DeploymentDeactivated, command),)
+            if slot.phase == "inactive":
+                return ()
+            if command.serves is not None:
+                reason = f"{command.serves} needs it, and would answer 404: ask with force=true if that is wanted"
+                raise Refused("precondition", reason, "force")
+            return (told(DeploymentDeactivated, command),)
         case ActivateDeployment():
             return () if slot.phase == "active" else (told(DeploymentActivated, command),)
         case DeleteDeployment():
-            if command.current_in is not None:
-                reason = f"it is the current deployment of {command.current_in}: promote another one there first"
+            if command.serves is not None:
+                reason = f"{command.serves} needs it: promote another deployment there first"
                 raise Refused("precondition", reason, "deployment_id")
             return (told(DeploymentDeleted, command),)
 

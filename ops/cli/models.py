@@ -13,18 +13,16 @@ from events.base import DeploymentId, Position
 from events.environment import PromotionCancelled, PromotionCompleted, PromotionFailed
 from events.log import Log
 from events.signals.log_lines import LEVELS, LogFiles, LogLine
-from ops import listing, render, replay
+from ops import listing, render
 from ops.cli.failures import USAGE, Failure
-from ops.cli.options import At, Format, Output, moment, session_of, time_or_none
+from ops.cli.named import deployment_named
+from ops.cli.options import At, Format, Output, Which, moment, session_of, time_or_none
 from ops.cli.session import Session, running
-from ops.names import NAMES, Names, resolve_deployment
 
 PANEL = "Models"
 FOLLOW_PAUSE_S = 0.3
-_DEPLOYMENT_HELP = "A deployment: its id, iris/deployment-2, or iris if it has one."
 
 Of = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only of this model (name or id).")]
-Which = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help=_DEPLOYMENT_HELP)]
 
 env = typer.Typer(no_args_is_help=True, help="Environments: what is current where.")
 
@@ -108,10 +106,8 @@ def promote(
 ) -> None:
     """Promote a deployment: its environment's URL serves it as soon as it is ready, and not before."""
     session = session_of(context)
-    names, before = session.with_log(_names_and_head)
-    deployment_id = resolve_deployment(names, deployment)
-    name = names.of[deployment_id]
-    model_id = names.models[name.rpartition("/")[0]]
+    found = deployment_named(session, deployment)
+    name, model_id, deployment_id, before = found.name, found.model_id, found.deployment_id, found.head
     body = {"deployment_id": deployment_id, "scale_down_previous_deployment": not keep_previous}
     session.call("POST", f"/v1/models/{model_id}/environments/{to}/promote", body)
     if not wait:
@@ -145,8 +141,7 @@ def logs(
     session = session_of(context)
     if level not in LEVELS:
         raise Failure(f"there is no level {level!r}", f"one of {', '.join(LEVELS)}", USAGE)
-    names, _ = session.with_log(_names_and_head)
-    deployment_id = resolve_deployment(names, deployment)
+    deployment_id = deployment_named(session, deployment).deployment_id
     files = LogFiles(running(session.settings).folder("logs"))
     start = time_or_none(session, since)
     start_ns = 0 if start is None else int(start.timestamp() * 1e9)
@@ -173,11 +168,6 @@ def logs(
         for line in fresh:
             _print_line(session, line, output)
         shown = fresh or shown
-
-
-async def _names_and_head(log: Log) -> tuple[Names, Position]:
-    head = await log.head()
-    return await replay.state_at(log, NAMES, head), head
 
 
 async def _promotion_end(log: Log, after: Position, deployment_id: DeploymentId, environment: str) -> dict[str, Any]:

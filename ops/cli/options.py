@@ -20,6 +20,11 @@ At = Annotated[
     str, typer.Option("--at", help="The moment: a position (42), a time (2026-11-21T19:30:00Z), 15m ago (15m) or now.")
 ]
 
+Which = Annotated[
+    str,
+    typer.Argument(metavar="DEPLOYMENT", help="A deployment: its id, iris/deployment-2, or iris if it has one."),
+]
+
 
 def session_of(context: typer.Context) -> Session:
     return cast(Session, context.obj)

@@ -129,13 +129,23 @@ def test_a_deactivated_deployment_is_activated_not_retried() -> None:
 
 
 def test_the_current_deployment_of_an_environment_cannot_be_deleted() -> None:
-    delete = DeleteDeployment(**ids(), model_id=M, deployment_id=D, current_in="production")
+    delete = DeleteDeployment(**ids(), model_id=M, deployment_id=D, serves="production")
     reason = given(MODEL, REGISTERED, pushed()).when(delete).refused("precondition", "deployment_id")
     assert "production" in reason
 
 
+def test_one_that_an_environment_needs_is_deactivated_only_by_who_says_that_he_knows() -> None:
+    unaware = DeactivateDeployment(**ids(), model_id=M, deployment_id=D, reason="asked", serves="staging")
+    reason = given(MODEL, REGISTERED, pushed()).when(unaware).refused("precondition", "force")
+    assert "staging" in reason
+    off = DeploymentDeactivated(model_id=M, deployment_id=D, reason="asked")
+    given(MODEL, REGISTERED, pushed(), off).when(unaware).then()
+    aware = DeactivateDeployment(**ids(), model_id=M, deployment_id=D, reason="asked")
+    given(MODEL, REGISTERED, pushed()).when(aware).then(off)
+
+
 def test_a_deleted_deployment_is_not_found_afterwards() -> None:
-    delete = DeleteDeployment(**ids(), model_id=M, deployment_id=D, current_in=None)
+    delete = DeleteDeployment(**ids(), model_id=M, deployment_id=D, serves=None)
     gone = DeploymentDeleted(model_id=M, deployment_id=D)
     given(MODEL, REGISTERED, pushed()).when(delete).then(gone)
     given(MODEL, REGISTERED, pushed(), gone).when(delete).refused("not_found", "deployment_id")

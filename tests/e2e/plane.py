@@ -153,7 +153,7 @@ class Plane:
             for model in (await http.get("/v1/models")).json()["models"]:
                 for each in (await http.get(f"/v1/models/{model['id']}/deployments")).json()["deployments"]:
                     if each["status"] not in SETTLED[2:]:
-                        await http.post(f"/v1/models/{model['id']}/deployments/{each['id']}/deactivate")
+                        await http.post(f"/v1/models/{model['id']}/deployments/{each['id']}/deactivate?force=true")
         await until(self._no_replica, "every replica has ended")
 
     async def _no_replica(self) -> bool:

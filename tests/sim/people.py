@@ -117,14 +117,14 @@ def change_deployment(world: World, dice: Random) -> None:
 def _change(world: World, dice: Random, model_id: ModelId, deployment_id: DeploymentId) -> Command:
     ids = {**world.identity(), "model_id": model_id, "deployment_id": deployment_id}
     seen = api(world)
-    current_in = seen.environments.current_in(model_id, deployment_id) if seen is not None else None
+    serves = seen.environments.served_by(model_id, deployment_id) if seen is not None else None
     choices: tuple[Callable[[], Command], ...] = (
         lambda: DeactivateDeployment(**ids, reason="not needed"),
         lambda: DeactivateDeployment(**ids, reason="not needed"),
         lambda: ActivateDeployment(**ids),
         lambda: ActivateDeployment(**ids),
         lambda: RetryDeployment(**ids),
-        lambda: DeleteDeployment(**ids, current_in=current_in),
+        lambda: DeleteDeployment(**ids, serves=serves),
     )
     return dice.choice(choices)()
 

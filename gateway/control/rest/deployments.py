@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request
 
+from events.base import ReplicaId
 from gateway.control import bodies, find, shapes
-from gateway.control.errors import invalid
+from gateway.control.errors import invalid, not_found
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
 from gateway.control.promotions import promote
@@ -20,6 +21,7 @@ from handlers.deciders.model import (
     DeleteDeployment,
     RetryDeployment,
 )
+from handlers.deciders.replica import DrainReplica
 from handlers.deciders.scaling import ConfigureScaling
 from projections.deployments import status
 from projections.environments import PRODUCTION
@@ -34,9 +36,15 @@ class PromoteBody(msgspec.Struct):
     preserve_env_instance_type: bool = True
 
 
+class DeactivateBody(msgspec.Struct):
+    force: bool = False
+    """Ours: also one that an environment needs."""
+
+
 def install(router: APIRouter, plane: Plane) -> None:
     _reads(router, plane)
     _changes(router, plane)
+    _replicas(router, plane)
     _scaling(router, plane)
 
 
@@ -76,9 +84,9 @@ def _changes(router: APIRouter, plane: Plane) -> None:
     @router.delete(ONE)
     async def delete(request: Request, model_id: str, which: str) -> Any:
         found = find.deployment(plane, model_id, which)
-        current_in = plane.environments.current_in(found.model_id, found.deployment_id)
+        serves = plane.environments.served_by(found.model_id, found.deployment_id)
         ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
-        await visit_of(request).do(DeleteDeployment, **ids, current_in=current_in)
+        await visit_of(request).do(DeleteDeployment, **ids, serves=serves)
         return {"id": found.deployment_id, "deleted": True, "model_id": found.model_id}
 
     @router.post(ONE + "/promote")
@@ -98,9 +106,13 @@ def _changes(router: APIRouter, plane: Plane) -> None:
 
     @router.post(ONE + "/deactivate")
     async def deactivate(request: Request, model_id: str, which: str) -> Any:
+        body = await bodies.decode(request, DeactivateBody)
         found = find.deployment(plane, model_id, which)
+        # Who says `production` instead of an id has said what it serves.
+        knows = body.force or request.query_params.get("force") == "true" or which == PRODUCTION
+        serves = None if knows else plane.environments.served_by(found.model_id, found.deployment_id)
         ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
-        await visit_of(request).do(DeactivateDeployment, **ids, reason="deactivated by a person")
+        await visit_of(request).do(DeactivateDeployment, **ids, reason="deactivated by a person", serves=serves)
         return {"success": True}
 
     @router.post(ONE + "/retry")
@@ -113,6 +125,19 @@ def _changes(router: APIRouter, plane: Plane) -> None:
         ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
         await visit_of(request).do(RetryDeployment, **ids)
         return {"retried": True, "reason": None, "deployment": shapes.deployment(plane, found)}
+
+
+def _replicas(router: APIRouter, plane: Plane) -> None:
+    @router.delete(ONE + "/replicas/{replica_id}")
+    async def terminate(request: Request, model_id: str, which: str, replica_id: str) -> Any:
+        found = find.deployment(plane, model_id, which)
+        own = [each.replica_id for each in plane.views.fleet.state.of(found.deployment_id)]
+        if replica_id not in own:
+            has = f"it has {', '.join(sorted(own))}" if own else "it has none now"
+            raise not_found(f"deployment {found.deployment_id} has no replica {replica_id!r}; {has}", "replica_id")
+        # The target stays, so another replica is placed in its stead.
+        await visit_of(request).do(DrainReplica, replica_id=ReplicaId(replica_id), reason="terminated by a person")
+        return {"success": True}
 
 
 def _scaling(router: APIRouter, plane: Plane) -> None:

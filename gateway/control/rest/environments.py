@@ -8,12 +8,18 @@ from fastapi import APIRouter, Request
 from events.environment import RequestLimits
 from events.scaling import AutoscalingSettings
 from gateway.control import bodies, find, shapes
-from gateway.control.errors import invalid
+from gateway.control.errors import ApiError, invalid
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
 from gateway.control.promotions import promote
 from gateway.control.settings import changed, limits_with
-from handlers.deciders.environment import CancelPromotion, ConfigureEnvironment, CreateEnvironment, SetRequestLimits
+from handlers.deciders.environment import (
+    CancelPromotion,
+    ConfigureEnvironment,
+    CreateEnvironment,
+    DeleteEnvironment,
+    SetRequestLimits,
+)
 from handlers.deciders.model import ActivateDeployment, DeactivateDeployment
 
 ONE = "/v1/models/{model_id}/environments/{env_name}"
@@ -78,6 +84,16 @@ def _settings(router: APIRouter, plane: Plane) -> None:
     @router.get(ONE)
     async def get_environment(model_id: str, env_name: str) -> Any:
         return shapes.environment(plane, find.environment(plane, model_id, env_name))
+
+    @router.delete(ONE)
+    async def delete_environment(request: Request, model_id: str, env_name: str) -> Any:
+        """Ours: the specification has none. Its deployments stay, and so does its history."""
+        place = find.environment(plane, model_id, env_name)
+        if place.active is not None:
+            message = f"a promotion of deployment {place.active.deployment_id} to {place.name} is active"
+            raise ApiError(409, f"{message}: cancel it first", code="conflict", field="env_name")
+        await visit_of(request).do(DeleteEnvironment, model_id=place.model_id, environment=place.name)
+        return {"name": place.name, "deleted": True, "model_id": place.model_id}
 
     @router.patch(ONE)
     async def update_environment(request: Request, model_id: str, env_name: str) -> Any:

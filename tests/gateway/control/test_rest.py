@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from events.base import BlobDigest, BuildId, DeploymentId, ModelId, NodeId, ReplicaId
-from events.build import BuildFailed, BuildRequested, BuildStarted, BuildSucceeded
-from events.environment import PromotionCompleted, PromotionStarted
+from events.base import BuildId, DeploymentId, ModelId, NodeId
+from events.build import BuildFailed, BuildRequested
+from events.environment import PromotionStarted
 from events.node import NodeJoined
-from events.replica import ReplicaAssigned, ReplicaReady
-from events.scaling import Grounds, ReplicaTargetRaised, ScalingConfigured
+from events.scaling import ScalingConfigured
 from events.signals.log_lines import LogFiles, LogLine
+from tests.gateway.control.reported import DIGEST, built_and_ready, current
 from tests.gateway.control.stand import CONFIG, Stand
 
 DEPLOYMENT = {
@@ -33,43 +33,6 @@ SETTINGS = {
     "burst", "schedule",
 }  # fmt: skip
 WORKDAY = {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin", "duration": 36000, "min_replica": 2}
-DIGEST = BlobDigest("sha256:" + "0" * 64)
-
-
-async def built_and_ready(stand: Stand, deployment: dict[str, Any], replicas: int = 1) -> None:
-    did, mid, build = DeploymentId(deployment["id"]), ModelId(deployment["model_id"]), BuildId(f"b{deployment['id']}")
-    await stand.happened(
-        "build",
-        build,
-        BuildRequested(build_id=build, model_id=mid, deployment_id=did, source=DIGEST, config=DIGEST),
-        BuildStarted(build_id=build, deployment_id=did, builder=NodeId("n1"), attempt=1),
-        BuildSucceeded(
-            build_id=build, deployment_id=did, bundle=DIGEST, environment=DIGEST, python_version="3.11",
-            truss_hash="h", seconds=1.0,
-        ),
-    )  # fmt: skip
-    raised = ReplicaTargetRaised(deployment_id=did, previous=0, target=replicas, rule="activation", grounds=Grounds())
-    await stand.happened("scaling", did, raised)
-    for number in range(replicas):
-        replica = ReplicaId(f"r{number}-{did}")
-        assigned = ReplicaAssigned(
-            replica_id=replica, model_id=mid, deployment_id=did, node_id=NodeId("n1"), ordinal=number, build_id=build,
-            bundle=DIGEST, environment=DIGEST, python_version="3.11", cpu_millicores=500, memory_bytes=1 << 29,
-            predict_concurrency=1, reason="",
-        )  # fmt: skip
-        ready = ReplicaReady(replica_id=replica, deployment_id=did, address="127.0.0.1:1", seconds=0.1)
-        await stand.happened("replica", replica, assigned, ready)
-
-
-async def current(stand: Stand, deployment: dict[str, Any], environment: str = "production") -> None:
-    """What the promotion reactor does when the candidate is ready."""
-    active = stand.views.environments.state.of(ModelId(deployment["model_id"]))[environment].active
-    assert isinstance(active, PromotionStarted)
-    completed = PromotionCompleted(
-        promotion_id=active.promotion_id, model_id=active.model_id, environment=environment,
-        deployment_id=active.deployment_id, previous=active.previous, cleanup=active.cleanup,
-    )  # fmt: skip
-    await stand.happened("environment", f"{active.model_id}-{environment}", completed)
 
 
 async def test_a_push_over_rest_from_preparation_to_the_config_that_was_pushed(stand: Stand) -> None:
