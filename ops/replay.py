@@ -1,11 +1,11 @@
 """Any state at any moment: the folds that the running plane uses, folded from the log up to there.
 
 A moment that is given as a time means: all that had been decided by then, up to the last event with that time or an
-earlier one.
+earlier one. It is found by halving, which is exact as long as no clock of the plane is wrong by more than SKEW_S.
 """
 
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,20 +15,22 @@ from events.codec import Recorded
 from events.log import Log
 from ops.diff import Change, Tree, diff, part_of
 from ops.moments import Moment
+from ops.names import NAMES
+from ops.past import NoSuchPosition, beginning_of, start_of
 from projections.base import Projection
 from projections.deployments import DEPLOYMENTS, Catalogue, status
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS
 from projections.routing import ROUTING
+from projections.view import View
 
 S = TypeVar("S")
 CHUNK = 20_000
 """Events held in memory at a time."""
-
-
-class NoSuchPosition(LookupError):
-    """The moment lies outside the log."""
+SKEW_S = 60.0
+WORTH_A_JUMP = 1000
+"""Events; a shorter way is folded rather than begun from another kept state."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -60,6 +62,8 @@ VIEWS: dict[str, tuple[Projection[Any], Callable[[Any], Tree]]] = {
     "environments": (ENVIRONMENTS, _plain),
 }
 """What can be asked for by name: the projection, and how its state is shown."""
+LOOKED_BACK_AT: tuple[Projection[Any], ...] = (*(projection for projection, _ in VIEWS.values()), NAMES)
+"""What the control process keeps snapshots of, all along the log."""
 
 
 async def history(log: Log, after: Position, until: Position) -> AsyncIterator[tuple[Recorded, ...]]:
@@ -73,28 +77,48 @@ async def history(log: Log, after: Position, until: Position) -> AsyncIterator[t
 
 
 async def position_of(log: Log, moment: Moment) -> Position:
-    """Raises NoSuchPosition for a position that is not there yet."""
+    """Raises NoSuchPosition for a position that is not there."""
     head = await log.head()
     if moment is None:
         return head
     if not isinstance(moment, datetime):
         if moment > head:
             raise NoSuchPosition(f"the log ends at position {head}, before {moment}")
+        if moment < beginning_of(log):
+            raise NoSuchPosition(f"the history begins at position {beginning_of(log)}, after {moment}")
         return moment
-    until = head
-    while until > ORIGIN:
-        after = Position(max(until - CHUNK, ORIGIN))
+    return await _last_by(log, moment, await _first_after(log, moment + timedelta(seconds=2 * SKEW_S), head))
+
+
+async def _first_after(log: Log, time: datetime, head: Position) -> Position:
+    """A position from which on all is later than `time` (less the skew)."""
+    early, late = beginning_of(log), Position(head + 1)
+    while late - early > 1:
+        middle = Position((early + late) // 2)
+        (recorded,) = await log.read(Position(middle - 1), middle)
+        if recorded.meta.at > time:
+            late = middle
+        else:
+            early = middle
+    return late
+
+
+async def _last_by(log: Log, time: datetime, before: Position) -> Position:
+    until, size = Position(before - 1), 256
+    while until > beginning_of(log):
+        after = Position(max(until - size, beginning_of(log)))
         for recorded in reversed(await log.read(after, until)):
-            if recorded.meta.at <= moment:
+            if recorded.meta.at <= time:
                 return recorded.position
-        until = after
-    return ORIGIN
+        until, size = after, min(size * 4, CHUNK)
+    return until
 
 
 async def state_at(log: Log, projection: Projection[S], moment: Moment = None) -> S:
     """The state of one projection. Raises NoSuchPosition."""
-    state = projection.initial()
-    async for piece in history(log, ORIGIN, await position_of(log, moment)):
+    position = await position_of(log, moment)
+    state, reached = await start_of(log, projection, position)
+    async for piece in history(log, reached, position):
         for recorded in piece:
             state = projection.evolve(state, recorded)
     return state
@@ -107,29 +131,30 @@ class Replay:
         """`what`: one of VIEWS, the id of an entity (its part of every view), or None for all."""
         self._log = log
         self._entity = what if what is not None and what not in VIEWS else None
-        self._names = (what,) if what in VIEWS else tuple(VIEWS)
-        self._states = {name: VIEWS[name][0].initial() for name in self._names}
-        self._position = ORIGIN
-        self._at: datetime | None = None
+        self._views = {name: View(VIEWS[name][0]) for name in ((what,) if what in VIEWS else tuple(VIEWS))}
 
     async def to(self, position: Position) -> Snapshot:
         """The state there. Positions may be asked for in rising order only."""
-        if position < self._position:
-            raise ValueError(f"a replay goes forward: it is at {self._position}, past {position}")
-        async for piece in history(self._log, self._position, position):
-            for name in self._names:
-                state, evolve = self._states[name], VIEWS[name][0].evolve
-                for recorded in piece:
-                    state = evolve(state, recorded)
-                self._states[name] = state
-            self._position, self._at = piece[-1].position, piece[-1].meta.at
-        return Snapshot(self._position, self._at, self._tree())
+        views = self._views.values()
+        here = max(view.position for view in views)
+        if position < here:
+            raise ValueError(f"a replay goes forward: it is at {here}, past {position}")
+        if position - here > WORTH_A_JUMP or here <= beginning_of(self._log):
+            for view in views:
+                state, start = await start_of(self._log, view.projection, position)
+                if start > view.position:
+                    view.restore(state, start)
+        async for piece in history(self._log, min(view.position for view in views), position):
+            for view in views:
+                view.fold(piece)
+        there = await self._log.read(Position(position - 1), position) if position > ORIGIN else ()
+        return Snapshot(position, there[0].meta.at if there else None, self._tree())
 
     def _tree(self) -> Tree:
-        trees = {name: VIEWS[name][1](self._states[name]) for name in self._names}
+        trees = {name: VIEWS[name][1](view.state) for name, view in self._views.items()}
         if self._entity is not None:
             return part_of(trees, self._entity) or {}
-        return trees if len(trees) > 1 else trees[self._names[0]]
+        return trees if len(trees) > 1 else next(iter(trees.values()))
 
 
 async def snapshot_at(log: Log, what: str | None, moment: Moment = None) -> Snapshot:

@@ -10,7 +10,8 @@ from events.codec import Recorded, event_type
 from events.log import Log
 from ops.describe import describe, grounds_of
 from ops.names import NAMES, Names, resolve, resolve_deployment
-from ops.replay import NoSuchPosition, history
+from ops.past import NoSuchPosition
+from ops.replay import history
 from projections.causality import CAUSALITY, Causality, How, chain
 from projections.deployments import DEPLOYMENTS, Catalogue
 from projections.entities import entities

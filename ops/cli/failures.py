@@ -17,8 +17,8 @@ from ops.local.stack import AlreadyUp
 from ops.local.supervisor import StartFailed
 from ops.moments import BadMoment
 from ops.names import UnknownName
+from ops.past import NoSuchPosition
 from ops.plane_client import CallFailed
-from ops.replay import NoSuchPosition
 from ops.truss_client import ToolchainMissing
 from projections.stores.audit import AuditUnavailable
 

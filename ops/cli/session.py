@@ -20,8 +20,10 @@ from ops.cli.failures import Failure
 from ops.config import Settings
 from ops.local import attach
 from ops.operator_key import kept_key
+from ops.past import HISTORY, Past
 from ops.render import console
 from projections.stores.audit import AuditStore
+from projections.stores.kept import KeptSnapshots
 
 T = TypeVar("T")
 
@@ -87,7 +89,7 @@ class Session:
 
         async def asking() -> T:
             async with self.open_log(self.settings) as log:
-                return await ask(log)
+                return await ask(Past(log, KeptSnapshots(self.settings.folder("snapshots") / HISTORY)))
 
         return run(asking())
 

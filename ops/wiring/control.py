@@ -1,4 +1,5 @@
-"""The control process: reactors, the follower that keeps the audit trail, and the keeper of recent load."""
+"""The control process: reactors, the followers that keep the audit trail and snapshots to look back from, the keeper of
+recent load."""
 
 import asyncio
 import random
@@ -9,8 +10,11 @@ from handlers.record_load import record_load
 from handlers.run_reactors import Control
 from ops.config import Settings
 from ops.local.readiness import announce
+from ops.past import HISTORY
+from ops.replay import LOOKED_BACK_AT
 from ops.wiring.parts import open_load_history, open_log, open_signals, remember_position
 from projections.stores.audit import follow_into
+from projections.stores.kept import KeptSnapshots, keep_snapshots
 from projections.stores.postgres import PostgresAuditStore
 
 REMEMBER_EVERY_S = 5.0
@@ -30,6 +34,9 @@ async def serve(settings: Settings) -> None:
             control = Control(log, signals, SystemClock(), random.Random())
             tasks.create_task(control.run())
             tasks.create_task(follow_into(log, store))
+            tasks.create_task(
+                keep_snapshots(log, KeptSnapshots(settings.folder("snapshots") / HISTORY), LOOKED_BACK_AT)
+            )
             tasks.create_task(record_load(signals, loads, SystemClock()))
             tasks.create_task(_remember(settings, control))
             await control.caught_up.wait()

@@ -11,7 +11,8 @@ from events.base import ORIGIN, Position
 from events.codec import event_type
 from ops import replay
 from ops.diff import diff
-from ops.replay import VIEWS, NoSuchPosition, Replay, difference, position_of, snapshot_at, state_at
+from ops.past import NoSuchPosition
+from ops.replay import VIEWS, Replay, difference, position_of, snapshot_at, state_at
 from projections.base import fold
 from projections.routing import ROUTING
 from tests.histories import START, copied, random_history, two_versions_of_iris

@@ -5,7 +5,7 @@ import pytest
 from events.codec import event_type
 from events.log.memory import MemoryLog
 from ops.names import UnknownName
-from ops.replay import NoSuchPosition
+from ops.past import NoSuchPosition
 from ops.why import Story, timeline, why
 from tests.histories import history, two_versions_of_iris
 

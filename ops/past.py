@@ -1,0 +1,78 @@
+"""A log with states kept beside it: read like any log, and every past state is a short fold away.
+
+A capsule is one too: its log begins at a position, and the states there came with it.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol, TypeVar
+
+from events.base import ORIGIN, Position, StreamName
+from events.codec import Recorded
+from events.log import Draft, Log
+from projections.base import Projection
+from projections.stores.kept import Kept, belongs
+
+S = TypeVar("S")
+HISTORY = "history"
+"""The folder, among those of snapshots, of the ones that are kept for looking back."""
+
+
+class NoSuchPosition(LookupError):
+    """The moment lies outside the log."""
+
+
+class Keeper(Protocol):
+    """Gives kept states: the last one at or before a position."""
+
+    async def nearest(self, projection: Projection[S], until: Position) -> Kept[S] | None: ...
+
+
+class Past:
+    """`beginning`: the position before the first event that can be read; 0 for a whole log."""
+
+    def __init__(self, log: Log, keeper: Keeper, beginning: Position = ORIGIN) -> None:
+        self._log, self._keeper = log, keeper
+        self.beginning = beginning
+
+    async def start(self, projection: Projection[S], until: Position) -> tuple[S, Position]:
+        """From where to fold to get to `until`. Raises NoSuchPosition."""
+        if until < self.beginning:
+            raise NoSuchPosition(f"the history begins at position {self.beginning}, after {until}")
+        found = await self._keeper.nearest(projection, until)
+        if found is not None and (found.position == self.beginning or await belongs(self._log, found)):
+            return found.state, found.position
+        if self.beginning > ORIGIN:
+            raise NoSuchPosition(
+                f"the history begins at position {self.beginning}, without {projection.name} as of there"
+            )
+        return projection.initial(), ORIGIN
+
+    async def append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position:
+        return await self._log.append(stream, drafts, expected)
+
+    async def read(
+        self, after: Position = ORIGIN, until: Position | None = None, stream: StreamName | None = None
+    ) -> tuple[Recorded, ...]:
+        return await self._log.read(after, until, stream)
+
+    async def head(self) -> Position:
+        return await self._log.head()
+
+    def follow(self, after: Position) -> AsyncIterator[tuple[Recorded, ...]]:
+        return self._log.follow(after)
+
+    @property
+    def stale_since(self) -> float | None:
+        return self._log.stale_since
+
+
+async def start_of(log: Log, projection: Projection[S], until: Position) -> tuple[S, Position]:
+    """A state at `until` or before, and its position: as near as is kept. Raises NoSuchPosition."""
+    if isinstance(log, Past):
+        return await log.start(projection, until)
+    return projection.initial(), ORIGIN
+
+
+def beginning_of(log: Log) -> Position:
+    """The position before the first event that can be read."""
+    return log.beginning if isinstance(log, Past) else ORIGIN

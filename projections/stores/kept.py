@@ -1,0 +1,160 @@
+"""Snapshots at many positions, kept so that a past state is near: fold only from the last one before it.
+
+Never the truth: one that cannot be read, or that another version of the fold made, is passed over. Their number is
+bounded: as the log grows they stand further apart, evenly, and the first of every stretch stays. Each carries the id
+of the event at its position, by which a reader knows that it belongs to the log at hand.
+"""
+
+import asyncio
+import os
+import shutil
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+
+from events.base import EventId, Position
+from events.log import Log
+from projections.base import Projection
+from projections.follow import Follower
+from projections.view import View
+
+_log = structlog.get_logger()
+S = TypeVar("S")
+EVERY, MOST = 8192, 64
+"""Events between two snapshots while the log is short; how many there are at most, of each fold."""
+BYTES_MAX = 1 << 30
+"""Of all files together."""
+_QUICK = 1
+
+
+class Kept(msgspec.Struct, Generic[S], frozen=True):
+    """A state with its place in the log; `event_id`: of the event there."""
+
+    state: S
+    position: Position
+    event_id: EventId
+
+
+class KeptSnapshots:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _of(self, projection: Projection[Any]) -> Path:
+        return self._folder / f"{projection.name}.v{projection.version}"
+
+    def positions(self, projection: Projection[Any]) -> tuple[Position, ...]:
+        """In rising order."""
+        return tuple(sorted(Position(int(each.stem)) for each in self._of(projection).glob("*.snapshot")))
+
+    async def nearest(self, projection: Projection[S], until: Position) -> Kept[S] | None:
+        """The last good one at this position or before it."""
+        for position in reversed(self.positions(projection)):
+            if position <= until:
+                found = await asyncio.to_thread(_read, self._path(projection, position), projection, position)
+                if found is not None:
+                    return found
+        return None
+
+    def _path(self, projection: Projection[Any], position: Position) -> Path:
+        return self._of(projection) / f"{position:012d}.snapshot"
+
+    async def save(self, views: Sequence[View[Any]], event_id: EventId) -> None:
+        """All views stand at one position; `event_id`: of the event there. What is encoded is the state of now."""
+        contents = [
+            (self._path(view.projection, view.position), msgspec.msgpack.encode((event_id, view.state)))
+            for view in views
+        ]
+        await asyncio.to_thread(_write_all, contents)
+
+    async def thin(self, projections: Sequence[Projection[Any]], apart: int) -> int:
+        """Drops what stands nearer than `apart`, and more while they are too many bytes. Gives how far
+        apart they are now."""
+        return await asyncio.to_thread(self._thin, projections, apart)
+
+    def _thin(self, projections: Sequence[Projection[Any]], apart: int) -> int:
+        for other in self._other_versions(projections):
+            shutil.rmtree(other)
+        while True:
+            for projection in projections:
+                firsts = {each // apart: each for each in reversed(self.positions(projection))}
+                for position in self.positions(projection)[:-1]:
+                    if firsts[position // apart] != position:
+                        self._path(projection, position).unlink(missing_ok=True)
+            sizes = [each.stat().st_size for each in self._folder.glob("*/*.snapshot")]
+            if sum(sizes) <= BYTES_MAX or len(sizes) <= 2 * len(projections):
+                return apart
+            apart *= 2
+
+    def _other_versions(self, projections: Sequence[Projection[Any]]) -> list[Path]:
+        ours = {self._of(each) for each in projections}
+        names = {each.name for each in projections}
+        return [
+            each for each in self._folder.glob("*.v*") if each.name.rpartition(".v")[0] in names and each not in ours
+        ]
+
+
+_LAST: Projection[EventId] = Projection(
+    "last", 1, EventId, lambda: EventId(""), lambda state, recorded: recorded.meta.id
+)
+
+
+def apart_at(head: Position) -> int:
+    """How far apart snapshots stand when the log is this long."""
+    apart = EVERY
+    while head // apart > MOST:
+        apart *= 2
+    return apart
+
+
+async def keep_snapshots(log: Log, kept: KeptSnapshots, projections: Sequence[Projection[Any]]) -> None:
+    """Follows the log for ever and saves a snapshot of each fold every so many events."""
+    views, last = [View(each) for each in projections], View(_LAST)
+    head = await log.head()
+    for view in views:
+        found = await kept.nearest(view.projection, head)
+        if found is not None and await belongs(log, found):
+            view.restore(found.state, found.position)
+    last.restore(EventId(""), min(view.position for view in views))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(Follower(log, (*views, last)).run())
+        tasks.create_task(_save_now_and_then(kept, views, last))
+
+
+async def belongs(log: Log, kept: Kept[Any]) -> bool:
+    """Whether it was made from this log: another one, or an older copy of it, has another event there."""
+    there = await log.read(Position(kept.position - 1), kept.position)
+    return bool(there) and there[0].meta.id == kept.event_id
+
+
+async def _save_now_and_then(kept: KeptSnapshots, views: Sequence[View[Any]], last: View[EventId]) -> None:
+    projections = [view.projection for view in views]
+    apart = EVERY
+    while True:
+        apart = max(apart, apart_at(last.position))
+        await last.reached(Position((last.position // apart + 1) * apart))
+        await kept.save(views, last.state)  # Between two awaits all views stand where the last event stands.
+        apart = await kept.thin(projections, apart)
+
+
+def _read(path: Path, projection: Projection[S], position: Position) -> Kept[S] | None:
+    try:
+        content = zlib.decompress(path.read_bytes())
+        event_id, state = msgspec.msgpack.decode(content, type=tuple[EventId, projection.state_type])  # type: ignore[name-defined]
+    except FileNotFoundError:
+        return None
+    except (zlib.error, msgspec.MsgspecError) as error:
+        _log.warning("snapshot ignored", path=str(path), error=str(error))
+        return None
+    return Kept(state, position, event_id)
+
+
+def _write_all(contents: Sequence[tuple[Path, bytes]]) -> None:
+    for path, content in contents:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        aside.write_bytes(zlib.compress(content, _QUICK))
+        aside.replace(path)

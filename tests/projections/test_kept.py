@@ -1,0 +1,125 @@
+"""Snapshots kept along the log: how near they stand, that they are bounded, and that no false one is believed."""
+
+import asyncio
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from events.base import EventId, Position
+from events.codec import Recorded
+from events.log.memory import MemoryLog
+from ops.past import Past
+from ops.replay import LOOKED_BACK_AT, snapshot_at, state_at
+from projections.base import Projection, fold
+from projections.routing import ROUTING
+from projections.stores import kept as module
+from projections.stores.kept import KeptSnapshots, apart_at, keep_snapshots
+from projections.view import View
+from tests.histories import copied, random_history, two_versions_of_iris
+
+
+class InPieces(MemoryLog):
+    """Follows a few events at a time, as a real log does."""
+
+    async def follow(self, after: Position):  # type: ignore[no-untyped-def]
+        async for batch in super().follow(after):
+            piece: list[Recorded] = []
+            for recorded in batch:
+                piece.append(recorded)
+                if recorded.meta.index == recorded.meta.count - 1:
+                    yield tuple(piece)
+                    piece = []
+                    await asyncio.sleep(0.002)  # the saver has its turn
+
+
+async def in_pieces(history: tuple[Recorded, ...]) -> InPieces:
+    log = InPieces()
+    log.__dict__.update((await copied(history)).__dict__)
+    return log
+
+
+async def kept_from(log: MemoryLog, folder: Path) -> KeptSnapshots:
+    kept = KeptSnapshots(folder)
+    keeping = asyncio.create_task(keep_snapshots(log, kept, LOOKED_BACK_AT))
+    least = (await log.head()) - 2 * module.EVERY
+    async with asyncio.timeout(60):
+        while not (kept.positions(ROUTING) and kept.positions(ROUTING)[-1] >= least):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
+    return kept
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVERY", 5)
+
+
+@pytest.mark.parametrize("picks", [[0, 1, 3, 6, 7, 3, 0, 9, 11, 5, 3], [0, 8, 1, 9, 3, 11, 6, 7, 15, 3, 0, 1, 5]])
+async def test_a_state_from_a_kept_snapshot_and_the_tail_equals_a_fold_from_zero(
+    picks: list[int], often: None, tmp_path: Path
+) -> None:
+    log = await in_pieces(await random_history(picks))
+    events = await log.read()
+    past = Past(log, await kept_from(log, tmp_path))
+    for position in range(len(events) + 1):
+        for projection in LOOKED_BACK_AT:
+            state = await state_at(past, projection, Position(position))
+            assert state == fold(projection, events[:position]), (projection.name, position)
+        assert await snapshot_at(past, None, Position(position)) == await snapshot_at(log, None, Position(position))
+
+
+async def test_a_keeper_that_starts_again_goes_on_from_the_last_one(often: None, tmp_path: Path) -> None:
+    events = await (await two_versions_of_iris()).read()
+    kept = await kept_from(await in_pieces(events[:20]), tmp_path)
+    before = kept.positions(ROUTING)
+    await kept_from(await in_pieces(events), tmp_path)
+    assert set(before) < set(kept.positions(ROUTING))
+
+
+async def test_a_snapshot_of_another_log_or_of_no_log_is_not_believed(tmp_path: Path) -> None:
+    log = await two_versions_of_iris()
+    head = await log.head()
+    kept = KeptSnapshots(tmp_path)
+    wrong = View(ROUTING)
+    wrong.restore(ROUTING.initial(), Position(head - 2))
+    await kept.save([wrong], EventId("of another log"))
+    assert await state_at(Past(log, kept), ROUTING) == fold(ROUTING, await log.read())
+    (file,) = tmp_path.glob("*/*.snapshot")
+    file.write_bytes(b"half a fi")
+    assert await kept.nearest(ROUTING, head) is None
+
+
+async def test_their_number_is_bounded_and_they_stay_evenly_spread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "EVERY", 10)
+    kept, view = KeptSnapshots(tmp_path), View(ROUTING)
+    for position in range(10, 3000, 10):
+        view.restore(ROUTING.initial(), Position(position))
+        await kept.save([view], EventId(""))
+        await kept.thin([ROUTING], apart_at(Position(position)))
+    left = kept.positions(ROUTING)
+    assert left[-1] == 2990 and len(left) <= module.MOST + 2
+    assert max(b - a for a, b in pairwise(left)) <= apart_at(Position(2990))
+
+
+async def test_too_many_bytes_make_them_fewer_and_an_older_version_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept, view = KeptSnapshots(tmp_path), View(ROUTING)
+    old: Projection[object] = Projection(ROUTING.name, ROUTING.version - 1, object, object, lambda state, _: state)
+    older = View(old)
+    older.restore({}, Position(1))
+    await kept.save([older], EventId(""))
+    for position in range(1, 33):
+        view.restore(ROUTING.initial(), Position(position))
+        await kept.save([view], EventId(""))
+    size = sum(each.stat().st_size for each in tmp_path.glob("routing.v*/*")) // 33
+    monkeypatch.setattr(module, "BYTES_MAX", 9 * size)
+    assert await kept.thin([ROUTING], 1) >= 4
+    assert len(kept.positions(ROUTING)) <= 9 and kept.positions(ROUTING)[-1] == 32
+    assert not kept.positions(old)
