@@ -1,4 +1,4 @@
-"""A log with states kept beside it: read like any log, and every past state is a short fold away.
+"""A log with states kept beside it: read like any log, never written, and every past state is a short fold away.
 
 A capsule is one too: its log begins at a position, and the states there came with it.
 """
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from events.base import ORIGIN, Position, StreamName
 from events.codec import Recorded
-from events.log import Draft, Log
+from events.log import Draft, Log, LogUnavailable
 from projections.base import Projection
 from projections.stores.kept import Kept, belongs
 
@@ -48,7 +48,7 @@ class Past:
         return projection.initial(), ORIGIN
 
     async def append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position:
-        return await self._log.append(stream, drafts, expected)
+        raise LogUnavailable(f"who looks back adds nothing: {stream} at {expected} and {len(drafts)} events")
 
     async def read(
         self, after: Position = ORIGIN, until: Position | None = None, stream: StreamName | None = None
