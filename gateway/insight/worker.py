@@ -5,14 +5,17 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from events.base import DeploymentId
 from gateway.insight.access_log import AccessLog
-from gateway.insight.spans import Spans
 from gateway.insight.tallies import Series, Tallies
 from gateway.insight.trip import Trace, Trip, continued
+
+if TYPE_CHECKING:
+    from gateway.insight.spans import Spans
 
 
 class Moment(msgspec.Struct):
@@ -52,7 +55,7 @@ def descriptors() -> int:
 
 class Insight:
     def __init__(
-        self, *, access_log: AccessLog | None = None, spans: Spans | None = None, trace_sample: float = 0.0
+        self, *, access_log: AccessLog | None = None, spans: "Spans | None" = None, trace_sample: float = 0.0
     ) -> None:
         """`trace_sample`: the share of requests without a trace for which one begins here."""
         self.tallies = Tallies()

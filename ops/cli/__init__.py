@@ -51,12 +51,11 @@ app = typer.Typer(
 def _begin(context: typer.Context) -> None:
     if context.obj is None:
         context.obj = Session()
-    if context.invoked_subcommand != "serve":
-        # What libraries log must not end up between the lines of an answer.
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-        )
+    # What libraries log must not end up between the lines of an answer.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
 
 
 for _module in (stack, models, deployments, history, scaling, whatif, access, truss):

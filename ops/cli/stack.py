@@ -1,7 +1,6 @@
-"""Commands about the stack itself: up, down, status, doctor, serve."""
+"""Commands about the stack itself: up, down, reload, status, doctor, demo."""
 
 import asyncio
-import sys
 import threading
 from typing import Annotated, Any
 
@@ -26,7 +25,6 @@ WATCH_PAUSE_S = 0.2
 def register(app: typer.Typer) -> None:
     for command in (up, down, reload, status, doctor, demo):
         app.command(rich_help_panel=PANEL)(command)
-    app.command(hidden=True)(serve)
 
 
 def up(
@@ -273,15 +271,3 @@ def demo(context: typer.Context) -> None:
 
     session = session_of(context)
     run_demo(session.settings, session.out)
-
-
-def serve(
-    context: typer.Context, role: Annotated[str, typer.Argument(help="gateway, control, builder or node.")]
-) -> None:
-    """Run one role in this process. The supervisor of `causeway up` calls this."""
-    from ops import wiring
-
-    if role not in wiring.ROLES:
-        raise typer.BadParameter(f"there is no role {role!r}: one of {', '.join(wiring.ROLES)}")
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    wiring.run_role(role, session_of(context).settings)

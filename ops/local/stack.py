@@ -66,7 +66,7 @@ def roles(settings: Settings) -> tuple[Child, ...]:
             settings,
             Child(
                 role=role,
-                command=(sys.executable, "-m", "ops.cli", "serve", role),
+                command=(sys.executable, "-m", "ops.serve", role),
                 env=environment,
                 after=after,
                 cwd=CHECKOUT,

@@ -1,6 +1,7 @@
 """The gateway's process: the data plane and the control API on the one public port."""
 
 import asyncio
+import gc
 import math
 import signal
 import socket
@@ -8,27 +9,23 @@ from contextlib import suppress
 from secrets import token_hex
 
 import uvicorn
-from fastapi import FastAPI
 
 from events.base import DeploymentId
 from gateway.bucket import RateLimit
-from gateway.control.app import create_control_app
-from gateway.control.plane import ControlViews
 from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
 from gateway.insight.siblings import Siblings
 from ops.config import Settings
 from ops.local.readiness import announce
 from ops.wiring.insight import insight_of
-from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
 from ops.wiring.parts import parts
+from ops.wiring.when_asked import App, WhenAsked
 from projections.access import ACCESS
 from projections.deployments import DEPLOYMENTS, status
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.follow import Follower
 from projections.routing import ROUTING
-from projections.stores.blobs import FolderBlobs
 from projections.view import View
 
 BACKLOG = 2048
@@ -77,28 +74,15 @@ async def serve(settings: Settings) -> None:
             insight=insight,
         )
         siblings = Siblings(settings.folder("run") / "gateways", plane.moment)
-        app = create_control_app(
-            dispatch=own.dispatch,
-            views=ControlViews(catalogue, environments, access, fleet),
-            blobs=FolderBlobs(settings.folder("blobs")),
-            logs_root=settings.folder("logs"),
-            secrets=settings.folder("secrets"),
-            uploads=settings.folder("run") / "uploads",
-            check_config=(
-                str(settings.truss_venv / "bin" / "python"),
-                str(CONTEXT_SCRIPT),
-                *("--uv", str(uv_of(settings))),
-                *("--check-config", "-"),
-            ),
-            public_url=settings.origin,
-            stale_since=lambda: own.follower.stale_since,
-            clock=own.clock,
-            moments=siblings.moments,
-            head=own.log.head,
-        )
+
+        def control() -> App:
+            from ops.wiring.control_api import control_api
+
+            return control_api(settings, own, catalogue, environments, access, fleet, siblings.moments)
+
         telling = asyncio.create_task(siblings.run())
         try:
-            await _serve(settings, app, plane, own.follower)
+            await _serve(settings, WhenAsked(control), plane, own.follower)
         finally:
             telling.cancel()
             await asyncio.wait({telling})
@@ -127,7 +111,7 @@ def _data_plane_settings(settings: Settings) -> DataPlaneSettings:
     )
 
 
-async def _serve(settings: Settings, app: FastAPI, plane: DataPlane, follower: Follower) -> None:
+async def _serve(settings: Settings, app: App, plane: DataPlane, follower: Follower) -> None:
     """Until SIGTERM: then what can end soon, ends. Or until SIGUSR2: then all that has begun comes to its end.
 
     Ends with the follower's error when that fails.
@@ -152,6 +136,9 @@ async def _serve(settings: Settings, app: FastAPI, plane: DataPlane, follower: F
     following = asyncio.create_task(follower.run())
     following.add_done_callback(lambda task: setattr(server, "should_exit", True))
     asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, drain)
+    # What is there now stays: the collector need not go through it again and again.
+    gc.collect()
+    gc.freeze()
     announce(settings.ready_fd)
     await server.serve(sockets=[listening])
     following.cancel()

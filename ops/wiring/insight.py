@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from gateway.insight.access_log import AccessLog
-from gateway.insight.spans import Spans
 from gateway.insight.worker import Insight
 from ops.config import Settings
 from ops.local.child_log import ChildLog
+
+if TYPE_CHECKING:
+    from gateway.insight.spans import Spans
 
 
 @asynccontextmanager
@@ -27,7 +30,7 @@ async def insight_of(settings: Settings, worker: str) -> AsyncIterator[Insight]:
             await insight.close()
 
 
-def _spans(environ: Mapping[str, str], worker: str) -> Spans | None:
+def _spans(environ: Mapping[str, str], worker: str) -> "Spans | None":
     """By the variables of the OpenTelemetry specification; None: no collector is named, or tracing is disabled."""
     base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
     url = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (f"{base}/v1/traces" if base else "")
@@ -37,4 +40,6 @@ def _spans(environ: Mapping[str, str], worker: str) -> Spans | None:
     given = environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")
     pairs = (each.partition("=") for each in given.split(",") if "=" in each)
     headers = {name.strip(): unquote(value.strip()) for name, _, value in pairs}
+    from gateway.insight.spans import Spans  # and with it an HTTP client, which nobody else here needs
+
     return Spans(url, headers, worker=worker, service=environ.get("OTEL_SERVICE_NAME") or "causeway-gateway")

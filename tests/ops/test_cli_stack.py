@@ -77,11 +77,6 @@ def test_every_setting_is_listed(tmp_path: Path) -> None:
     assert {"CAUSEWAY_STATE", "CAUSEWAY_PORT"} <= {row["variable"] for row in rows}
 
 
-def test_an_unknown_role_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    answer = Shell(tmp_path, None).run("serve nonsense")
-    assert answer.code == 2 and "there is no role 'nonsense'" in answer.err
-
-
 async def test_the_operators_key_is_made_once_and_kept_private(tmp_path: Path) -> None:
     log = MemoryLog()
     key, is_new = await ensured(log, tmp_path)

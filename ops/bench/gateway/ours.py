@@ -68,7 +68,7 @@ class Plane:
             log_level="warning",
         )
         env = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin"} | settings.environ()
-        return Command((sys.executable, "-m", "ops.cli", "serve", "gateway"), env, PATH, HEADERS)
+        return Command((sys.executable, "-m", "ops.serve", "gateway"), env, PATH, HEADERS)
 
 
 @contextmanager

@@ -1,0 +1,45 @@
+"""The control API of a gateway worker, with all that it loads."""
+
+from gateway.control.app import create_control_app
+from gateway.control.metrics import Moments
+from gateway.control.plane import ControlViews
+from ops.config import Settings
+from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
+from ops.wiring.parts import Parts
+from ops.wiring.when_asked import App
+from projections.access import Access
+from projections.deployments import Catalogue
+from projections.environments import Environments
+from projections.fleet import Fleet
+from projections.stores.blobs import FolderBlobs
+from projections.view import View
+
+
+def control_api(
+    settings: Settings,
+    own: Parts,
+    catalogue: View[Catalogue],
+    environments: View[Environments],
+    access: View[Access],
+    fleet: View[Fleet],
+    moments: Moments,
+) -> App:
+    return create_control_app(
+        dispatch=own.dispatch,
+        views=ControlViews(catalogue, environments, access, fleet),
+        blobs=FolderBlobs(settings.folder("blobs")),
+        logs_root=settings.folder("logs"),
+        secrets=settings.folder("secrets"),
+        uploads=settings.folder("run") / "uploads",
+        check_config=(
+            str(settings.truss_venv / "bin" / "python"),
+            str(CONTEXT_SCRIPT),
+            *("--uv", str(uv_of(settings))),
+            *("--check-config", "-"),
+        ),
+        public_url=settings.origin,
+        stale_since=lambda: own.follower.stale_since,
+        clock=own.clock,
+        moments=moments,
+        head=own.log.head,
+    )
