@@ -46,21 +46,20 @@ def test_a_gateway_worker_loads_neither_the_command_line_nor_the_control_api() -
 
 
 async def test_an_application_is_loaded_once_by_whoever_asks_first_and_the_loop_goes_on() -> None:
-    go_on, loads, answered = threading.Event(), list[str](), list[Any]()
+    begun, go_on, loads, answered = threading.Event(), threading.Event(), list[str](), list[Any]()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         answered.append(scope)
 
     def load() -> App:
         loads.append(threading.current_thread().name)
+        begun.set()
         assert go_on.wait(60)
         return app
 
     lazy = WhenAsked(load)
     asking = [asyncio.create_task(lazy(number, None, None)) for number in range(3)]
-    while not loads:
-        await asyncio.sleep(0)
-    assert not answered
+    assert await asyncio.to_thread(begun.wait, 60) and not answered
     asking[0].cancel()
     await asyncio.wait(asking[:1])
     go_on.set()
