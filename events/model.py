@@ -39,6 +39,15 @@ class DeploymentPushed(Event, frozen=True, kw_only=True):
     """A JSON object: what the pushing client says of itself (versions, git state)."""
 
 
+class DeploymentCopied(Event, frozen=True, kw_only=True):
+    """It is a copy of another deployment: it runs what was built for that one, under an id and settings of its own."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    original: DeploymentId
+    reason: str
+
+
 class DeploymentFailed(Event, frozen=True, kw_only=True):
     """A built deployment could not be brought up: its replicas failed again and again before one was ready."""
 

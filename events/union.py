@@ -7,6 +7,7 @@ from events import access, build, environment, model, node, replica, scaling
 AnyEvent = (
     model.ModelRegistered
     | model.DeploymentPushed
+    | model.DeploymentCopied
     | model.DeploymentFailed
     | model.DeploymentRetried
     | model.DeploymentDeactivated

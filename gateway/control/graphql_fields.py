@@ -189,6 +189,7 @@ def _push(arguments: Arguments, name: str, **more: Any) -> pushes.Push:
         config=_base64(arguments, "config"),
         raw_config=_base64(arguments, "raw_config") if arguments.get("raw_config") else None,
         environment=arguments.get("environment_name"),
+        preserve_env_instance_type=arguments.get("preserve_env_instance_type") is not False,
         deploy_timeout_minutes=None if minutes is None else int(minutes),
         labels=_object(arguments, "user_deploy_metadata"),
         client=_object(arguments, "truss_user_env"),

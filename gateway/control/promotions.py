@@ -1,20 +1,46 @@
-"""A promotion as a person asks for it: how many replicas the candidate must have, and by when."""
+"""A promotion as a person asks for it: of the deployment itself, or of a copy that runs the same build.
 
+A copy is made where the same replicas cannot do: the deployment is current in another environment already (whose
+settings and fate are its own), the environment keeps its instance type and the deployment has another, or the
+environment wants a deployment of its own for each promotion. Nothing is built again for it.
+"""
+
+import msgspec
+
+from events.base import DeploymentId, derive
 from events.environment import Cleanup
 from gateway.control import pushes
-from gateway.control.plane import Plane, Visit
+from gateway.control.errors import ApiError
+from gateway.control.plane import TEAM_ID, Plane, Visit
+from gateway.control.resources import Resources, type_of
 from handlers.deciders.environment import StartPromotion
-from handlers.deciders.model import ActivateDeployment
+from handlers.deciders.model import ActivateDeployment, PushDeployment
 from projections.deployments import Deployment
 from projections.environments import Environment
 
 
-async def promote(plane: Plane, visit: Visit, place: Environment, found: Deployment, scale_down_previous: bool) -> None:
-    """A deactivated one is activated first. A development one is refused by the decider, which says what to do."""
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    scale_down_previous: bool = True
+    preserve_instance_type: bool = True
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """Of a deployment, for an environment."""
+
+    reason: str
+    resources: Resources
+
+
+async def promote(plane: Plane, visit: Visit, place: Environment, found: Deployment, wish: Wish) -> Deployment:
+    """What is being promoted: the deployment, or its copy. A development one is refused by the decider, with what to
+    do instead; a deactivated one is activated first."""
+    copy = copy_needed(plane, place, found, wish)
+    if copy is not None:
+        return await _promote_copy(plane, visit, place, found, wish, copy)
     if found.phase == "inactive" and not found.is_development:
         await visit.do(ActivateDeployment, model_id=found.model_id, deployment_id=found.deployment_id)
-    current = plane.catalogue.deployments.get(place.current) if place.current is not None else None
-    cleanup: Cleanup = "SCALE_TO_ZERO" if scale_down_previous else "KEEP"
+    current = _current(plane, place)
+    cleanup: Cleanup = "SCALE_TO_ZERO" if wish.scale_down_previous else "KEEP"
     await visit.do(
         StartPromotion,
         model_id=found.model_id,
@@ -25,3 +51,55 @@ async def promote(plane: Plane, visit: Visit, place: Environment, found: Deploym
         cleanup=cleanup,
         deadline_s=found.deploy_timeout_s or pushes.DEPLOY_TIMEOUT_S,
     )
+    return found
+
+
+def copy_needed(plane: Plane, place: Environment, found: Deployment, wish: Wish) -> Copy | None:
+    if found.is_development or place.current == found.deployment_id:
+        return None
+    own, current = Resources(found.cpu_millicores, found.memory_bytes), _current(plane, place)
+    kept = Resources(current.cpu_millicores, current.memory_bytes) if current is not None else own
+    if wish.preserve_instance_type and kept != own:
+        types = [type_of(each.cpu_millicores, each.memory_bytes).name for each in (kept, own)]
+        return Copy(f"{place.name} keeps its instance type {types[0]}, and {found.name} has {types[1]}", kept)
+    elsewhere = plane.environments.served_by(found.model_id, found.deployment_id)
+    if elsewhere is not None and elsewhere != place.name:
+        return Copy(f"{found.name} serves {elsewhere} already", own)
+    return None
+
+
+async def _promote_copy(
+    plane: Plane, visit: Visit, place: Environment, found: Deployment, wish: Wish, copy: Copy
+) -> Deployment:
+    """Promoted as any push to the environment is, once its replicas can be started."""
+    if place.active is not None:
+        message = f"a promotion of deployment {place.active.deployment_id} to {place.name} is active"
+        raise ApiError(409, f"{message}: wait for it or cancel it", code="conflict", field="environment")
+    command_id = derive("copy", visit.id, found.deployment_id, place.name, length=24)
+    await visit.do(
+        PushDeployment,
+        once=command_id,
+        model_id=found.model_id,
+        model_name=plane.catalogue.models[found.model_id].name,
+        team=TEAM_ID,
+        name=None,
+        is_development=False,
+        source=found.source,
+        config=found.config,
+        raw_config=found.raw_config,
+        environment=place.name,
+        scale_down_previous=wish.scale_down_previous,
+        cpu_millicores=copy.resources.cpu_millicores,
+        memory_bytes=copy.resources.memory_bytes,
+        predict_concurrency=found.predict_concurrency,
+        deploy_timeout_s=found.deploy_timeout_s,
+        labels=found.labels,
+        client="{}",
+        copy_of=found.deployment_id,
+        copy_reason=copy.reason,
+    )
+    return plane.catalogue.deployments[DeploymentId(derive("deployment", command_id))]
+
+
+def _current(plane: Plane, place: Environment) -> Deployment | None:
+    return plane.catalogue.deployments.get(place.current) if place.current is not None else None

@@ -14,7 +14,7 @@ from gateway.control.archives import check_archive
 from gateway.control.config_check import Fault, Findings
 from gateway.control.errors import ApiError, invalid, not_found
 from gateway.control.plane import TEAM_ID, Plane, Visit
-from gateway.control.resources import resources_of
+from gateway.control.resources import Resources, resources_of
 from gateway.control.uploads import NoUpload
 from handlers.deciders.model import PushDeployment, model_id_of
 from projections.deployments import Deployment
@@ -35,6 +35,8 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     environment: str | None = None
     is_development: bool = False
     scale_down_previous: bool = True
+    preserve_env_instance_type: bool = True
+    """Of a push to an environment: the size of what is current there counts, not the config's."""
     deploy_timeout_minutes: int | None = None
     labels: Mapping[str, Any] | None = None
     client: Mapping[str, Any] | None = None
@@ -124,7 +126,8 @@ async def push(plane: Plane, visit: Visit, wanted: Push, s3_key: str) -> Deploym
         source = await plane.uploads.take(s3_key, plane.blobs, check_archive)
     except NoUpload as error:
         raise not_found(str(error), "s3_key") from error
-    resources = resources_of(config := parsed_config(wanted.config))
+    config = parsed_config(wanted.config)
+    resources = _kept_resources(plane, wanted) or resources_of(config)
     timeout = wanted.deploy_timeout_minutes
     await visit.do(
         PushDeployment,
@@ -150,6 +153,14 @@ async def push(plane: Plane, visit: Visit, wanted: Push, s3_key: str) -> Deploym
     if pushed is None:
         raise ApiError(409, "this upload was pushed before and deleted since: upload it again", code="conflict")
     return pushed
+
+
+def _kept_resources(plane: Plane, wanted: Push) -> Resources | None:
+    if wanted.environment is None or not wanted.preserve_env_instance_type:
+        return None
+    place = plane.environments.of(wanted.model_id).get(wanted.environment)
+    current = plane.catalogue.deployments.get(place.current) if place is not None and place.current else None
+    return Resources(current.cpu_millicores, current.memory_bytes) if current is not None else None
 
 
 def _predict_concurrency(config: Mapping[str, Any]) -> int:

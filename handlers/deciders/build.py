@@ -24,6 +24,8 @@ class RequestBuild(Command, frozen=True, kw_only=True):
     deployment_id: DeploymentId
     source: BlobDigest
     config: BlobDigest
+    reuses: BuildSucceeded | None = None
+    """What was built from the same source for another deployment: nothing is left to do."""
 
 
 class StartBuild(Command, frozen=True, kw_only=True):
@@ -84,7 +86,7 @@ def evolve(state: BuildState, event: Event) -> BuildState:
 
 def decide(command: BuildCommand, state: BuildState, ctx: Context) -> Sequence[Event]:
     if isinstance(command, RequestBuild):
-        return (told(BuildRequested, command),) if state.phase == "none" else ()
+        return _request(command) if state.phase == "none" else ()
     if state.phase == "none":
         raise Refused("not_found", f"there is no build {command.build_id}", "build_id")
     if isinstance(command, StartBuild):
@@ -96,6 +98,14 @@ def decide(command: BuildCommand, state: BuildState, ctx: Context) -> Sequence[E
     if state.phase != "running":
         raise Refused("precondition", f"build {command.build_id} has not been started", "build_id")
     return (told(_REPORTS[type(command)], command, deployment_id=state.deployment_id),)
+
+
+def _request(command: RequestBuild) -> Sequence[Event]:
+    requested = told(BuildRequested, command)
+    if command.reuses is None:
+        return (requested,)
+    ids = {"build_id": command.build_id, "deployment_id": command.deployment_id}
+    return (requested, msgspec.structs.replace(command.reuses, **ids, seconds=0.0))
 
 
 _REPORTS: Mapping[type[Command], type[Event]] = MappingProxyType(

@@ -10,6 +10,7 @@ import msgspec
 from events.base import BlobDigest, DeploymentId, Event, ModelId, derive
 from events.model import (
     DeploymentActivated,
+    DeploymentCopied,
     DeploymentDeactivated,
     DeploymentDeleted,
     DeploymentFailed,
@@ -44,6 +45,9 @@ class PushDeployment(Command, frozen=True, kw_only=True):
     deploy_timeout_s: int
     labels: str
     client: str
+    copy_of: DeploymentId | None = None
+    """The deployment whose build it runs; None: it is built from its source."""
+    copy_reason: str = ""
 
 
 class FailDeployment(Command, frozen=True, kw_only=True):
@@ -187,6 +191,9 @@ def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
     name = "development" if command.is_development else command.name or f"deployment-{number}"
     if not _NAME.fullmatch(name):
         raise Refused("invalid", f"deployment name {name!r} may hold only letters, digits, _ - and .", "name")
+    original = state.slots.get(command.copy_of) if command.copy_of is not None else None
+    if command.copy_of is not None and (original is None or original.phase == "deleted"):
+        raise Refused("not_found", f"there is no deployment {command.copy_of} to copy", "deployment_id")
     replaced: list[Event] = []
     for other_id, slot in state.slots.items():
         if slot.phase == "deleted" or slot.name != name:
@@ -195,11 +202,20 @@ def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
             reason = f"the model already has a deployment named {name!r}: choose another --deployment-name"
             raise Refused("conflict", reason, "name")
         replaced.append(DeploymentDeleted(model_id=command.model_id, deployment_id=other_id))
-    pushed = told(DeploymentPushed, command, deployment_id=deployment_id, number=number, name=name)
+    pushed: list[Event] = [told(DeploymentPushed, command, deployment_id=deployment_id, number=number, name=name)]
+    if command.copy_of is not None:
+        copied = told(
+            DeploymentCopied,
+            command,
+            deployment_id=deployment_id,
+            original=command.copy_of,
+            reason=command.copy_reason,
+        )
+        pushed.append(copied)
     if state.registered:
-        return (*replaced, pushed)
+        return (*replaced, *pushed)
     registered = ModelRegistered(model_id=command.model_id, name=command.model_name, team=command.team)
-    return (registered, *replaced, pushed)
+    return (registered, *replaced, *pushed)
 
 
 MODEL: Decider[ModelCommand, ModelState] = Decider(

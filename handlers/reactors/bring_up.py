@@ -1,6 +1,7 @@
 """From a push to replicas: request the build, bring the built deployment up, wind down what nobody wants any more.
 
 pushed -> RequestBuild -> (built) -> BringUp        retried: the build again if it had failed, else BringUp again
+copied -> RequestBuild with what was built for the original
 deactivated, failed, deleted -> StopBuild, ScaleToZero
 """
 
@@ -15,6 +16,7 @@ from events.build import BuildFailed, BuildRequested, BuildStopped, BuildSucceed
 from events.codec import Recorded
 from events.model import (
     DeploymentActivated,
+    DeploymentCopied,
     DeploymentDeactivated,
     DeploymentDeleted,
     DeploymentFailed,
@@ -44,6 +46,9 @@ class Course(msgspec.Struct):
     """Why it is not wanted, while it is not."""
     attempt: int = 1
     build: Literal["none", "running", "succeeded", "failed"] = "none"
+    artifact: BuildSucceeded | None = None
+    reuses: BuildSucceeded | None = None
+    """It is a copy, and this is what the original runs."""
     brought_up: bool = False
     target: int = 0
 
@@ -71,17 +76,20 @@ def evolve(state: BringUpState, recorded: Recorded) -> BringUpState:
     for deployment_id in touched:
         course = state.courses.get(deployment_id)
         if course is not None:
-            _change(course, recorded)
+            _change(state, course, recorded)
             _settle(state, course)
     return state
 
 
-def _change(course: Course, recorded: Recorded) -> None:
+def _change(state: BringUpState, course: Course, recorded: Recorded) -> None:
     match recorded.event:
+        case DeploymentCopied() as event:
+            original = state.courses.get(event.original)
+            course.reuses = original.artifact if original is not None else None
         case BuildRequested():
             course.build = "running"
-        case BuildSucceeded():
-            course.build, course.why = "succeeded", cause(recorded)
+        case BuildSucceeded() as event:
+            course.build, course.artifact, course.why = "succeeded", event, cause(recorded)
         case BuildFailed() | BuildStopped():
             course.build, course.wanted = "failed", False
         case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
@@ -124,6 +132,7 @@ def _step(course: Course) -> Due | None:
                 deployment_id=deployment_id,
                 source=course.source,
                 config=course.config,
+                reuses=course.reuses,
             ),
         )
     if course.wanted and course.build == "succeeded" and not course.brought_up:

@@ -18,7 +18,7 @@ from handlers.deciders.build import (
     StartBuild,
     StopBuild,
 )
-from tests.spec import given, ids
+from tests.spec import changed, given, ids
 
 B, D, M, ONE, OTHER = BuildId("b"), DeploymentId("d"), ModelId("m"), NodeId("one"), NodeId("other")
 BLOB = BlobDigest("sha256:00")
@@ -45,6 +45,14 @@ def test_a_build_is_requested_once() -> None:
     given(BUILD).when(REQUEST).then(REQUESTED)
     given(BUILD, REQUESTED).when(REQUEST).unchanged()
     given(BUILD, REQUESTED, started(), SUCCEEDED).when(REQUEST).unchanged()
+
+
+def test_what_is_built_already_is_not_built_again() -> None:
+    elsewhere = changed(SUCCEEDED, build_id=BuildId("other"), deployment_id=DeploymentId("original"))
+    again = changed(REQUEST, reuses=elsewhere)
+    given(BUILD).when(again).then(REQUESTED, changed(SUCCEEDED, seconds=0.0))
+    given(BUILD, REQUESTED, changed(SUCCEEDED, seconds=0.0)).when(again).unchanged()
+    given(BUILD, REQUESTED, changed(SUCCEEDED, seconds=0.0)).when(start()).refused("precondition", "build_id")
 
 
 def test_a_builder_claims_a_requested_build() -> None:

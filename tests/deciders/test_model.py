@@ -5,6 +5,7 @@ import pytest
 from events.base import BlobDigest, DeploymentId, ModelId, derive
 from events.model import (
     DeploymentActivated,
+    DeploymentCopied,
     DeploymentDeactivated,
     DeploymentDeleted,
     DeploymentFailed,
@@ -62,6 +63,16 @@ def test_the_first_push_registers_the_model_and_names_the_deployment() -> None:
 
 def test_the_second_push_takes_the_next_number() -> None:
     given(MODEL, REGISTERED, pushed()).when(changed(PUSH, **ids("c2"))).then(pushed("c2", 2, "deployment-2"))
+
+
+def test_a_copy_says_what_it_is_a_copy_of_and_why() -> None:
+    copy = changed(PUSH, **ids("c2"), copy_of=D, copy_reason="it serves staging already")
+    copied = DeploymentCopied(
+        model_id=M, deployment_id=DeploymentId(derive("deployment", "c2")), original=D, reason=copy.copy_reason
+    )
+    given(MODEL, REGISTERED, pushed()).when(copy).then(pushed("c2", 2, "deployment-2"), copied)
+    gone = DeploymentDeleted(model_id=M, deployment_id=D)
+    given(MODEL, REGISTERED, pushed(), gone).when(copy).refused("not_found", "deployment_id")
 
 
 def test_a_number_is_not_given_twice_even_after_a_delete() -> None:

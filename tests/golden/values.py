@@ -39,6 +39,7 @@ from events.environment import (
 )
 from events.model import (
     DeploymentActivated,
+    DeploymentCopied,
     DeploymentDeactivated,
     DeploymentDeleted,
     DeploymentFailed,
@@ -140,6 +141,9 @@ _EVENTS: tuple[AnyEvent, ...] = (
         deploy_timeout_s=1800,
         labels='{"team":"ml"}',
         client='{"truss":"0.18.36"}',
+    ),
+    DeploymentCopied(
+        model_id=MODEL, deployment_id=DEPLOYMENT, original=PREVIOUS, reason="it is current in staging as well"
     ),
     DeploymentFailed(model_id=MODEL, deployment_id=DEPLOYMENT, reason="load() raised"),
     DeploymentRetried(model_id=MODEL, deployment_id=DEPLOYMENT, attempt=2),

@@ -3,6 +3,7 @@
 from events.base import DeploymentId
 from events.model import (
     DeploymentActivated,
+    DeploymentCopied,
     DeploymentDeactivated,
     DeploymentDeleted,
     DeploymentFailed,
@@ -29,6 +30,14 @@ def test_a_push_is_built_and_brought_up_step_by_step() -> None:
     assert story.then(requested("d")).calls_for() == ()
     assert story.then(built("d")).calls_for() == (BringUp,)
     assert story.then(raised("d")).calls_for() == ()
+
+
+def test_a_copy_takes_what_was_built_for_the_original() -> None:
+    copied = DeploymentCopied(model_id=M, deployment_id=DeploymentId("c"), original=D, reason="it serves staging")
+    story = After(BRING_UP, *UP, pushed("c"), copied)
+    assert story.the(RequestBuild).reuses == built("d")
+    unbuilt = After(BRING_UP, REGISTERED, pushed("d"), requested("d"), pushed("c"), copied)
+    assert unbuilt.the(RequestBuild).reuses is None
 
 
 def test_a_build_that_failed_is_not_brought_up_until_somebody_asks_again() -> None:

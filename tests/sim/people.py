@@ -37,10 +37,12 @@ def push(world: World, dice: Random, name: str | None = None) -> None:
     identity = world.identity()
     is_development = dice.random() < 0.1
     blob = BlobDigest(f"sha256:{derive(identity['id'])}")
+    model_id = model_id_of(TEAM, name)
+    originals = world.deployments(model_id) if not is_development and dice.random() < 0.2 else ()
     world.ask(
         PushDeployment(
             **identity,
-            model_id=model_id_of(TEAM, name),
+            model_id=model_id,
             model_name=name,
             team=TEAM,
             name=None,
@@ -56,6 +58,7 @@ def push(world: World, dice: Random, name: str | None = None) -> None:
             deploy_timeout_s=dice.choice((60, 120)),
             labels="{}",
             client="{}",
+            copy_of=dice.choice(originals) if originals else None,
         )
     )
 

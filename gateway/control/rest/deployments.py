@@ -10,7 +10,7 @@ from gateway.control import bodies, find, shapes
 from gateway.control.errors import invalid, not_found
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
-from gateway.control.promotions import promote
+from gateway.control.promotions import Wish, promote
 from gateway.control.settings import changed
 from gateway.control.sigv4 import presign
 from gateway.control.uploads import BLOBS, PLANE_KEY_ID
@@ -94,8 +94,11 @@ def _changes(router: APIRouter, plane: Plane) -> None:
         body = await bodies.decode(request, PromoteBody)
         found = find.deployment(plane, model_id, which)
         place = find.environment(plane, model_id, PRODUCTION)
-        await promote(plane, visit_of(request), place, found, body.scale_down_previous_production)
-        return shapes.deployment(plane, found)
+        wish = Wish(
+            scale_down_previous=body.scale_down_previous_production,
+            preserve_instance_type=body.preserve_env_instance_type,
+        )
+        return shapes.deployment(plane, await promote(plane, visit_of(request), place, found, wish))
 
     @router.post(ONE + "/activate")
     async def activate(request: Request, model_id: str, which: str) -> Any:

@@ -11,7 +11,7 @@ from gateway.control import bodies, find, shapes
 from gateway.control.errors import ApiError, invalid
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
-from gateway.control.promotions import promote
+from gateway.control.promotions import Wish, promote
 from gateway.control.settings import changed, limits_with
 from handlers.deciders.environment import (
     CancelPromotion,
@@ -121,8 +121,11 @@ def _promotions(router: APIRouter, plane: Plane) -> None:
         body = await bodies.decode(request, PromoteBody)
         place = find.environment(plane, model_id, env_name)
         found = find.deployment(plane, model_id, body.deployment_id)
-        await promote(plane, visit_of(request), place, found, body.scale_down_previous_deployment)
-        return shapes.deployment(plane, found)
+        wish = Wish(
+            scale_down_previous=body.scale_down_previous_deployment,
+            preserve_instance_type=body.preserve_env_instance_type,
+        )
+        return shapes.deployment(plane, await promote(plane, visit_of(request), place, found, wish))
 
     @router.post(ONE + "/cancel_promotion")
     async def cancel_promotion(request: Request, model_id: str, env_name: str) -> Any:

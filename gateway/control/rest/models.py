@@ -63,6 +63,7 @@ def _push(name: str, payload: DeploymentPayload) -> pushes.Push:
         raw_config=None if payload.raw_config is None else payload.raw_config.encode(),
         deployment_name=payload.deployment_name,
         environment=payload.environment_name,
+        preserve_env_instance_type=payload.preserve_env_instance_type,
         is_development=payload.is_development,
         deploy_timeout_minutes=payload.deploy_timeout_minutes,
         labels=payload.labels,

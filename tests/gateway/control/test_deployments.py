@@ -1,9 +1,10 @@
 """What can be done to a deployment over REST, and what is refused because an environment needs it."""
 
 from events.base import DeploymentId, ReplicaId
+from events.model import DeploymentCopied, DeploymentPushed
 from events.replica import ReplicaDraining
 from tests.gateway.control.reported import built_and_ready, current
-from tests.gateway.control.stand import Stand
+from tests.gateway.control.stand import CONFIG, Stand
 
 
 async def test_a_deployment_that_an_environment_needs_is_neither_deactivated_nor_deleted_unawares(stand: Stand) -> None:
@@ -45,6 +46,45 @@ async def test_a_terminated_replica_is_drained_and_one_that_is_not_there_is_name
         )
     ]
     assert (await stand.client.get(path)).json()["active_replica_count"] == 1
+
+
+async def test_what_serves_elsewhere_is_promoted_as_a_copy_that_runs_the_same_build(stand: Stand) -> None:
+    first = await stand.pushed()
+    path = f"/v1/models/{first['model_id']}"
+    await stand.client.post(f"{path}/environments", json={"name": "staging"})
+    await stand.client.post(f"{path}/deployments/{first['id']}/promote")
+    await built_and_ready(stand, first)
+    await current(stand, first)
+    staging = f"{path}/environments/staging/promote"
+    copy = (await stand.client.post(staging, json={"deployment_id": first["id"]})).json()
+    assert (copy["name"], copy["instance_type_name"]) == ("deployment-2", first["instance_type_name"])
+    *_, pushed, copied = await stand.recorded()
+    assert isinstance(pushed, DeploymentPushed) and isinstance(copied, DeploymentCopied)
+    assert (pushed.deployment_id, pushed.environment, copied.original) == (copy["id"], "staging", first["id"])
+    assert "serves production already" in copied.reason
+    # What serves nowhere is promoted itself.
+    again = await stand.client.post(staging, json={"deployment_id": copy["id"]})
+    assert again.json()["id"] == copy["id"]
+    busy = await stand.client.post(staging, json={"deployment_id": first["id"]})
+    assert busy.status_code == 409 and copy["id"] in busy.json()["message"]
+
+
+async def test_an_environment_keeps_its_instance_type_unless_told_otherwise(stand: Stand) -> None:
+    first = await stand.pushed()
+    path = f"/v1/models/{first['model_id']}"
+    await stand.client.post(f"{path}/deployments/{first['id']}/promote")
+    await built_and_ready(stand, first)
+    await current(stand, first)
+    large = CONFIG | {"resources": {"cpu": "2", "memory": "8Gi"}}
+    pushed = await stand.pushed(config=large, environment_name="production")
+    assert pushed["instance_type_name"] == "1x1"
+    own = await stand.pushed(config=large, environment_name="production", preserve_env_instance_type=False)
+    assert own["instance_type_name"] == "2x8"
+    promote = f"{path}/environments/production/promote"
+    copy = (await stand.client.post(promote, json={"deployment_id": own["id"]})).json()
+    assert copy["id"] != own["id"] and copy["instance_type_name"] == "1x1"
+    asked = {"deployment_id": own["id"], "preserve_env_instance_type": False}
+    assert (await stand.client.post(promote, json=asked)).json()["id"] == own["id"]
 
 
 async def test_a_deleted_environment_is_gone_and_production_never(stand: Stand) -> None:
