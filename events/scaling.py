@@ -20,6 +20,7 @@ Rule = Literal[
     "promotion",  # the candidate of a promotion needs this many
     "quiet",  # no traffic for a whole scale_down_delay
     "replaced",  # another deployment took its place in the environment
+    "not promoted",  # its promotion was cancelled or failed
     "deactivated",
     "failed",
     "deleted",

@@ -23,7 +23,12 @@ AnyEvent = (
     | environment.EnvironmentCreated
     | environment.EnvironmentConfigured
     | environment.RequestLimitsSet
+    | environment.PromotionSettingsSet
     | environment.PromotionStarted
+    | environment.PromotionStepped
+    | environment.PromotionPaused
+    | environment.PromotionResumed
+    | environment.PromotionRolledBack
     | environment.PromotionCompleted
     | environment.PromotionFailed
     | environment.PromotionCancelled

@@ -11,13 +11,20 @@ from events.environment import (
     PromotionCancelled,
     PromotionCompleted,
     PromotionFailed,
+    PromotionPaused,
+    PromotionResumed,
+    PromotionRolledBack,
+    PromotionSettings,
+    PromotionSettingsSet,
     PromotionStarted,
+    PromotionStepped,
     RequestLimits,
     RequestLimitsSet,
 )
 from events.model import DeploymentDeleted, DeploymentPushed, ModelDeleted, ModelRegistered
 from events.scaling import AutoscalingSettings
 from projections.base import Projection
+from projections.promotion import Progress, PromotionEvent, advance
 
 PRODUCTION = "production"
 
@@ -29,11 +36,18 @@ class Environment(msgspec.Struct):
     current: DeploymentId | None = None
     autoscaling: AutoscalingSettings | None = None
     """None until somebody set them: the current deployment then keeps its own."""
-    active: PromotionStarted | None = None
+    promotion: PromotionSettings = PromotionSettings()
+    """For the promotions that begin from now on."""
+    progress: Progress | None = None
+    """Of the active promotion, or of the last one."""
     last_result: str = ""
     """How the last promotion ended, in one line."""
     position: Position = Position(0)
     limits: RequestLimits = RequestLimits()
+
+    @property
+    def active(self) -> PromotionStarted | None:
+        return self.progress.started if self.progress is not None and self.progress.active else None
 
 
 class Environments(msgspec.Struct):
@@ -83,7 +97,12 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
         case (
             EnvironmentConfigured()
             | RequestLimitsSet()
+            | PromotionSettingsSet()
             | PromotionStarted()
+            | PromotionStepped()
+            | PromotionPaused()
+            | PromotionResumed()
+            | PromotionRolledBack()
             | PromotionCompleted()
             | PromotionFailed()
             | PromotionCancelled()
@@ -98,30 +117,29 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
 
 
 def _change(
-    environment: Environment,
-    event: EnvironmentConfigured
-    | RequestLimitsSet
-    | PromotionStarted
-    | PromotionCompleted
-    | PromotionFailed
-    | PromotionCancelled,
+    environment: Environment, event: EnvironmentConfigured | RequestLimitsSet | PromotionSettingsSet | PromotionEvent
 ) -> None:
     match event:
         case EnvironmentConfigured():
             environment.autoscaling = event.autoscaling
         case RequestLimitsSet():
             environment.limits = event.limits
-        case PromotionStarted():
-            environment.active = event
+        case PromotionSettingsSet():
+            environment.promotion = event.settings
+        case _:
+            environment.progress = advance(environment.progress, event)
+            _end(environment, event)
+
+
+def _end(environment: Environment, event: PromotionEvent) -> None:
+    match event:
         case PromotionCompleted():
-            environment.active, environment.current = None, event.deployment_id
+            environment.current = event.deployment_id
             environment.last_result = f"deployment {event.deployment_id} was promoted"
         case PromotionFailed():
-            environment.active = None
             environment.last_result = f"promotion of {event.deployment_id} failed: {event.reason}"
         case PromotionCancelled():
-            environment.active = None
             environment.last_result = f"promotion of {event.deployment_id} was cancelled: {event.reason}"
 
 
-ENVIRONMENTS: Projection[Environments] = Projection("environments", 3, Environments, Environments, evolve)
+ENVIRONMENTS: Projection[Environments] = Projection("environments", 4, Environments, Environments, evolve)

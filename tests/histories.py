@@ -34,9 +34,10 @@ from events.signals import Heartbeat, Load, Signal
 from handlers.base import Command, called_for
 from handlers.deciders.access import IssueKey
 from handlers.deciders.build import ReportBuildFailed, ReportBuildStep, ReportBuildSucceeded, StartBuild
-from handlers.deciders.environment import CreateEnvironment, StartPromotion
+from handlers.deciders.environment import CreateEnvironment
 from handlers.deciders.model import PushDeployment, model_id_of
 from handlers.deciders.node import DeclareNodeLost, JoinNode
+from handlers.deciders.promotion import StartPromotion
 from handlers.deciders.replica import (
     ReportEnvironmentReady,
     ReportFailed,

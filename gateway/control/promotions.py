@@ -13,8 +13,8 @@ from gateway.control import pushes
 from gateway.control.errors import ApiError
 from gateway.control.plane import TEAM_ID, Plane, Visit
 from gateway.control.resources import Resources, type_of
-from handlers.deciders.environment import StartPromotion
 from handlers.deciders.model import ActivateDeployment, PushDeployment
+from handlers.deciders.promotion import StartPromotion
 from projections.deployments import Deployment
 from projections.environments import Environment
 
@@ -40,7 +40,7 @@ async def promote(plane: Plane, visit: Visit, place: Environment, found: Deploym
     if found.phase == "inactive" and not found.is_development:
         await visit.do(ActivateDeployment, model_id=found.model_id, deployment_id=found.deployment_id)
     current = _current(plane, place)
-    cleanup: Cleanup = "SCALE_TO_ZERO" if wish.scale_down_previous else "KEEP"
+    cleanup: Cleanup | None = None if wish.scale_down_previous else "KEEP"
     await visit.do(
         StartPromotion,
         model_id=found.model_id,

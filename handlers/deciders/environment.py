@@ -1,26 +1,29 @@
-"""Rules of an environment: ready-then-switch, one active promotion, `production` is always there."""
+"""Rules of an environment: `production` is always there, others at will; its promotions are in `promotion.py`."""
 
 import re
 from collections.abc import Sequence
 
 import msgspec
 
-from events.base import DeploymentId, Event, ModelId, PromotionId, derive
+from events.base import DeploymentId, Event, ModelId
 from events.environment import (
-    Cleanup,
     EnvironmentConfigured,
     EnvironmentCreated,
     EnvironmentDeleted,
     PromotionCancelled,
     PromotionCompleted,
     PromotionFailed,
+    PromotionSettings,
+    PromotionSettingsSet,
     PromotionStarted,
     RequestLimits,
     RequestLimitsSet,
 )
 from events.scaling import AutoscalingSettings
 from handlers.base import Command, Context, Decider, Refused, told
-from handlers.deciders.settings import check_settings
+from handlers.deciders import promotion
+from handlers.deciders.promotion import Promotion
+from handlers.deciders.settings import check_promotion_settings, check_settings
 
 PRODUCTION = "production"
 
@@ -43,33 +46,10 @@ class SetRequestLimits(Command, frozen=True, kw_only=True):
     limits: RequestLimits
 
 
-class StartPromotion(Command, frozen=True, kw_only=True):
+class SetPromotionSettings(Command, frozen=True, kw_only=True):
     model_id: ModelId
     environment: str
-    deployment_id: DeploymentId
-    is_development: bool
-    wanted_replicas: int
-    cleanup: Cleanup
-    deadline_s: int
-
-
-class CompletePromotion(Command, frozen=True, kw_only=True):
-    model_id: ModelId
-    environment: str
-    promotion_id: PromotionId
-
-
-class FailPromotion(Command, frozen=True, kw_only=True):
-    model_id: ModelId
-    environment: str
-    promotion_id: PromotionId
-    reason: str
-
-
-class CancelPromotion(Command, frozen=True, kw_only=True):
-    model_id: ModelId
-    environment: str
-    reason: str
+    settings: PromotionSettings
 
 
 class DeleteEnvironment(Command, frozen=True, kw_only=True):
@@ -81,20 +61,20 @@ EnvironmentCommand = (
     CreateEnvironment
     | ConfigureEnvironment
     | SetRequestLimits
-    | StartPromotion
-    | CompletePromotion
-    | FailPromotion
-    | CancelPromotion
+    | SetPromotionSettings
     | DeleteEnvironment
+    | promotion.PromotionCommand
 )
 
 
 class EnvironmentState(msgspec.Struct, frozen=True, tag=True):
     exists: bool = False
     current: DeploymentId | None = None
-    autoscaling: AutoscalingSettings = AutoscalingSettings()
-    active: PromotionStarted | None = None
+    autoscaling: AutoscalingSettings | None = None
+    """None until somebody set them."""
     limits: RequestLimits = RequestLimits()
+    settings: PromotionSettings = PromotionSettings()
+    promotion: Promotion | None = None
 
 
 def evolve(state: EnvironmentState, event: Event) -> EnvironmentState:
@@ -106,14 +86,18 @@ def evolve(state: EnvironmentState, event: Event) -> EnvironmentState:
             return replace(state, autoscaling=event.autoscaling)
         case RequestLimitsSet():
             return replace(state, limits=event.limits)
+        case PromotionSettingsSet():
+            return replace(state, settings=event.settings)
         case PromotionStarted():
-            return replace(state, active=event)
+            return replace(state, promotion=promotion.begin(event))
         case PromotionCompleted():
-            return replace(state, active=None, current=event.deployment_id)
+            return replace(state, promotion=None, current=event.deployment_id)
         case PromotionFailed() | PromotionCancelled():
-            return replace(state, active=None)
+            return replace(state, promotion=None)
         case EnvironmentDeleted():
             return EnvironmentState()
+        case _ if state.promotion is not None:
+            return replace(state, promotion=promotion.advance(state.promotion, event))
         case _:
             return state
 
@@ -132,20 +116,21 @@ def decide(command: EnvironmentCommand, state: EnvironmentState, ctx: Context) -
         case SetRequestLimits():
             _check_limits(command.limits)
             return () if command.limits == state.limits else (told(RequestLimitsSet, command),)
-        case StartPromotion():
-            return _start(command, state)
-        case CompletePromotion() | FailPromotion():
-            return _end(command, state)
-        case CancelPromotion():
-            if state.active is None:
-                raise Refused("precondition", f"no promotion to {command.environment} is active", "environment")
-            active = state.active
-            ids = {"promotion_id": active.promotion_id, "deployment_id": active.deployment_id}
-            return (told(PromotionCancelled, command, **ids),)
+        case SetPromotionSettings():
+            check_promotion_settings(command.settings)
+            return () if command.settings == state.settings else (told(PromotionSettingsSet, command),)
         case DeleteEnvironment():
             if command.environment == PRODUCTION:
                 raise Refused("invalid", "production always exists and cannot be deleted", "environment")
             return (told(EnvironmentDeleted, command),)
+        case _:
+            return promotion.decide_promotion(command, place_of(state))
+
+
+def place_of(state: EnvironmentState) -> promotion.Place:
+    """What a promotion's rules look at."""
+    least = state.autoscaling.min_replica if state.autoscaling is not None else 0
+    return promotion.Place(state.current, state.settings, least, state.promotion)
 
 
 _LIMITS = (
@@ -180,52 +165,15 @@ def _create(command: CreateEnvironment, state: EnvironmentState) -> Sequence[Eve
     return (told(EnvironmentCreated, command),)
 
 
-def _start(command: StartPromotion, state: EnvironmentState) -> Sequence[Event]:
-    if command.is_development:
-        reason = "a development deployment cannot be promoted: publish it with `truss push --promote` instead"
-        raise Refused("invalid", reason, "deployment_id")
-    if state.active is not None:
-        if state.active.deployment_id == command.deployment_id:
-            return ()
-        reason = (
-            f"promotion {state.active.promotion_id} of deployment {state.active.deployment_id}"
-            f" to {command.environment} is active: wait for it or cancel it"
-        )
-        raise Refused("conflict", reason, "environment")
-    if state.current == command.deployment_id:
-        return ()
-    promotion_id = PromotionId(derive("promotion", command.id))
-    return (told(PromotionStarted, command, promotion_id=promotion_id, previous=state.current),)
-
-
-def _end(command: CompletePromotion | FailPromotion, state: EnvironmentState) -> Sequence[Event]:
-    active = state.active
-    if active is None or active.promotion_id != command.promotion_id:
-        return ()
-    if isinstance(command, FailPromotion):
-        return (told(PromotionFailed, command, deployment_id=active.deployment_id),)
-    return (
-        told(
-            PromotionCompleted,
-            command,
-            deployment_id=active.deployment_id,
-            previous=state.current,
-            cleanup=active.cleanup,
-        ),
-    )
-
-
 ENVIRONMENT: Decider[EnvironmentCommand, EnvironmentState] = Decider(
     category="environment",
     commands=(
         CreateEnvironment,
         ConfigureEnvironment,
         SetRequestLimits,
-        StartPromotion,
-        CompletePromotion,
-        FailPromotion,
-        CancelPromotion,
+        SetPromotionSettings,
         DeleteEnvironment,
+        *promotion.COMMANDS,
     ),
     initial=EnvironmentState(),
     aggregate_id=lambda command: f"{command.model_id}-{command.environment}",

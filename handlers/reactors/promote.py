@@ -1,7 +1,7 @@
 """Promotions: begin the ones that pushes ask for, hold the candidate's replicas, switch when ready, tidy up after.
 
     asked by a push, or a model's first ready deployment -> StartPromotion
-    active: HoldReplicas; ready at the size needed -> CompletePromotion; failed, gone or too late -> FailPromotion
+    active: HoldReplicas; ready at the size needed -> CompletePromotion; failed, gone or too late -> RollBackPromotion
     ended: ReleaseHold; completed: the environment's settings to the new one, the previous one to zero
     the model is gone -> DeleteEnvironment
 
@@ -23,12 +23,10 @@ from events.environment import (
 from handlers.base import NOW, Cause, Due, Reactor, caused_by
 from handlers.deciders.environment import (
     PRODUCTION,
-    CompletePromotion,
     DeleteEnvironment,
-    FailPromotion,
-    StartPromotion,
 )
 from handlers.deciders.model import DeactivateDeployment
+from handlers.deciders.promotion import CompletePromotion, RollBackPromotion, StartPromotion
 from handlers.deciders.scaling import ConfigureScaling, HoldReplicas, ReleaseHold, ScaleToZero
 from handlers.reactors.promotion_state import Families, Family, Place, fold_family
 
@@ -104,7 +102,7 @@ def _advance(family: Family, place: Place, active: PromotionStarted) -> Iterable
     }
     if candidate is None or candidate.failure:
         reason = candidate.failure if candidate else "the deployment is not known"
-        yield Due(NOW, FailPromotion(**caused_by(why, NAME, "fail"), **ids, reason=reason))
+        yield Due(NOW, RollBackPromotion(**caused_by(why, NAME, "fail"), **ids, reason=reason))
         return
     if candidate.hold != active.promotion_id:
         yield Due(
@@ -120,7 +118,7 @@ def _advance(family: Family, place: Place, active: PromotionStarted) -> Iterable
         yield Due(NOW, CompletePromotion(**caused_by(why, NAME, "complete"), **ids))
     reason = f"not ready within {active.deadline_s} s"
     at = place.active_at + timedelta(seconds=active.deadline_s)
-    yield Due(at, FailPromotion(**caused_by(why, NAME, "late"), **ids, reason=reason))
+    yield Due(at, RollBackPromotion(**caused_by(why, NAME, "late"), **ids, reason=reason))
 
 
 def _release(family: Family, place: Place) -> Iterable[Due]:

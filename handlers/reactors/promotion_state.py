@@ -92,7 +92,7 @@ class Place(msgspec.Struct):
     orphaned: Cause | None = None
     """Its model is gone."""
     asked: DeploymentId | None = None
-    asked_cleanup: Cleanup = "SCALE_TO_ZERO"
+    asked_cleanup: Cleanup | None = None
 
 
 class Family(msgspec.Struct):
@@ -157,7 +157,7 @@ def _push(family: Family, event: DeploymentPushed, recorded: Recorded) -> None:
     if event.environment is not None:
         place = family.place(event.environment)
         place.asked = event.deployment_id
-        place.asked_cleanup = "SCALE_TO_ZERO" if event.scale_down_previous else "KEEP"
+        place.asked_cleanup = None if event.scale_down_previous else "KEEP"
 
 
 def _delete_model(family: Family, why: Cause) -> None:

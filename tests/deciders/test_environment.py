@@ -19,15 +19,12 @@ from events.environment import (
 from events.scaling import AutoscalingSettings
 from handlers.deciders.environment import (
     ENVIRONMENT,
-    CancelPromotion,
-    CompletePromotion,
     ConfigureEnvironment,
     CreateEnvironment,
     DeleteEnvironment,
-    FailPromotion,
     SetRequestLimits,
-    StartPromotion,
 )
+from handlers.deciders.promotion import CancelPromotion, CompletePromotion, RollBackPromotion, StartPromotion
 from tests.spec import changed, given, ids
 
 M, A, B = ModelId("m"), DeploymentId("a"), DeploymentId("b")
@@ -94,7 +91,7 @@ def test_an_old_completion_is_ignored() -> None:
 
 
 def test_a_failed_promotion_leaves_room_for_the_next() -> None:
-    fail = FailPromotion(**ids(), **PRODUCTION, promotion_id=P, reason="load failed")
+    fail = RollBackPromotion(**ids(), **PRODUCTION, promotion_id=P, reason="load failed")
     failed = PromotionFailed(promotion_id=P, **PRODUCTION, deployment_id=A, reason="load failed")
     given(ENVIRONMENT, STARTED).when(fail).then(failed)
     next_start = changed(START, deployment_id=B, **ids("c2"))

@@ -7,6 +7,7 @@ fixtures stay as they are, and their entries here become values of the new versi
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Any
 
 from events.access import KeyIssued, KeyRevoked, SecretRemoved, SecretStored
 from events.base import (
@@ -27,13 +28,21 @@ from events.base import (
 )
 from events.build import BuildFailed, BuildRequested, BuildStarted, BuildStepFinished, BuildStopped, BuildSucceeded
 from events.environment import (
+    Comparison,
     EnvironmentConfigured,
     EnvironmentCreated,
     EnvironmentDeleted,
+    Figures,
     PromotionCancelled,
     PromotionCompleted,
     PromotionFailed,
+    PromotionPaused,
+    PromotionResumed,
+    PromotionRolledBack,
+    PromotionSettings,
+    PromotionSettingsSet,
     PromotionStarted,
+    PromotionStepped,
     RequestLimits,
     RequestLimitsSet,
 )
@@ -92,6 +101,28 @@ SETTINGS = AutoscalingSettings(
     burst=False,
     schedule=(ScheduledMinimum(cron="0 8 * * 1-5", timezone="Europe/Berlin", for_s=36000, min_replica=3),),
 )
+PROMOTION_SETTINGS = PromotionSettings(
+    rolling_deploy=True,
+    max_surge_percent=0,
+    max_unavailable_percent=25,
+    stabilization_s=30,
+    replica_overhead_percent=50,
+    ramp_up_while_promoting=True,
+    ramp_up_duration_s=300,
+    cleanup="KEEP",
+    redeploy_on_promotion=True,
+    ready_deadline_s=900,
+    rollback_on_not_ready=False,
+    rollback_error_rate_percent=2.5,
+    rollback_p95_ratio=1.5,
+    canary_percent=5,
+)
+IN_PROMOTION: dict[str, Any] = {
+    "promotion_id": PROMOTION,
+    "model_id": MODEL,
+    "environment": "production",
+    "deployment_id": DEPLOYMENT,
+}
 GROUNDS = Grounds(
     parked=3,
     in_flight=5,
@@ -180,6 +211,21 @@ _EVENTS: tuple[AnyEvent, ...] = (
             prefix_affinity_bytes=512,
         ),
     ),
+    PromotionSettingsSet(model_id=MODEL, environment="staging", settings=PROMOTION_SETTINGS),
+    PromotionStepped(**IN_PROMOTION, percent=40, ready=2, candidate_replicas=3, current_replicas=3, held=True),
+    PromotionPaused(**IN_PROMOTION),
+    PromotionResumed(**IN_PROMOTION),
+    PromotionRolledBack(
+        **IN_PROMOTION,
+        outcome="FAILED",
+        reason="12 % of its answers were errors, against 0 %",
+        figures=Comparison(
+            over_s=60.0,
+            candidate=Figures(requests=50, errors=6, p95_s=0.25),
+            current=Figures(requests=500, errors=0, p95_s=None),
+        ),
+        percent=20,
+    ),
     PromotionStarted(
         promotion_id=PROMOTION,
         model_id=MODEL,
@@ -189,6 +235,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
         wanted_replicas=2,
         cleanup="SCALE_TO_ZERO",
         deadline_s=1800,
+        settings=PROMOTION_SETTINGS,
     ),
     PromotionCompleted(
         promotion_id=PROMOTION,

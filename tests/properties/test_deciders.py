@@ -12,8 +12,8 @@ from events.codec import decode, encode
 from handlers.base import Command, Context, Decider, Refused
 from handlers.deciders import DECIDERS
 from handlers.deciders.build import ReportBuildStep, StartBuild
-from handlers.deciders.environment import StartPromotion
 from handlers.deciders.model import PushDeployment, RetryDeployment
+from handlers.deciders.promotion import StartPromotion
 from handlers.deciders.scaling import ScaleByLoad
 from tests.properties.commands import commands_of
 

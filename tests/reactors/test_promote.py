@@ -4,8 +4,9 @@ from events.base import DeploymentId, PromotionId
 from events.environment import EnvironmentConfigured, EnvironmentDeleted, PromotionCancelled
 from events.model import DeploymentDeactivated, DeploymentDeleted, DeploymentFailed, ModelDeleted
 from events.scaling import AutoscalingSettings, ScalingConfigured
-from handlers.deciders.environment import CompletePromotion, DeleteEnvironment, FailPromotion, StartPromotion
+from handlers.deciders.environment import DeleteEnvironment
 from handlers.deciders.model import DeactivateDeployment
+from handlers.deciders.promotion import CompletePromotion, RollBackPromotion, StartPromotion
 from handlers.deciders.scaling import ConfigureScaling, HoldReplicas, ReleaseHold, ScaleToZero
 from handlers.reactors.promote import PROMOTE
 from tests.reactors.after import After
@@ -43,7 +44,9 @@ def test_a_push_that_asks_for_production_is_promoted_once_it_is_built() -> None:
     story = After(PROMOTE, *SERVING, pushed("b", "production"))
     assert story.calls_for() == ()
     command = story.then(built("b")).the(StartPromotion)
-    assert (command.deployment_id, command.wanted_replicas, command.cleanup) == ("b", 1, "SCALE_TO_ZERO")
+    assert (command.deployment_id, command.wanted_replicas, command.cleanup) == ("b", 1, None), (
+        "as the environment says"
+    )
 
 
 def test_the_candidate_must_have_as_many_replicas_as_serve_now() -> None:
@@ -62,13 +65,13 @@ def test_an_active_promotion_holds_the_candidates_replicas_and_completes_when_en
 def test_a_candidate_that_fails_fails_its_promotion_and_the_current_one_stays() -> None:
     story = After(PROMOTE, *SERVING, pushed("b"), built("b"), started("b", previous="a"), held("b", "p-b"))
     story.then(DeploymentFailed(model_id=M, deployment_id=DeploymentId("b"), reason="boom"))
-    assert story.the(FailPromotion).reason == "boom"
+    assert story.the(RollBackPromotion).reason == "boom"
 
 
 def test_a_candidate_that_is_not_ready_in_time_fails() -> None:
     story = After(PROMOTE, *SERVING, pushed("b"), built("b"), started("b", previous="a"), held("b", "p-b"))
     assert story.passes(599).calls_for() == ()
-    assert "600 s" in story.passes(1).the(FailPromotion).reason
+    assert "600 s" in story.passes(1).the(RollBackPromotion).reason
 
 
 def test_after_the_switch_the_hold_ends_and_the_previous_one_goes_to_zero() -> None:

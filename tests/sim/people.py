@@ -9,11 +9,9 @@ from gateway.addresses import By, Target
 from handlers.base import Command
 from handlers.deciders.access import IssueKey, RemoveSecret, RevokeKey, StoreSecret
 from handlers.deciders.environment import (
-    CancelPromotion,
     ConfigureEnvironment,
     CreateEnvironment,
     DeleteEnvironment,
-    StartPromotion,
 )
 from handlers.deciders.model import (
     ActivateDeployment,
@@ -24,6 +22,7 @@ from handlers.deciders.model import (
     RetryDeployment,
     model_id_of,
 )
+from handlers.deciders.promotion import CancelPromotion, StartPromotion
 from handlers.deciders.scaling import ConfigureScaling
 from tests.sim.processes import ApiProcess
 from tests.sim.world import NAMES, TEAM, World

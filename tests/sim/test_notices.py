@@ -6,6 +6,7 @@ A checker that can no longer fail would go unseen otherwise. Our own functions a
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import pytest
 
 import agents.reconcile
@@ -22,7 +23,6 @@ from events.replica import ReplicaDraining
 from gateway.addresses import Target
 from gateway.choose import Route, choose
 from handlers.base import NOW, Due
-from handlers.deciders.environment import EnvironmentState
 from handlers.deciders.scaling import HoldReplicas
 from tests.sim.run import run_seed
 from tests.sim.watched import WatchedLog
@@ -63,10 +63,8 @@ def promotions_that_hold_nothing(patch: Patch) -> None:
 
 
 def two_promotions_at_once(patch: Patch) -> None:
-    start = environment._start
-    patch.setattr(
-        environment, "_start", lambda command, state: start(command, EnvironmentState(state.exists, state.current))
-    )
+    place_of = environment.place_of
+    patch.setattr(environment, "place_of", lambda state: place_of(msgspec.structs.replace(state, promotion=None)))
 
 
 def requests_that_wake_nothing(patch: Patch) -> None:

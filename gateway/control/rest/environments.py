@@ -14,13 +14,13 @@ from gateway.control.plane import Plane
 from gateway.control.promotions import Wish, promote
 from gateway.control.settings import changed, limits_with
 from handlers.deciders.environment import (
-    CancelPromotion,
     ConfigureEnvironment,
     CreateEnvironment,
     DeleteEnvironment,
     SetRequestLimits,
 )
 from handlers.deciders.model import ActivateDeployment, DeactivateDeployment
+from handlers.deciders.promotion import CancelPromotion
 
 ONE = "/v1/models/{model_id}/environments/{env_name}"
 

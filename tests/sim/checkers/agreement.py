@@ -43,10 +43,15 @@ class DecidersAndViewsAgree(Checker):
 
     def _environment(self, state: EnvironmentState, event: Any) -> None:
         seen = self._environments.of(event.model_id).get(event.environment)
-        known = None if seen is None else (seen.current, seen.active)
+        known = None
+        if seen is not None:
+            told = seen.progress if seen.active is not None else None
+            known = (seen.current, None if told is None else (told.status, told.percent, told.moves))
         current = state.current if state.current in self._catalogue.deployments else None
-        believed = (current, state.active) if state.exists or event.environment == "production" else None
-        self._compare(believed, known)
+        own = state.promotion
+        moved = None if own is None else (own.phase, own.percent, own.moves)
+        there = state.exists or event.environment == "production"
+        self._compare((current, moved) if there else None, known)
 
     def _compare(self, believed: object, known: object) -> None:
         if believed != known:

@@ -1,0 +1,425 @@
+"""The state machine of a promotion: one table says what every command does in every phase.
+
+The diagram in ops/docs/promotion.md is made from that table. A reactor's commands are void (nothing) once the
+promotion has moved on; a person's are refused with what to do instead.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
+
+import msgspec
+
+from events.base import DeploymentId, Event, ModelId, PromotionId, derive
+from events.environment import (
+    Cleanup,
+    Comparison,
+    PromotionCancelled,
+    PromotionCompleted,
+    PromotionFailed,
+    PromotionPaused,
+    PromotionResumed,
+    PromotionRolledBack,
+    PromotionSettings,
+    PromotionStarted,
+    PromotionStepped,
+)
+from handlers.base import Command, Refused, told
+
+Phase = Literal["NONE", "RELEASING", "RAMPING_UP", "PAUSED", "RAMPING_DOWN"]
+PHASES: tuple[Phase, ...] = ("NONE", "RELEASING", "RAMPING_UP", "PAUSED", "RAMPING_DOWN")
+
+
+class StartPromotion(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    environment: str
+    deployment_id: DeploymentId
+    is_development: bool
+    wanted_replicas: int
+    """What the environment needs now."""
+    cleanup: Cleanup | None
+    """None: as the environment's settings say."""
+    deadline_s: int
+    """Unless the environment's settings say another."""
+
+
+class StepPromotion(Command, frozen=True, kw_only=True):
+    """The next share of traffic, from replicas that are really ready. Void once the promotion has moved on."""
+
+    model_id: ModelId
+    environment: str
+    promotion_id: PromotionId
+    after: int
+    """How many moves the promotion had made when this was worked out."""
+    percent: int
+    ready: int
+    candidate_replicas: int
+    current_replicas: int
+    held: bool = False
+
+
+class CompletePromotion(Command, frozen=True, kw_only=True):
+    """The candidate has all that it needs."""
+
+    model_id: ModelId
+    environment: str
+    promotion_id: PromotionId
+
+
+class RollBackPromotion(Command, frozen=True, kw_only=True):
+    """Automatic: the candidate is not what it should be."""
+
+    model_id: ModelId
+    environment: str
+    promotion_id: PromotionId
+    reason: str
+    figures: Comparison | None = None
+
+
+class FinishRollBack(Command, frozen=True, kw_only=True):
+    """The current deployment is back to its size, or has had its time."""
+
+    model_id: ModelId
+    environment: str
+    promotion_id: PromotionId
+
+
+class SetCanaryWeight(Command, frozen=True, kw_only=True):
+    """A person's share of traffic for the candidate, until somebody resumes."""
+
+    model_id: ModelId
+    environment: str
+    percent: int
+
+
+class PausePromotion(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    environment: str
+
+
+class ResumePromotion(Command, frozen=True, kw_only=True):
+    """Also says that a canary may go on."""
+
+    model_id: ModelId
+    environment: str
+
+
+class CancelPromotion(Command, frozen=True, kw_only=True):
+    """`force`: all traffic back at once; else as the current deployment gets its replicas back."""
+
+    model_id: ModelId
+    environment: str
+    reason: str
+    force: bool = False
+
+
+class RollForward(Command, frozen=True, kw_only=True):
+    """All traffic to the candidate at once, whatever the promotion is about."""
+
+    model_id: ModelId
+    environment: str
+    candidate_ready: int
+    """Its replicas that are ready now."""
+
+
+PromotionCommand = (
+    StartPromotion
+    | StepPromotion
+    | CompletePromotion
+    | RollBackPromotion
+    | FinishRollBack
+    | SetCanaryWeight
+    | PausePromotion
+    | ResumePromotion
+    | CancelPromotion
+    | RollForward
+)
+COMMANDS: tuple[type[PromotionCommand], ...] = (
+    StartPromotion,
+    StepPromotion,
+    CompletePromotion,
+    RollBackPromotion,
+    FinishRollBack,
+    SetCanaryWeight,
+    PausePromotion,
+    ResumePromotion,
+    CancelPromotion,
+    RollForward,
+)
+
+
+class Promotion(msgspec.Struct, frozen=True):
+    """The active one."""
+
+    started: PromotionStarted
+    moves: int = 0
+    """Events since it began: what was worked out before the last of them is void."""
+    percent: int = 0
+    ready: int = 0
+    """That the share counts on."""
+    candidate_replicas: int = 0
+    current_replicas: int = 0
+    lowered: bool = False
+    """The current deployment has given replicas away; it needs them back before it can take all traffic."""
+    paused: bool = False
+    outcome: Literal["FAILED", "CANCELED"] | None = None
+    """What it will have been, when it is on its way back."""
+    reason: str = ""
+
+    @property
+    def phase(self) -> Phase:
+        if self.outcome is not None:
+            return "RAMPING_DOWN"
+        if self.paused:
+            return "PAUSED"
+        return "RAMPING_UP" if self.percent else "RELEASING"
+
+
+def begin(started: PromotionStarted) -> Promotion:
+    wanted = started.wanted_replicas
+    return Promotion(started, candidate_replicas=wanted, current_replicas=wanted)
+
+
+def advance(promotion: Promotion, event: Event) -> Promotion:
+    """What a promotion is after one more of its events that does not end it."""
+    replace, moves = msgspec.structs.replace, promotion.moves + 1
+    match event:
+        case PromotionStepped():
+            return replace(
+                promotion,
+                moves=moves,
+                percent=event.percent,
+                ready=event.ready,
+                candidate_replicas=event.candidate_replicas,
+                current_replicas=event.current_replicas,
+                lowered=promotion.lowered or _lowers(promotion.started, event),
+                paused=event.held,
+            )
+        case PromotionPaused():
+            return replace(promotion, moves=moves, paused=True)
+        case PromotionResumed():
+            return replace(promotion, moves=moves, paused=False)
+        case PromotionRolledBack():
+            return replace(
+                promotion,
+                moves=moves,
+                percent=event.percent,
+                paused=False,
+                outcome=event.outcome,
+                reason=event.reason,
+            )
+        case _:
+            return promotion
+
+
+def _lowers(started: PromotionStarted, event: PromotionStepped) -> bool:
+    replaced = started.settings.rolling_deploy and event.ready > 0
+    return replaced or event.current_replicas < started.wanted_replicas
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What a promotion's rules look at."""
+
+    current: DeploymentId | None
+    settings: PromotionSettings
+    min_replica: int
+    promotion: Promotion | None
+
+    @property
+    def phase(self) -> Phase:
+        return "NONE" if self.promotion is None else self.promotion.phase
+
+
+Answer = Callable[[Any, Place], Sequence[Event]]
+"""The events; none where it is already so, or void. May refuse."""
+
+
+# What commands do
+
+
+def _start(command: StartPromotion, place: Place) -> Sequence[Event]:
+    _check_published(command)
+    if place.current == command.deployment_id:
+        return ()
+    settings = place.settings
+    started = told(
+        PromotionStarted,
+        command,
+        promotion_id=PromotionId(derive("promotion", command.id)),
+        previous=place.current,
+        wanted_replicas=_wanted(command, place),
+        cleanup=command.cleanup or settings.cleanup,
+        deadline_s=command.deadline_s if settings.ready_deadline_s is None else settings.ready_deadline_s,
+        settings=settings,
+    )
+    return (started,)
+
+
+def _check_published(command: StartPromotion) -> None:
+    if command.is_development:
+        reason = "a development deployment cannot be promoted: publish it with `truss push --promote` instead"
+        raise Refused("invalid", reason, "deployment_id")
+
+
+def _wanted(command: StartPromotion, place: Place) -> int:
+    needed = max(1, command.wanted_replicas, place.min_replica)
+    overhead = place.settings.replica_overhead_percent if place.settings.rolling_deploy else 0
+    return needed + -(-needed * overhead // 100)
+
+
+def _busy(command: StartPromotion, place: Place) -> Sequence[Event]:
+    _check_published(command)
+    active = _of(place).started
+    if active.deployment_id == command.deployment_id:
+        return ()
+    reason = (
+        f"promotion {active.promotion_id} of deployment {active.deployment_id}"
+        f" to {command.environment} is active: wait for it or cancel it"
+    )
+    raise Refused("conflict", reason, "environment")
+
+
+def _step(command: StepPromotion, place: Place) -> Sequence[Event]:
+    promotion = _of(place)
+    if (command.promotion_id, command.after) != (promotion.started.promotion_id, promotion.moves):
+        return ()
+    _check_percent(command.percent)
+    return (_told(PromotionStepped, command, promotion),)
+
+
+def _weigh(command: SetCanaryWeight, place: Place) -> Sequence[Event]:
+    promotion = _of(place)
+    _check_percent(command.percent)
+    if promotion.paused and promotion.percent == command.percent:
+        return ()
+    wanted = promotion.started.wanted_replicas
+    stepped = _told(
+        PromotionStepped,
+        command,
+        promotion,
+        ready=promotion.ready,
+        candidate_replicas=max(promotion.candidate_replicas, 1, -(-wanted * command.percent // 100)),
+        current_replicas=promotion.current_replicas,
+        held=True,
+    )
+    return (stepped,)
+
+
+def _check_percent(percent: int) -> None:
+    if not 0 <= percent <= 99:
+        reason = f"percent must be from 0 to 99, not {percent}: all of the traffic is what a roll forward gives"
+        raise Refused("invalid", reason, "percent")
+
+
+def _pause(command: PausePromotion, place: Place) -> Sequence[Event]:
+    return (_told(PromotionPaused, command, _of(place)),)
+
+
+def _resume(command: ResumePromotion, place: Place) -> Sequence[Event]:
+    return (_told(PromotionResumed, command, _of(place)),)
+
+
+def _complete(command: CompletePromotion, place: Place) -> Sequence[Event]:
+    return () if _void(command, place) else (_switch(command, place),)
+
+
+def _forward(command: RollForward, place: Place) -> Sequence[Event]:
+    if command.candidate_ready < 1:
+        deployment_id = _of(place).started.deployment_id
+        reason = f"no replica of deployment {deployment_id} is ready, so nothing could answer: wait for one or cancel"
+        raise Refused("precondition", reason, "environment")
+    return (_switch(command, place),)
+
+
+def _switch(command: CompletePromotion | RollForward, place: Place) -> Event:
+    promotion = _of(place)
+    return _told(PromotionCompleted, command, promotion, previous=place.current, cleanup=promotion.started.cleanup)
+
+
+def _roll_back(command: RollBackPromotion, place: Place) -> Sequence[Event]:
+    if _void(command, place):
+        return ()
+    promotion = _of(place)
+    back = _told(PromotionRolledBack, command, promotion, outcome="FAILED", percent=0)
+    if promotion.lowered:
+        return (back,)
+    failed = _told(PromotionFailed, command, promotion)
+    return (back, failed) if promotion.percent else (failed,)
+
+
+def _cancel(command: CancelPromotion, place: Place) -> Sequence[Event]:
+    promotion = _of(place)
+    if not promotion.lowered:
+        return (_told(PromotionCancelled, command, promotion),)
+    percent = 0 if command.force else promotion.percent
+    return (_told(PromotionRolledBack, command, promotion, outcome="CANCELED", percent=percent, figures=None),)
+
+
+def _cancel_again(command: CancelPromotion, place: Place) -> Sequence[Event]:
+    """Only force adds something: what was still to follow the replicas comes back at once."""
+    promotion = _of(place)
+    if not command.force or not promotion.percent:
+        return ()
+    outcome = promotion.outcome
+    return (_told(PromotionRolledBack, command, promotion, outcome=outcome, percent=0, figures=None),)
+
+
+def _finish(command: FinishRollBack, place: Place) -> Sequence[Event]:
+    if _void(command, place):
+        return ()
+    promotion = _of(place)
+    kind = PromotionFailed if promotion.outcome == "FAILED" else PromotionCancelled
+    return (_told(kind, command, promotion, reason=promotion.reason),)
+
+
+def _nothing(command: Command, place: Place) -> Sequence[Event]:
+    return ()
+
+
+def _nothing_active(command: Any, place: Place) -> Sequence[Event]:
+    raise Refused("precondition", f"no promotion to {command.environment} is active", "environment")
+
+
+def _going_back(command: Any, place: Place) -> Sequence[Event]:
+    reason = f"the promotion to {command.environment} is being rolled back: wait for its end or roll forward"
+    raise Refused("precondition", reason, "environment")
+
+
+def _of(place: Place) -> Promotion:
+    assert place.promotion is not None, "the phase says so"
+    return place.promotion
+
+
+def _void(command: Any, place: Place) -> bool:
+    """It is about another promotion than the active one."""
+    return bool(command.promotion_id != _of(place).started.promotion_id)
+
+
+def _told(kind: type[Any], command: Command, promotion: Promotion, **more: object) -> Event:
+    ids = {"promotion_id": promotion.started.promotion_id, "deployment_id": promotion.started.deployment_id}
+    event: Event = told(kind, command, **ids, **more)
+    return event
+
+
+# The table
+
+_ROWS: Sequence[tuple[type[Command], Sequence[Answer]]] = (
+    #                   none, releasing, ramping up, paused, ramping down
+    (StartPromotion, (_start, _busy, _busy, _busy, _busy)),
+    (StepPromotion, (_nothing, _step, _step, _nothing, _step)),
+    (CompletePromotion, (_nothing, _complete, _complete, _nothing, _nothing)),
+    (RollBackPromotion, (_nothing, _roll_back, _roll_back, _roll_back, _nothing)),
+    (FinishRollBack, (_nothing, _nothing, _nothing, _nothing, _finish)),
+    (SetCanaryWeight, (_nothing_active, _weigh, _weigh, _weigh, _going_back)),
+    (PausePromotion, (_nothing_active, _pause, _pause, _nothing, _going_back)),
+    (ResumePromotion, (_nothing_active, _nothing, _nothing, _resume, _going_back)),
+    (CancelPromotion, (_nothing_active, _cancel, _cancel, _cancel, _cancel_again)),
+    (RollForward, (_nothing_active, _forward, _forward, _forward, _forward)),
+)
+TABLE: Mapping[type[Command], Mapping[Phase, Answer]] = MappingProxyType(
+    {command: MappingProxyType(dict(zip(PHASES, answers, strict=True))) for command, answers in _ROWS}
+)
+
+
+def decide_promotion(command: PromotionCommand, place: Place) -> Sequence[Event]:
+    return TABLE[type(command)][place.phase](command, place)
