@@ -1,6 +1,6 @@
 """What differs between two states, as a list of changes in a stable order. Pure; states are trees of plain values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -43,8 +43,24 @@ def _changes(path: Path, before: Tree, after: Tree) -> Iterator[Change]:
             yield Change(here, "added", after=after[name])
         elif name not in after:
             yield Change(here, "removed", before=before[name])
-        else:
+        elif before[name] != after[name] or not isinstance(after[name], dict):
             yield from _changes(here, before[name], after[name])
+
+
+def apply(tree: Tree, changes: Iterable[Change]) -> Tree:
+    """The tree with the changes made: what `diff` found between two states leads from the one to the other."""
+    for change in changes:
+        tree = _with(tree, change.path, change)
+    return tree
+
+
+def _with(tree: Tree, path: Path, change: Change) -> Tree:
+    if not path:
+        return change.after
+    name, *rest = path
+    if not rest and change.kind == "removed":
+        return {each: value for each, value in tree.items() if each != name}
+    return {**tree, name: _with(tree.get(name), tuple(rest), change)}
 
 
 def show(value: Any) -> str:

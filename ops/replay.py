@@ -125,17 +125,17 @@ async def state_at(log: Log, projection: Projection[S], moment: Moment = None) -
 
 
 class Replay:
-    """Several folds that go forward through the log together."""
+    """Several folds that go forward through the log together: `views` by their names."""
 
     def __init__(self, log: Log, what: str | None) -> None:
         """`what`: one of VIEWS, the id of an entity (its part of every view), or None for all."""
         self._log = log
         self._entity = what if what is not None and what not in VIEWS else None
-        self._views = {name: View(VIEWS[name][0]) for name in ((what,) if what in VIEWS else tuple(VIEWS))}
+        self.views = {name: View(VIEWS[name][0]) for name in ((what,) if what in VIEWS else tuple(VIEWS))}
 
     async def to(self, position: Position) -> Snapshot:
         """The state there. Positions may be asked for in rising order only."""
-        views = self._views.values()
+        views = self.views.values()
         here = max(view.position for view in views)
         if position < here:
             raise ValueError(f"a replay goes forward: it is at {here}, past {position}")
@@ -151,7 +151,7 @@ class Replay:
         return Snapshot(position, there[0].meta.at if there else None, self._tree())
 
     def _tree(self) -> Tree:
-        trees = {name: VIEWS[name][1](view.state) for name, view in self._views.items()}
+        trees = {name: VIEWS[name][1](view.state) for name, view in self.views.items()}
         if self._entity is not None:
             return part_of(trees, self._entity) or {}
         return trees if len(trees) > 1 else next(iter(trees.values()))

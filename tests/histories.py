@@ -10,7 +10,7 @@ The test plays what is outside: the person who pushes, the builder, the node's a
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,7 @@ from events.codec import Recorded
 from events.log.memory import MemoryLog
 from events.scaling import AutoscalingSettings
 from events.signals import Heartbeat, Load, Signal
-from handlers.base import Command, called_for
+from handlers.base import Command, Refused, called_for
 from handlers.deciders.access import IssueKey
 from handlers.deciders.build import ReportBuildFailed, ReportBuildStep, ReportBuildSucceeded, StartBuild
 from handlers.deciders.environment import CreateEnvironment
@@ -317,7 +317,8 @@ async def _do_something(plane: Plane, choice: int) -> None:
         case 5 if replicas:
             await plane.fail_replica(replicas[0], "killed by the kernel: out of memory")
         case 5 if chosen.build == "succeeded":
-            await plane.promote(chosen.deployment_id)
+            with suppress(Refused):  # another promotion is under way
+                await plane.promote(chosen.deployment_id)
         case 6:
             await plane.be_quiet()
             await plane.stop_drained()

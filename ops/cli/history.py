@@ -1,4 +1,4 @@
-"""Commands that ask the history: events, audit, state, diff, why, timeline."""
+"""Commands that ask what happened: events, audit, why, timeline."""
 
 import asyncio
 from contextlib import suppress
@@ -13,11 +13,10 @@ from events.log import Log
 from ops import event_query, render, replay
 from ops import why as reasons
 from ops.cli.failures import USAGE, Failure
-from ops.cli.options import At, Format, Output, moment, session_of, time_or_none
+from ops.cli.options import Format, Output, session_of, time_or_none
 from ops.cli.session import Session
 from ops.describe import describe_body
-from ops.diff import Change
-from ops.names import NAMES, UnknownName, resolve
+from ops.names import NAMES, resolve
 from projections.audit import AuditQuery, AuditRow, is_pattern
 
 PANEL = "History"
@@ -38,14 +37,10 @@ Since = Annotated[str | None, typer.Option(help="From this time on: 2026-11-21T1
 Until = Annotated[str | None, typer.Option(help="Before this time.")]
 After = Annotated[int | None, typer.Option(min=0, help="The first ones after this position, instead of the newest.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
-What = Annotated[
-    str | None,
-    typer.Argument(help="routing, targets, fleet, deployments, environments, or an entity's id or name. Default: all."),
-]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (events, audit, state, diff, why, timeline):
+    for command in (events, audit, why, timeline):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -121,51 +116,6 @@ def audit(
     )
 
 
-def state(context: typer.Context, what: What = None, at: At = "now", output: Output = Format.table) -> None:
-    """The state of the plane, or of one thing in it, at any moment of its history."""
-    session = session_of(context)
-    then = moment(session, at)
-
-    async def ask(log: Log) -> replay.Snapshot:
-        return await replay.snapshot_at(log, await _view_or_entity(log, what), then)
-
-    found = session.with_log(ask)
-    if output is Format.json:
-        answer = {"what": what or "all", "position": found.position, "at": found.at, "state": found.state}
-        render.as_json(session.out, answer)
-        return
-    session.err.print(f"# {what or 'all'} at position {found.position} ({render.clock(found.at)} UTC)", soft_wrap=True)
-    if not found.state:
-        session.err.print("# nothing of it then")
-    render.tree(session.out, found.state)
-
-
-def diff(
-    context: typer.Context,
-    a: Annotated[
-        str, typer.Argument(metavar="A", help="The first moment: a position, a time, or 15m for 15 minutes ago.")
-    ],
-    b: Annotated[str, typer.Argument(metavar="B", help="The second one; `now` works too.")],
-    what: What = None,
-    output: Output = Format.table,
-) -> None:
-    """What changed from moment A to moment B: one line a change, `path: before -> after`."""
-    session = session_of(context)
-    first, second = moment(session, a), moment(session, b)
-
-    async def ask(log: Log) -> tuple[Position, Position, tuple[Change, ...]]:
-        return await replay.difference(log, await _view_or_entity(log, what), first, second)
-
-    before, after, changes = session.with_log(ask)
-    if output is Format.json:
-        render.as_json(session.out, {"what": what or "all", "before": before, "after": after, "changes": changes})
-        return
-    session.err.print(f"# {what or 'all'}: from position {before} to {after}, {len(changes)} changes", soft_wrap=True)
-    style = {"added": "green", "removed": "red", "changed": ""}
-    for change in changes:
-        session.out.print(str(change), style=style[change.kind], soft_wrap=True)
-
-
 def why(
     context: typer.Context,
     what: Annotated[str, typer.Argument(help="An event (its id or position), or an entity (its id or name).")],
@@ -232,16 +182,6 @@ async def _with_entity_resolved(log: Log, query: AuditQuery) -> AuditQuery:
         return query
     names = await replay.state_at(log, NAMES)
     return msgspec.structs.replace(query, entity=resolve(names, query.entity))
-
-
-async def _view_or_entity(log: Log, what: str | None) -> str | None:
-    """Raises UnknownName."""
-    if what is None or what in replay.VIEWS:
-        return what
-    try:
-        return resolve(await replay.state_at(log, NAMES), what)
-    except UnknownName as unknown:
-        raise UnknownName(f"{unknown} (or one of {', '.join(replay.VIEWS)})") from None
 
 
 def _print_row(session: Session, row: AuditRow, output: Format) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from click import getchar
 from rich.console import Console
 
 from events.log import Log
@@ -67,6 +68,10 @@ def running(settings: Settings) -> Settings:
     return settings if settings.nats_url is not None else attach.attached(settings)
 
 
+def _keys_of_terminal() -> Callable[[], str] | None:
+    return getchar if sys.stdin.isatty() and sys.stdout.isatty() else None
+
+
 @dataclass
 class Session:
     given: Settings | None = None
@@ -77,6 +82,8 @@ class Session:
     out: Console = field(default_factory=lambda: console(sys.stdout))
     err: Console = field(default_factory=lambda: console(sys.stderr))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    keys: Callable[[], str] | None = field(default_factory=_keys_of_terminal)
+    """Gives the next key that is pressed; None where nobody sits at a terminal."""
 
     @property
     def settings(self) -> Settings:

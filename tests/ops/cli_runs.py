@@ -50,9 +50,12 @@ class Shell:
         self.loads = MemoryLoadHistory()
         self.now = START
 
-    def run(self, line: str, typed: str | None = None) -> Answer:
+    def run(self, line: str, typed: str | None = None, keys: str | None = None) -> Answer:
+        """`keys`: what somebody at a terminal presses, one after the other; None: nobody sits there."""
         out, err = StringIO(), StringIO()
+        pressed = None if keys is None else iter(keys)
         session = Session(given=self.settings, out=console(out), err=console(err))
+        session.keys = None if pressed is None else lambda: next(pressed, "")
         if self._history is not None:
             session.open_log, session.open_audit, session.open_loads = self._log, self._audit, self._loads
             session.now = lambda: self.now

@@ -6,24 +6,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.diff import Change, diff, part_of
+from ops.diff import apply, diff, part_of
 
 values = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.text(max_size=2), max_size=2)
 trees = st.recursive(values, lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=4), max_leaves=12)
 states = st.dictionaries(st.text(max_size=3), trees, max_size=4)
-
-
-def applied(tree: Any, changes: tuple[Change, ...]) -> Any:
-    result = deepcopy(tree)
-    for change in changes:
-        place = result
-        for name in change.path[:-1]:
-            place = place[name]
-        if change.kind == "removed":
-            del place[change.path[-1]]
-        else:
-            place[change.path[-1]] = change.after
-    return result
 
 
 @given(states)
@@ -33,7 +20,7 @@ def test_a_state_does_not_differ_from_itself(state: Any) -> None:
 
 @given(states, states)
 def test_the_changes_applied_to_the_one_give_the_other(before: Any, after: Any) -> None:
-    assert applied(before, diff(before, after)) == after
+    assert apply(before, diff(before, after)) == after
 
 
 @given(states, states)

@@ -1,0 +1,59 @@
+"""Steps: each event with all that it changed and nothing else, forwards and back."""
+
+import asyncio
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.base import ORIGIN, Position
+from ops.diff import apply
+from ops.replay import snapshot_at
+from ops.stepping import Stepped, Walked, steps
+from tests.histories import copied, random_history, two_versions_of_iris
+
+choices = st.lists(st.integers(0, 63), max_size=20)
+
+
+@settings(max_examples=20, deadline=None)
+@given(choices, st.integers(0, 10**6), st.sampled_from([None, "routing", "fleet", "deployments"]))
+def test_the_changes_of_all_steps_lead_from_the_first_state_to_the_last(
+    picks: list[int], begin: int, what: str | None
+) -> None:
+    async def check() -> None:
+        events = await random_history(picks)
+        log = await copied(events)
+        after = Position(begin % (len(events) + 1))
+        state = (await snapshot_at(log, what, after)).state
+        seen: list[Position] = []
+        async for step in steps(log, what, after, Position(len(events))):
+            state = apply(state, step.changes)
+            seen.append(step.event.position)
+            assert state == (await snapshot_at(log, what, step.event.position)).state
+        assert what is not None or seen == list(range(after + 1, len(events) + 1))
+        assert state == (await snapshot_at(log, what)).state
+
+    asyncio.run(check())
+
+
+async def test_steps_of_one_thing_are_those_that_concern_or_change_it() -> None:
+    log = await two_versions_of_iris()
+    head = await log.head()
+    replica = next(each.stream.id for each in await log.read() if each.stream.category == "replica")
+    found = [each async for each in steps(log, replica, ORIGIN, head)]
+    assert found[0].event.type == "ReplicaAssigned" and found[-1].event.type == "ReplicaStopped"
+    assert all(each.changes or replica in each.event.entities for each in found)
+    assert any(change.path[0] == "routing" for each in found for change in each.changes)
+
+
+async def test_one_goes_back_over_what_one_has_seen_and_stays_at_both_ends() -> None:
+    log = await two_versions_of_iris()
+    walked = Walked(steps(log, None, Position(1), Position(3)))
+    assert walked.previous() is None
+    seen: list[Stepped] = []
+    while (step := await walked.next()) is not None:
+        seen.append(step)
+    assert walked.number == len(seen) == 2 and await walked.next() is None
+    assert walked.previous() == seen[-2] and await walked.next() == seen[-1]
+    while walked.previous() is not None:
+        pass
+    assert walked.number == 1
