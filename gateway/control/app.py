@@ -16,7 +16,7 @@ from gateway.control import errors, graphql, metrics, s3
 from gateway.control.config_check import ConfigCheck
 from gateway.control.identity import Door
 from gateway.control.plane import ControlViews, Plane
-from gateway.control.rest import access, deployments, environments, later, logs, models, status
+from gateway.control.rest import access, deployments, environments, later, logs, models, promotions, status
 from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
 from gateway.secrets import SecretFiles
 from handlers.clock import Clock
@@ -73,7 +73,7 @@ def _routed(plane: Plane, moments: metrics.Moments | None) -> FastAPI:
     graphql.install(app, plane)
     s3.install(app, plane.uploads, plane.blobs)
     router = APIRouter()
-    for noun in (status, models, deployments, environments, logs, access):
+    for noun in (status, models, deployments, environments, promotions, logs, access):
         noun.install(router, plane)
     if moments is not None:
         metrics.install(router, plane, moments)

@@ -62,6 +62,8 @@ def copy_needed(plane: Plane, place: Environment, found: Deployment, wish: Wish)
     if wish.preserve_instance_type and kept != own:
         types = [type_of(each.cpu_millicores, each.memory_bytes).name for each in (kept, own)]
         return Copy(f"{place.name} keeps its instance type {types[0]}, and {found.name} has {types[1]}", kept)
+    if place.promotion.redeploy_on_promotion:
+        return Copy(f"{place.name} takes a copy for each promotion", kept if wish.preserve_instance_type else own)
     elsewhere = plane.environments.served_by(found.model_id, found.deployment_id)
     if elsewhere is not None and elsewhere != place.name:
         return Copy(f"{found.name} serves {elsewhere} already", own)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from events.scaling import AutoscalingSettings
+from gateway.control import promotion_settings
 from gateway.control.plane import TEAM_NAME, Plane
 from gateway.control.resources import DEFAULT_TYPE, InstanceType, type_of
 from gateway.control.settings import shown
@@ -77,32 +78,28 @@ def environment(plane: Plane, found: Environment) -> dict[str, Any]:
         "model_id": found.model_id,
         "current_deployment": None if current is None else deployment(plane, current),
         "candidate_deployment": None if candidate is None else deployment(plane, candidate),
-        "in_progress_promotion": None if found.active is None else _promotion(),
+        "in_progress_promotion": _promotion(found),
         "autoscaling_settings": shown(settings),
         "request_settings": msgspec.structs.asdict(found.limits),
-        "promotion_settings": promotion_settings(),
+        "promotion_settings": promotion_settings.shown(found.promotion),
         "instance_type": msgspec.structs.asdict(DEFAULT_TYPE if current is None else instance_type(current)),
         "last_promotion": found.last_result,
     }
 
 
-def _promotion() -> dict[str, Any]:
-    """Traffic moves in one step, once the candidate is ready."""
+def _promotion(found: Environment) -> dict[str, Any] | None:
+    """Ours beside the specified fields: how many replicas count, and what they are to become."""
+    progress = found.progress
+    if progress is None or not progress.active:
+        return None
     return {
-        "status": "RELEASING",
-        "percent_traffic_to_new_version": 0,
-        "error_message": None,
-        "rolling_deploy": False,
-    }
-
-
-def promotion_settings() -> dict[str, Any]:
-    """The only ones there are so far."""
-    return {
-        "redeploy_on_promotion": False,
-        "rolling_deploy": False,
-        "promotion_cleanup_strategy": "SCALE_TO_ZERO",
-        "rolling_deploy_config": None,
-        "ramp_up_while_promoting": False,
-        "ramp_up_duration_seconds": 600,
+        "id": progress.started.promotion_id,
+        "status": progress.status,
+        "percent_traffic_to_new_version": progress.percent,
+        "error_message": progress.reason or None,
+        "rolling_deploy": progress.started.settings.rolling_deploy,
+        "wanted_replicas": progress.started.wanted_replicas,
+        "ready_replicas": progress.ready,
+        "candidate_replicas": progress.candidate_replicas,
+        "current_replicas": progress.current_replicas,
     }

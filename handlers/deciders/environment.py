@@ -114,7 +114,7 @@ def decide(command: EnvironmentCommand, state: EnvironmentState, ctx: Context) -
             same = command.autoscaling == state.autoscaling
             return () if same else (told(EnvironmentConfigured, command),)
         case SetRequestLimits():
-            _check_limits(command.limits)
+            check_limits(command.limits)
             return () if command.limits == state.limits else (told(RequestLimitsSet, command),)
         case SetPromotionSettings():
             check_promotion_settings(command.settings)
@@ -142,7 +142,8 @@ _LIMITS = (
 )
 
 
-def _check_limits(limits: RequestLimits) -> None:
+def check_limits(limits: RequestLimits) -> None:
+    """Raises Refused naming the field, its range and the value."""
     for field, low, high in _LIMITS:
         value = getattr(limits, field)
         if value is not None and not low <= value <= high:

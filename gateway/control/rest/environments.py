@@ -5,22 +5,24 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request
 
-from events.environment import RequestLimits
+from events.environment import PromotionSettings, RequestLimits
 from events.scaling import AutoscalingSettings
-from gateway.control import bodies, find, shapes
-from gateway.control.errors import ApiError, invalid
+from gateway.control import bodies, find, promotion_settings, shapes
+from gateway.control.errors import ApiError
 from gateway.control.identity import visit_of
-from gateway.control.plane import Plane
+from gateway.control.plane import Plane, Visit
 from gateway.control.promotions import Wish, promote
 from gateway.control.settings import changed, limits_with
 from handlers.deciders.environment import (
     ConfigureEnvironment,
     CreateEnvironment,
     DeleteEnvironment,
+    SetPromotionSettings,
     SetRequestLimits,
+    check_limits,
 )
 from handlers.deciders.model import ActivateDeployment, DeactivateDeployment
-from handlers.deciders.promotion import CancelPromotion
+from handlers.deciders.settings import check_promotion_settings
 
 ONE = "/v1/models/{model_id}/environments/{env_name}"
 
@@ -45,14 +47,27 @@ class PromoteBody(msgspec.Struct):
     preserve_env_instance_type: bool = True
 
 
-def _check_promotion_settings(given: dict[str, Any] | None) -> None:
-    """There is one way to promote so far; what asks for another is refused rather than not done."""
-    ours = shapes.promotion_settings()
-    for name, value in (given or {}).items():
-        if name not in ours:
-            raise invalid(f"{name}: no such promotion setting; there are {', '.join(ours)}", name)
-        if value is not None and value != ours[name]:
-            raise invalid(f"promotion setting {name} = {value!r} is not there yet: leave it out", name)
+class _Wanted(msgspec.Struct, frozen=True):
+    """The settings beside autoscaling that a body asks for, read whole before anything is written."""
+
+    promotion: PromotionSettings
+    limits: RequestLimits
+
+    @classmethod
+    def of(cls, body: CreateBody | UpdateBody, promotion: PromotionSettings, limits: RequestLimits) -> "_Wanted":
+        given = body.promotion_settings or {}
+        wanted = cls(promotion_settings.changed(promotion, given), limits_with(limits, body.request_settings or {}))
+        check_promotion_settings(wanted.promotion)
+        check_limits(wanted.limits)
+        return wanted
+
+    async def set(self, visit: Visit, ids: dict[str, Any], promotion: PromotionSettings, limits: RequestLimits) -> bool:
+        """Whether there was anything to set."""
+        if self.promotion != promotion:
+            await visit.do(SetPromotionSettings, **ids, settings=self.promotion)
+        if self.limits != limits:
+            await visit.do(SetRequestLimits, **ids, limits=self.limits)
+        return (self.promotion, self.limits) != (promotion, limits)
 
 
 def install(router: APIRouter, plane: Plane) -> None:
@@ -70,15 +85,12 @@ def _settings(router: APIRouter, plane: Plane) -> None:
     @router.post("/v1/models/{model_id}/environments")
     async def create_environment(request: Request, model_id: str) -> Any:
         body = await bodies.decode(request, CreateBody)
-        own = find.model(plane, model_id)
-        _check_promotion_settings(body.promotion_settings)
+        own, visit = find.model(plane, model_id), visit_of(request)
+        ids = {"model_id": own.model_id, "environment": body.name}
         settings = changed(AutoscalingSettings(), body.autoscaling_settings or {})
-        limits = limits_with(RequestLimits(), body.request_settings or {})
-        await visit_of(request).do(
-            CreateEnvironment, model_id=own.model_id, environment=body.name, autoscaling=settings
-        )
-        if limits != RequestLimits():
-            await visit_of(request).do(SetRequestLimits, model_id=own.model_id, environment=body.name, limits=limits)
+        wanted = _Wanted.of(body, PromotionSettings(), RequestLimits())
+        await visit.do(CreateEnvironment, **ids, autoscaling=settings)
+        await wanted.set(visit, ids, PromotionSettings(), RequestLimits())
         return shapes.environment(plane, find.environment(plane, model_id, body.name))
 
     @router.get(ONE)
@@ -99,18 +111,16 @@ def _settings(router: APIRouter, plane: Plane) -> None:
     async def update_environment(request: Request, model_id: str, env_name: str) -> Any:
         body = await bodies.decode(request, UpdateBody)
         place = find.environment(plane, model_id, env_name)
-        _check_promotion_settings(body.promotion_settings)
+        ids = {"model_id": place.model_id, "environment": place.name}
         current = plane.catalogue.deployments.get(place.current) if place.current is not None else None
         before = place.autoscaling or (current.settings if current is not None else AutoscalingSettings())
         settings = changed(before, body.autoscaling_settings or {})
-        limits = limits_with(place.limits, body.request_settings or {})
+        wanted = _Wanted.of(body, place.promotion, place.limits)
+        visit = visit_of(request)
         if body.autoscaling_settings:
-            await visit_of(request).do(
-                ConfigureEnvironment, model_id=place.model_id, environment=place.name, autoscaling=settings
-            )
-        if limits != place.limits:
-            await visit_of(request).do(SetRequestLimits, model_id=place.model_id, environment=place.name, limits=limits)
-        elif settings == before:
+            await visit.do(ConfigureEnvironment, **ids, autoscaling=settings)
+        other = await wanted.set(visit, ids, place.promotion, place.limits)
+        if settings == before and not other:
             return {"status": "UNCHANGED", "message": "these are the settings already"}
         return {"status": "ACCEPTED", "message": f"the settings of environment {place.name} were changed"}
 
@@ -126,14 +136,6 @@ def _promotions(router: APIRouter, plane: Plane) -> None:
             preserve_instance_type=body.preserve_env_instance_type,
         )
         return shapes.deployment(plane, await promote(plane, visit_of(request), place, found, wish))
-
-    @router.post(ONE + "/cancel_promotion")
-    async def cancel_promotion(request: Request, model_id: str, env_name: str) -> Any:
-        place = find.environment(plane, model_id, env_name)
-        await visit_of(request).do(
-            CancelPromotion, model_id=place.model_id, environment=place.name, reason="cancelled by a person"
-        )
-        return {"status": "CANCELED", "message": f"the promotion to {place.name} was cancelled"}
 
 
 def _switches(router: APIRouter, plane: Plane) -> None:
