@@ -36,9 +36,7 @@ class Follower:
     async def catch_up(self) -> None:
         """Restore from snapshots where there are good ones, then fold up to the head as of now."""
         head = await self._log.head()
-        if self._snapshots is not None:
-            for view in self._views:
-                await self._snapshots.restore(view, head)
+        await self.restore(head)
         if head < self.position:
             raise LogBroken(f"the log ends at {head}, before position {self.position} which was seen earlier")
         if head > self.position:
@@ -47,6 +45,12 @@ class Follower:
         if self._snapshots is not None:
             for view in self._views:
                 await self._snapshots.save(view)
+
+    async def restore(self, head: Position | None = None) -> None:
+        """Begin with snapshots alone where there are good ones; `head`: None while the log is out of reach."""
+        if self._snapshots is not None:
+            for view in self._views:
+                await self._snapshots.restore(view, head)
 
     async def run(self) -> None:
         """Follow for ever. Ends only by being cancelled or by LogBroken."""

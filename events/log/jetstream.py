@@ -58,24 +58,29 @@ class JetStreamLog:
         at_least: Position = ORIGIN,
         monitor_url: str | None = None,
         patience_s: float = 15.0,
+        reach_within_s: float | None = None,
     ) -> "JetStreamLog":
         """Connects and checks server, stream and durability; several URLs are separated by commas.
 
         `create`: this is the first start, the stream may be made. `at_least`: the log is known to reach this far.
         `monitor_url`: the servers' monitoring addresses, the only place that says whether they sync before they
-        acknowledge. Raises LogUnavailable, and LogBroken for anything that a person has to put right.
+        acknowledge.
+        `reach_within_s`: how long a server that is away is waited for, if not `patience_s`.
+        Raises LogUnavailable, and LogBroken for anything that a person has to put right.
         """
         login = Login(url=url, user=user, password=password, token=token, tls=tls)
         log = cls(login, patience_s=patience_s, clustered=replicas > 1)
         try:
-            await log._start(replicas, create, at_least, monitor_url)
+            await log._start(replicas, create, at_least, monitor_url, reach_within_s or patience_s)
         except BaseException:
             await log.close()
             raise
         return log
 
-    async def _start(self, replicas: int, create: bool, at_least: Position, monitor_url: str | None) -> None:
-        answer = await self._ask("STREAM.INFO", patience_s=self._patience_s)
+    async def _start(
+        self, replicas: int, create: bool, at_least: Position, monitor_url: str | None, reach_within_s: float
+    ) -> None:
+        answer = await self._ask("STREAM.INFO", patience_s=reach_within_s)
         checks.check_version(self._link.server_version)
         if monitor_url is not None:
             await checks.check_sync(monitor_url)

@@ -62,7 +62,10 @@ async def serve(settings: Settings) -> None:
         return None if deployment is None else f"{status(deployment)}: {deployment.reason}"
 
     worker = f"gateway-{settings.gateway_worker}-{token_hex(3)}"
-    async with parts(settings, views, role="gateway") as own, insight_of(settings, worker) as insight:
+    async with (
+        parts(settings, views, role="gateway", enough=(routing, access)) as own,
+        insight_of(settings, worker) as insight,
+    ):
         plane = DataPlane(
             routing,
             access,
@@ -80,12 +83,16 @@ async def serve(settings: Settings) -> None:
 
             return control_api(settings, own, catalogue, environments, access, fleet, siblings.moments)
 
-        telling = asyncio.create_task(siblings.run())
+        beside = {asyncio.create_task(siblings.run())}
+        if settings.gateway_worker == 1:  # for all: they lie in one folder
+            keeping = own.snapshots.keep((routing, access), lambda: own.follower.stale_since is None)
+            beside.add(asyncio.create_task(keeping))
         try:
             await _serve(settings, WhenAsked(control), plane, own.follower)
         finally:
-            telling.cancel()
-            await asyncio.wait({telling})
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             await plane.close()
 
 

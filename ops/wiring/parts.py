@@ -1,12 +1,17 @@
 """What every process of the plane has: the log, the signals, and decisions folded from it."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from events.base import ORIGIN, Position
+from events.log import Log, LogUnavailable
 from events.log.jetstream import JetStreamLog
+from events.log.later import LaterLog
 from events.signals.core_nats import CoreNatsSignals
 from events.signals.jetstream_loads import JetStreamLoads, open_loads
 from handlers.clock import Clock, SystemClock
@@ -20,10 +25,16 @@ from projections.view import View
 
 SEEN = "log-position"
 """In the run folder: a position that the log has certainly reached. A log that ends before it has lost something."""
+AT_ONCE_S = 2.0
+"""Who can begin without a server waits for it so long: one that restarts takes a second."""
+
+_log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def open_log(settings: Settings, *, may_create: bool = False) -> AsyncIterator[JetStreamLog]:
+async def open_log(
+    settings: Settings, *, may_create: bool = False, reach_within_s: float | None = None
+) -> AsyncIterator[JetStreamLog]:
     """The log, checked. A role may create it, if this state folder has never seen one; who only reads, never.
 
     Raises LogUnavailable, LogBroken.
@@ -37,6 +48,7 @@ async def open_log(settings: Settings, *, may_create: bool = False) -> AsyncIter
         create=may_create and known is None,
         at_least=ORIGIN if known is None else Position(int(known)),
         monitor_url=settings.nats_monitor_url,
+        reach_within_s=reach_within_s,
     )
     try:
         if may_create and known is None:
@@ -51,9 +63,10 @@ def remember_position(settings: Settings, position: Position) -> None:
 
 
 @asynccontextmanager
-async def open_signals(settings: Settings) -> AsyncIterator[CoreNatsSignals]:
+async def open_signals(settings: Settings, *, patience_s: float = AT_ONCE_S) -> AsyncIterator[CoreNatsSignals]:
+    """Goes on without a server after `patience_s`."""
     assert settings.nats_url is not None, "open_log has refused that already"
-    signals = await CoreNatsSignals.connect(settings.nats_url)
+    signals = await CoreNatsSignals.connect(settings.nats_url, patience_s=patience_s)
     try:
         yield signals
     finally:
@@ -71,19 +84,46 @@ async def open_load_history(settings: Settings) -> AsyncIterator[JetStreamLoads]
 
 @dataclass(frozen=True)
 class Parts:
-    log: JetStreamLog
+    log: Log
     signals: CoreNatsSignals
     clock: Clock
     decisions: View[Aggregates]
     dispatch: Dispatch
     follower: Follower
+    snapshots: Snapshots
 
 
 @asynccontextmanager
-async def parts(settings: Settings, views: Sequence[View[Any]], *, role: str) -> AsyncIterator[Parts]:
-    """Everything connected, and all views caught up with the log."""
-    async with open_log(settings, may_create=True) as log, open_signals(settings) as signals:
+async def parts(
+    settings: Settings, views: Sequence[View[Any]], *, role: str, enough: Sequence[View[Any]] = ()
+) -> AsyncIterator[Parts]:
+    """Everything connected, and all views caught up with the log.
+
+    `enough`: with the log away, the last that was known of these is enough to begin with; the rest follows.
+    """
+    snapshots = Snapshots(settings.folder("snapshots") / role)
+    async with AsyncExitStack() as held:
+        log = await _log_or_later(settings, held, snapshots.true_until(enough) if enough else None)
+        is_away = isinstance(log, LaterLog)
+        signals = await held.enter_async_context(open_signals(settings, patience_s=0.0 if is_away else AT_ONCE_S))
         decisions, clock = View(DECISIONS), SystemClock()
-        follower = Follower(log, (decisions, *views), Snapshots(settings.folder("snapshots") / role))
-        await follower.catch_up()
-        yield Parts(log, signals, clock, decisions, Dispatch(log, decisions, clock), follower)
+        follower = Follower(log, (decisions, *views), snapshots)
+        if is_away:
+            await follower.restore()
+        else:
+            await follower.catch_up()
+        yield Parts(log, signals, clock, decisions, Dispatch(log, decisions, clock), follower, snapshots)
+
+
+async def _log_or_later(settings: Settings, held: AsyncExitStack, known_until: float | None) -> Log:
+    """`known_until`: Unix time of what there is to begin with; None: nothing."""
+    if known_until is None:
+        return await held.enter_async_context(open_log(settings, may_create=True))
+    try:
+        return await held.enter_async_context(open_log(settings, may_create=True, reach_within_s=AT_ONCE_S))
+    except LogUnavailable as error:
+        age_s = max(0.0, time.time() - known_until)
+        _log.warning("the log is away: beginning with what was known", age_s=round(age_s, 3), why=str(error))
+    later = LaterLog(lambda: open_log(settings), time.monotonic() - age_s)
+    held.push_async_callback(later.close)
+    return later

@@ -1,6 +1,7 @@
 """The follower and its views: one pass, whole decisions, waiting readers, snapshots, and loud gaps."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from projections.base import Projection, fold
 from projections.fleet import FLEET
 from projections.follow import Follower
 from projections.routing import ROUTING
-from projections.stores.snapshots import Snapshots
+from projections.stores.snapshots import KEEP_EVERY_S, Snapshots
 from projections.view import View
+from tests.agents.node.site import eventually
 from tests.handlers.test_dispatch import Desk, join
 from tests.spec import changed
+
+FLEET_SNAPSHOT = f"fleet.v{FLEET.version}.snapshot"
 
 
 async def filled(count: int) -> MemoryLog:
@@ -81,10 +85,38 @@ async def test_a_snapshot_saves_folding_and_gives_the_same_state(tmp_path: Path)
 @pytest.mark.parametrize("content", [b"", b"\x00garbage", msgspec.msgpack.encode((99, [99]))])
 async def test_a_bad_snapshot_or_one_ahead_of_the_log_is_ignored(tmp_path: Path, content: bytes) -> None:
     log = await filled(2)
-    (tmp_path / "fleet.v1.snapshot").write_bytes(content)
+    (tmp_path / FLEET_SNAPSHOT).write_bytes(content)
     view = View(FLEET)
     await Follower(log, (view,), Snapshots(tmp_path)).catch_up()
     assert (view.position, view.state) == (2, fold(FLEET, await log.read()))
+
+
+async def test_snapshots_are_kept_while_the_view_lives_and_say_until_when_they_were_true(tmp_path: Path) -> None:
+    log, view, snapshots = await filled(2), View(FLEET), Snapshots(tmp_path)
+    follower = Follower(log, (view,), snapshots)
+    assert snapshots.true_until((view,)) is None, "there is none"
+    await follower.catch_up()
+    os.utime(tmp_path / FLEET_SNAPSHOT, (0, 0))
+    live = False
+    following = asyncio.create_task(follower.run())
+    keeping = asyncio.create_task(snapshots.keep((view,), lambda: live))
+    async with Desk(log) as desk:
+        for n in range(2):
+            await desk.dispatch(join(f"later{n}", cpu=2000 + n))
+    await view.reached(Position(4))
+    await asyncio.sleep(1.2 * KEEP_EVERY_S)
+    assert snapshots.true_until((view,)) == 0, "what may be old is not kept as if it were new"
+    live = True
+    again = View(FLEET)
+    while again.position < 4:
+        await asyncio.sleep(0.1)
+        await Follower(log, (again,), snapshots).restore()
+    assert again.state == view.state
+    os.utime(tmp_path / FLEET_SNAPSHOT, (0, 0))
+    await eventually(lambda: bool(snapshots.true_until((view,))))
+    for task in (keeping, following):
+        task.cancel()
+    await asyncio.wait({keeping, following})
 
 
 class Holed:

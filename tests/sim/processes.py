@@ -40,12 +40,12 @@ class DiskSnapshots(Snapshots):
     def __init__(self) -> None:
         self._content: dict[str, bytes] = {}
 
-    async def restore(self, view: View[Any], head: Position) -> None:
+    async def restore(self, view: View[Any], head: Position | None) -> None:
         content = self._content.get(view.projection.name)
         if content is None:
             return
         position, state = msgspec.msgpack.decode(content, type=tuple[int, view.projection.state_type])  # type: ignore[name-defined]
-        if position <= head:
+        if head is None or position <= head:
             view.restore(state, Position(position))
 
     async def save(self, view: View[Any]) -> None:
