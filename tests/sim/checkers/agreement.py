@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from events.base import ModelId, StreamName
 from events.codec import Recorded
+from events.model import ModelDeleted
 from handlers.deciders.environment import EnvironmentState
 from handlers.deciders.replica import LIVE, ReplicaState
 from handlers.deciders.scaling import ScalingState
@@ -18,6 +20,9 @@ class DecidersAndViewsAgree(Checker):
         self._decisions: Any = DECISIONS.initial()
         self._environments, self._catalogue, self._fleet = Environments(), Catalogue(), Fleet()
         self._last: Recorded | None = None
+        self._leftovers: dict[StreamName, None] = {}
+        """Environments of a deleted model, until they are cleared away: the views forgot them at once, and a model of
+        the same name may be there again before."""
 
     def see(self, recorded: Recorded) -> None:
         self._decisions = DECISIONS.evolve(self._decisions, recorded)
@@ -25,13 +30,23 @@ class DecidersAndViewsAgree(Checker):
         self._catalogue = DEPLOYMENTS.evolve(self._catalogue, recorded)
         self._fleet = FLEET.evolve(self._fleet, recorded)
         self._last = recorded
+        state = self._decisions[recorded.stream].state
+        if isinstance(recorded.event, ModelDeleted):
+            self._leftovers |= dict.fromkeys(self._environments_of(recorded.event.model_id))
+        elif isinstance(state, EnvironmentState) and not state.exists and state.promotion is None:
+            self._leftovers.pop(recorded.stream, None)
+
+    def _environments_of(self, model_id: ModelId) -> list[StreamName]:
+        own = f"{model_id}-"
+        return [each for each in self._decisions if each.category == "environment" and each.id.startswith(own)]
 
     def commit(self) -> None:
         assert self._last is not None
         event: Any = self._last.event
         state = self._decisions[self._last.stream].state
-        if isinstance(state, EnvironmentState) and event.model_id in self._environments.models:
-            self._environment(state, event)
+        if isinstance(state, EnvironmentState):
+            if event.model_id in self._environments.models and self._last.stream not in self._leftovers:
+                self._environment(state, event)
         elif isinstance(state, ScalingState):
             deployment = self._catalogue.deployments.get(event.deployment_id)
             if deployment is not None:
