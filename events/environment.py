@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from events.base import DeploymentId, Event, ModelId, PromotionId
+from events.base import DeploymentId, Event, ModelId, Position, PromotionId
 from events.scaling import AutoscalingSettings
 
 Cleanup = Literal["SCALE_TO_ZERO", "KEEP", "DEACTIVATE"]
@@ -207,3 +207,16 @@ class PromotionCancelled(Event, frozen=True, kw_only=True):
 class EnvironmentDeleted(Event, frozen=True, kw_only=True):
     model_id: ModelId
     environment: str
+
+
+class EnvironmentReverted(Event, frozen=True, kw_only=True):
+    """The settings, and the current deployment, are to be again what they were after `to_position`.
+
+    What differs follows in the same decision: the settings that are set, and the promotion that begins.
+    """
+
+    model_id: ModelId
+    environment: str
+    to_position: Position
+    deployment_id: DeploymentId
+    """That was current then."""

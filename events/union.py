@@ -33,6 +33,7 @@ AnyEvent = (
     | environment.PromotionFailed
     | environment.PromotionCancelled
     | environment.EnvironmentDeleted
+    | environment.EnvironmentReverted
     | scaling.ScalingConfigured
     | scaling.ReplicaTargetRaised
     | scaling.ReplicaTargetLowered

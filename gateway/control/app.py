@@ -10,13 +10,14 @@ from time import monotonic
 
 from fastapi import APIRouter, FastAPI
 
-from events.base import Position
+from events.base import Position, StreamName
+from events.codec import Recorded
 from events.signals.log_lines import LogFiles
 from gateway.control import errors, graphql, metrics, s3
 from gateway.control.config_check import ConfigCheck
 from gateway.control.identity import Door
 from gateway.control.plane import ControlViews, Plane
-from gateway.control.rest import access, deployments, environments, later, logs, models, promotions, status
+from gateway.control.rest import access, deployments, environments, later, logs, models, promotions, reverts, status
 from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
 from gateway.secrets import SecretFiles
 from handlers.clock import Clock
@@ -36,6 +37,7 @@ def create_control_app(
     public_url: str,
     stale_since: Callable[[], float | None],
     clock: Clock,
+    history: Callable[[StreamName, Position], Awaitable[Sequence[Recorded]]],
     archive_max_bytes: int = ARCHIVE_MAX_BYTES,
     moments: metrics.Moments | None = None,
     head: Callable[[], Awaitable[Position]] | None = None,
@@ -62,6 +64,7 @@ def create_control_app(
         public_url=public_url.rstrip("/"),
         stale_for_s=stale_for_s,
         now=clock.now,
+        history=history,
         head=head,
     )
     return _routed(plane, moments)
@@ -73,7 +76,7 @@ def _routed(plane: Plane, moments: metrics.Moments | None) -> FastAPI:
     graphql.install(app, plane)
     s3.install(app, plane.uploads, plane.blobs)
     router = APIRouter()
-    for noun in (status, models, deployments, environments, promotions, logs, access):
+    for noun in (status, models, deployments, environments, promotions, reverts, logs, access):
         noun.install(router, plane)
     if moments is not None:
         metrics.install(router, plane, moments)

@@ -5,14 +5,15 @@ what was written (so that the next read of the same client finds it) and remembe
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from secrets import token_hex
 from typing import Any, TypeVar
 
 import msgspec
 
-from events.base import Actor, CommandId, CorrelationId, Position, derive
+from events.base import Actor, CommandId, CorrelationId, Position, StreamName, derive
+from events.codec import Recorded
 from events.log import LogUnavailable
 from events.signals.log_lines import LogFiles
 from gateway.control.config_check import ConfigCheck
@@ -69,6 +70,8 @@ class Plane(msgspec.Struct, frozen=True):
     stale_for_s: Callable[[], float | None]
     """For how long the log has been out of reach; None while it is in reach."""
     now: Callable[[], datetime]
+    history: Callable[[StreamName, Position], Awaitable[Sequence[Recorded]]]
+    """All events of one aggregate up to a position."""
     head: Callable[[], Awaitable[Position]] | None = None
     """Where the log ends. None: nobody else writes what is read here."""
 

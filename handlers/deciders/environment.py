@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Sequence
+from functools import reduce
+from typing import Any
 
 import msgspec
 
-from events.base import DeploymentId, Event, ModelId
+from events.base import DeploymentId, Event, ModelId, Position
 from events.environment import (
     EnvironmentConfigured,
     EnvironmentCreated,
     EnvironmentDeleted,
+    EnvironmentReverted,
     PromotionCancelled,
     PromotionCompleted,
     PromotionFailed,
@@ -57,12 +60,28 @@ class DeleteEnvironment(Command, frozen=True, kw_only=True):
     environment: str
 
 
+class RevertEnvironment(Command, frozen=True, kw_only=True):
+    """Everything as it was after a position, which the asker has looked up."""
+
+    model_id: ModelId
+    environment: str
+    to_position: Position
+    deployment_id: DeploymentId
+    autoscaling: AutoscalingSettings
+    promotion: PromotionSettings
+    limits: RequestLimits
+    wanted_replicas: int
+    """What the environment needs now."""
+    deadline_s: int
+
+
 EnvironmentCommand = (
     CreateEnvironment
     | ConfigureEnvironment
     | SetRequestLimits
     | SetPromotionSettings
     | DeleteEnvironment
+    | RevertEnvironment
     | promotion.PromotionCommand
 )
 
@@ -123,6 +142,8 @@ def decide(command: EnvironmentCommand, state: EnvironmentState, ctx: Context) -
             if command.environment == PRODUCTION:
                 raise Refused("invalid", "production always exists and cannot be deleted", "environment")
             return (told(EnvironmentDeleted, command),)
+        case RevertEnvironment():
+            return _revert(command, state, ctx)
         case _:
             return promotion.decide_promotion(command, place_of(state))
 
@@ -133,6 +154,35 @@ def place_of(state: EnvironmentState) -> promotion.Place:
     return promotion.Place(state.current, state.settings, least, state.promotion)
 
 
+def _revert(command: RevertEnvironment, state: EnvironmentState, ctx: Context) -> Sequence[Event]:
+    """As if all of it had been asked for one after the other; whole or not at all."""
+    if state.promotion is not None:
+        active = state.promotion.started
+        reason = f"promotion {active.promotion_id} of deployment {active.deployment_id} is active"
+        raise Refused("conflict", f"{reason}: wait for it or cancel it", "environment")
+    ids: dict[str, Any] = {name: getattr(command, name) for name in _IDS}
+    steps: tuple[EnvironmentCommand, ...] = (
+        ConfigureEnvironment(**ids, autoscaling=command.autoscaling),
+        SetPromotionSettings(**ids, settings=command.promotion),
+        SetRequestLimits(**ids, limits=command.limits),
+        promotion.StartPromotion(
+            **ids,
+            deployment_id=command.deployment_id,
+            is_development=False,
+            wanted_replicas=command.wanted_replicas,
+            cleanup=None,
+            deadline_s=command.deadline_s,
+        ),
+    )
+    events: list[Event] = []
+    for step in steps:
+        made = decide(step, state, ctx)
+        state = reduce(evolve, made, state)
+        events.extend(made)
+    return (told(EnvironmentReverted, command), *events) if events else ()
+
+
+_IDS = ("id", "actor", "correlation_id", "causation_id", "model_id", "environment")
 _LIMITS = (
     ("park_deadline_s", 0, 86400),
     ("call_deadline_s", 1, 86400),
@@ -174,6 +224,7 @@ ENVIRONMENT: Decider[EnvironmentCommand, EnvironmentState] = Decider(
         SetRequestLimits,
         SetPromotionSettings,
         DeleteEnvironment,
+        RevertEnvironment,
         *promotion.COMMANDS,
     ),
     initial=EnvironmentState(),

@@ -40,6 +40,7 @@ def control_api(
         public_url=settings.origin,
         stale_since=lambda: own.follower.stale_since,
         clock=own.clock,
+        history=lambda stream, until: own.log.read(until=until, stream=stream),
         moments=moments,
         head=own.log.head,
     )

@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 
-from events.base import DeploymentId, ModelId, PromotionId, derive
+from events.base import DeploymentId, ModelId, Position, PromotionId, derive
 from events.environment import (
     EnvironmentConfigured,
     EnvironmentCreated,
     EnvironmentDeleted,
+    EnvironmentReverted,
     PromotionCancelled,
     PromotionCompleted,
     PromotionFailed,
+    PromotionSettings,
+    PromotionSettingsSet,
     PromotionStarted,
     RequestLimits,
     RequestLimitsSet,
@@ -22,6 +25,7 @@ from handlers.deciders.environment import (
     ConfigureEnvironment,
     CreateEnvironment,
     DeleteEnvironment,
+    RevertEnvironment,
     SetRequestLimits,
 )
 from handlers.deciders.promotion import CancelPromotion, CompletePromotion, RollBackPromotion, StartPromotion
@@ -141,3 +145,54 @@ def test_request_limits_are_set_once_and_within_their_ranges() -> None:
         given(ENVIRONMENT).when(changed(command, limits=RequestLimits(**{field: 0}))).refused("invalid", field)
     bad = RequestLimits(prefix_affinity_bytes=1 << 20)
     given(ENVIRONMENT).when(changed(command, limits=bad)).refused("invalid", "prefix_affinity_bytes")
+
+
+REVERT = RevertEnvironment(
+    **ids("c9"),
+    **PRODUCTION,
+    to_position=Position(7),
+    deployment_id=A,
+    autoscaling=SETTINGS,
+    promotion=PromotionSettings(rolling_deploy=True),
+    limits=RequestLimits(call_deadline_s=5),
+    wanted_replicas=2,
+    deadline_s=60,
+)
+REVERTED = EnvironmentReverted(**PRODUCTION, to_position=Position(7), deployment_id=A)
+B_CURRENT = (
+    changed(STARTED, deployment_id=B, previous=A),
+    changed(COMPLETED, deployment_id=B, previous=A),
+)
+
+
+def test_a_revert_sets_what_differs_and_promotes_what_was_current_by_one_decision() -> None:
+    given(ENVIRONMENT, STARTED, COMPLETED, *B_CURRENT).when(REVERT).then(
+        REVERTED,
+        EnvironmentConfigured(**PRODUCTION, autoscaling=SETTINGS),
+        PromotionSettingsSet(**PRODUCTION, settings=REVERT.promotion),
+        RequestLimitsSet(**PRODUCTION, limits=REVERT.limits),
+        changed(
+            STARTED,
+            promotion_id=PromotionId(derive("promotion", "c9")),
+            previous=B,
+            cleanup="SCALE_TO_ZERO",
+            settings=REVERT.promotion,
+        ),
+    )
+
+
+def test_a_revert_to_what_is_so_already_changes_nothing() -> None:
+    plain = changed(REVERT, autoscaling=SETTINGS, promotion=PromotionSettings(), limits=RequestLimits())
+    configured = EnvironmentConfigured(**PRODUCTION, autoscaling=SETTINGS)
+    given(ENVIRONMENT, STARTED, COMPLETED, configured).when(plain).unchanged()
+    given(ENVIRONMENT, STARTED, COMPLETED).when(plain).then(REVERTED, configured)
+
+
+def test_a_revert_waits_for_the_active_promotion() -> None:
+    reason = given(ENVIRONMENT, STARTED).when(REVERT).refused("conflict", "environment")
+    assert "wait for it or cancel it" in reason
+
+
+def test_a_revert_to_settings_that_are_not_allowed_any_more_changes_nothing() -> None:
+    wrong = changed(REVERT, limits=RequestLimits(call_deadline_s=0))
+    given(ENVIRONMENT, STARTED, COMPLETED, *B_CURRENT).when(wrong).refused("invalid", "call_deadline_s")

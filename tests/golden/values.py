@@ -32,6 +32,7 @@ from events.environment import (
     EnvironmentConfigured,
     EnvironmentCreated,
     EnvironmentDeleted,
+    EnvironmentReverted,
     Figures,
     PromotionCancelled,
     PromotionCompleted,
@@ -256,6 +257,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
         promotion_id=PROMOTION, model_id=MODEL, environment="production", deployment_id=DEPLOYMENT, reason="asked"
     ),
     EnvironmentDeleted(model_id=MODEL, environment="staging"),
+    EnvironmentReverted(model_id=MODEL, environment="production", to_position=Position(41), deployment_id=PREVIOUS),
     ScalingConfigured(deployment_id=DEPLOYMENT, settings=SETTINGS, source="environment production"),
     ReplicaTargetRaised(deployment_id=DEPLOYMENT, previous=0, target=2, rule="parked request", grounds=GROUNDS),
     ReplicaTargetLowered(deployment_id=DEPLOYMENT, previous=4, target=2, rule="maximum", grounds=GROUNDS),

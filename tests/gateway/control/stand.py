@@ -75,6 +75,7 @@ class Stand:
             stale_since=lambda: self.stale_since,
             clock=SystemClock(),
             archive_max_bytes=ARCHIVE_MAX_BYTES,
+            history=lambda stream, until: self.log.read(until=until, stream=stream),
             head=self.ask_head,
             moments=self.ask_moments,
         )  # fmt: skip
