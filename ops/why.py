@@ -1,19 +1,26 @@
-"""Why something is as it is, and what happened to a deployment: chains of events with their times and their causes."""
+"""Why something is there, and what happened to a deployment: chains of events with their times and their causes.
+
+A chain leads from the person or the signal that began it to the event that is asked for. Of a replica that is its
+assignment, and its own life follows; of an environment what made it point where it points; of a deployment what put it
+into its status.
+"""
 
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from events.base import ORIGIN, DeploymentId, EventId, Position
+from events.base import ORIGIN, DeploymentId, EventId, Position, StreamName
 from events.codec import Recorded, event_type
 from events.log import Log
+from ops.blame import blame
 from ops.describe import describe, grounds_of
-from ops.names import NAMES, Names, resolve, resolve_deployment
-from ops.past import NoSuchPosition
-from ops.replay import history
-from projections.causality import CAUSALITY, Causality, How, chain
-from projections.deployments import DEPLOYMENTS, Catalogue
+from ops.moments import Moment
+from ops.names import NAMES, Names, UnknownName, resolve, resolve_deployment
+from ops.past import NoSuchPosition, beginning_of
+from ops.replay import history, state_at
+from projections.causality import CAUSALITY, Causality, How, Link, chain
+from projections.deployments import DEPLOYMENTS
 from projections.entities import entities
 
 
@@ -46,80 +53,105 @@ class Story(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
 
 
-class _Past(msgspec.Struct):
+class Past(msgspec.Struct):
     """All that the questions need, from one pass over the log."""
 
-    causality: Causality
+    log: Log
     names: Names
-    catalogue: Catalogue
+    causality: Causality
+    first: dict[str, EventId] = {}
+    """By aggregate: the first event of its history."""
     last: dict[str, EventId] = {}
     """By entity: the last event of its own history, else the last that names it."""
-    own: set[str] = set()
-    ids: list[EventId] = []
-    """Of position n at n - 1."""
+    ids: dict[Position, EventId] = {}
 
     def add(self, recorded: Recorded) -> None:
         CAUSALITY.evolve(self.causality, recorded)
-        NAMES.evolve(self.names, recorded)
-        DEPLOYMENTS.evolve(self.catalogue, recorded)
-        self.ids.append(recorded.meta.id)
+        self.ids[recorded.position] = recorded.meta.id
         own, *named = entities(recorded.stream, recorded.event)
-        self.own.add(own)
+        self.first.setdefault(own, recorded.meta.id)
         self.last[own] = recorded.meta.id
         for each in named:
-            if each not in self.own:
+            if each not in self.first:
                 self.last[each] = recorded.meta.id
 
+    def cause_of(self, link: Link) -> Position | None:
+        cause = self.causality.links.get(link.parent) if link.parent is not None else None
+        return None if cause is None else cause.position
 
-async def _past(log: Log) -> _Past:
-    past = _Past(CAUSALITY.initial(), NAMES.initial(), DEPLOYMENTS.initial())
-    async for piece in history(log, ORIGIN, await log.head()):
+
+async def past_of(log: Log) -> Past:
+    past = Past(log, await state_at(log, NAMES), CAUSALITY.initial())
+    async for piece in history(log, beginning_of(log), await log.head()):
         for recorded in piece:
             past.add(recorded)
     return past
 
 
-async def why(log: Log, what: str) -> Story:
-    """The chain of causes of an event (its id or position) or of an entity's present state (its id or name).
-
-    Raises UnknownName, NoSuchPosition.
+async def why(log: Log, what: str, *, latest: bool = False) -> Story:
+    """The chain of causes of an event (its id or position) or of an entity (its id or name); `latest`: of the last
+    thing that happened to the entity instead. Raises UnknownName, NoSuchPosition.
     """
-    past = await _past(log)
-    about, event_id = _event_asked_for(past, what)
-    links = chain(past.causality, event_id)
+    past = await past_of(log)
+    if what.isdecimal():
+        if Position(int(what)) not in past.ids:
+            first, last = min(past.ids, default=ORIGIN), max(past.ids, default=ORIGIN)
+            raise NoSuchPosition(f"the log has positions {first} to {last}, not {what}")
+        return await told(past, f"position {what}", past.ids[Position(int(what))])
+    if what in past.causality.links:
+        return await told(past, what, EventId(what))
+    entity = resolve(past.names, what)
+    if entity not in past.last:
+        raise UnknownName(f"nothing in this history, which begins at {beginning_of(log)}, is about {what!r}")
+    if latest:
+        return await told(past, entity, past.last[entity])
+    event_id, is_replica = await _that_counts(past, entity)
+    return await told(past, entity, event_id, with_life=is_replica)
+
+
+async def _that_counts(past: Past, entity: str) -> tuple[EventId, bool]:
+    """The event that says most about the entity, and whether its life belongs to the answer."""
+    first = past.causality.links.get(past.first.get(entity, past.last[entity]))
+    if entity in past.names.environments.values():
+        return await set_by(past, f"environment:{entity}.current") or past.last[entity], False
+    if entity in past.names.deployments.values():
+        catalogue = await state_at(past.log, DEPLOYMENTS)
+        deployment = catalogue.deployments.get(DeploymentId(entity))
+        reason = past.ids.get(deployment.reason_position) if deployment is not None else None
+        return reason or past.last[entity], False
+    if first is not None and first.stream == StreamName("replica", entity):
+        return first.event_id, True
+    return past.last[entity], False
+
+
+async def set_by(past: Past, field: str, moment: Moment = None) -> EventId | None:
+    (found,) = await blame(past.log, field, moment)
+    return None if found.event is None else EventId(found.event.event_id)
+
+
+async def told(past: Past, about: str, event_id: EventId, *, with_life: bool = False) -> Story:
+    """The chain to the event; `with_life`: and what happened to its aggregate from there on."""
+    links = list(chain(past.causality, event_id))
+    if with_life:
+        own, there = links[-1].stream, links[-1].position
+        links += [each for each in past.causality.links.values() if each.stream == own and each.position > there]
     steps: list[Step] = []
     for link in links:
-        (recorded,) = await log.read(Position(link.position - 1), link.position)
-        cause = past.causality.links[link.parent].position if link.parent in past.causality.links else None
-        steps.append(_step(recorded, link.how, cause, steps))
+        (recorded,) = await past.log.read(Position(link.position - 1), link.position)
+        steps.append(_step(recorded, link.how, past.cause_of(link), steps))
     return Story(about, past.names.of.get(about, about), tuple(steps))
-
-
-def _event_asked_for(past: _Past, what: str) -> tuple[str, EventId]:
-    if what.isdecimal():
-        if not 1 <= int(what) <= len(past.ids):
-            raise NoSuchPosition(f"the log has positions 1 to {len(past.ids)}, not {what}")
-        return f"position {what}", past.ids[int(what) - 1]
-    if what in past.causality.links:
-        return what, EventId(what)
-    entity = resolve(past.names, what)
-    deployment = past.catalogue.deployments.get(DeploymentId(entity))
-    if deployment is not None:
-        return entity, past.ids[deployment.reason_position - 1]
-    return entity, past.last[entity]
 
 
 async def timeline(log: Log, deployment: str) -> Story:
     """Everything that names the deployment, in order, each with what it followed from. Raises UnknownName."""
-    past = await _past(log)
+    past = await past_of(log)
     deployment_id = resolve_deployment(past.names, deployment)
     steps: list[Step] = []
-    async for piece in history(log, ORIGIN, Position(len(past.ids))):
+    async for piece in history(log, beginning_of(log), max(past.ids, default=ORIGIN)):
         for recorded in piece:
             if deployment_id in entities(recorded.stream, recorded.event):
                 link = past.causality.links[recorded.meta.id]
-                cause = past.causality.links[link.parent].position if link.parent in past.causality.links else None
-                steps.append(_step(recorded, link.how, cause, steps))
+                steps.append(_step(recorded, link.how, past.cause_of(link), steps))
     return Story(deployment_id, past.names.of[deployment_id], tuple(steps))
 
 

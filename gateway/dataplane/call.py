@@ -545,6 +545,7 @@ class Call:
             self._received,
             self._sent_bytes,
             self._trace,
+            self._position,
         )
 
     def _leave_replica(self) -> None:

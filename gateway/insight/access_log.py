@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from events.base import ORIGIN, Position
 from gateway.insight.trip import Trip
 
 LINES_MAX = 10_000
@@ -36,6 +37,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     sent_bytes: int = 0
     complete: bool = True
     trace_id: str | None = None
+    position: Position = ORIGIN
+    """Of the log, at which it was routed."""
 
 
 class AccessLog:
@@ -100,4 +103,5 @@ def _line(trip: Trip, loop_now: float, now: datetime) -> Line:
         sent_bytes=trip.sent_bytes,
         complete=trip.complete,
         trace_id=None if trip.trace is None else trip.trace.trace_id,
+        position=trip.position,
     )

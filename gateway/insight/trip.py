@@ -5,7 +5,7 @@ from secrets import token_hex
 
 import msgspec
 
-from events.base import DeploymentId, ReplicaId
+from events.base import DeploymentId, Position, ReplicaId
 from gateway.addresses import Target
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -49,6 +49,8 @@ class Trip(msgspec.Struct, frozen=True):
     received_bytes: int
     sent_bytes: int
     trace: Trace | None
+    position: Position
+    """Of the log, at which it was routed."""
 
 
 def continued(traceparent: bytes | None, *, begin: bool) -> Trace | None:

@@ -11,7 +11,7 @@ import structlog
 import typer
 from typer.core import TyperGroup
 
-from ops.cli import access, deployments, history, models, scaling, stack, travel, truss, whatif
+from ops.cli import access, deployments, history, models, reasons, scaling, stack, travel, truss, whatif
 from ops.cli.failures import EXPECTED, explained
 from ops.cli.session import Session
 
@@ -58,7 +58,7 @@ def _begin(context: typer.Context) -> None:
     )
 
 
-for _module in (stack, models, deployments, history, travel, scaling, whatif, access, truss):
+for _module in (stack, models, deployments, history, travel, reasons, scaling, whatif, access, truss):
     _module.register(app)
 
 

@@ -9,6 +9,7 @@ from handlers.base import Refused
 from handlers.dispatch import Contended
 from ops.config import BadSetting
 from ops.demo import DemoFailed
+from ops.explain import Unexplained
 from ops.local.attach import NotUp
 from ops.local.nats_server import ToolMissing
 from ops.local.ports import PortTaken
@@ -19,7 +20,9 @@ from ops.moments import BadMoment
 from ops.names import UnknownName
 from ops.past import NoSuchPosition
 from ops.plane_client import CallFailed
+from ops.search import NotFound
 from ops.truss_client import ToolchainMissing
+from projections.predicate import BadExpression
 from projections.stores.audit import AuditUnavailable
 
 FAILED, USAGE, NOT_RUNNING = 1, 2, 3
@@ -37,7 +40,7 @@ class Failure(Exception):
 EXPECTED = (
     Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
-    ToolchainMissing, RequestFailed, LoadsUnavailable,
+    ToolchainMissing, RequestFailed, LoadsUnavailable, Unexplained, NotFound, BadExpression,
 )  # fmt: skip
 
 
@@ -50,7 +53,7 @@ def explained(error: Exception) -> tuple[str, str, int]:
             return str(error), error.fix, FAILED
         case NotUp():
             return str(error), "", NOT_RUNNING
-        case BadSetting() | BadMoment():
+        case BadSetting() | BadMoment() | BadExpression():
             return str(error), "", USAGE
         case LogUnavailable():
             return f"the log cannot be reached: {error}", "`causeway status` says what runs", NOT_RUNNING

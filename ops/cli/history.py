@@ -1,4 +1,4 @@
-"""Commands that ask what happened: events, audit, why, timeline."""
+"""Commands that ask what happened: events, audit, timeline."""
 
 import asyncio
 from contextlib import suppress
@@ -11,7 +11,7 @@ from events.base import Position
 from events.codec import KNOWN
 from events.log import Log
 from ops import event_query, render, replay
-from ops import why as reasons
+from ops import why as whys
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of, time_or_none
 from ops.cli.session import Session
@@ -40,7 +40,7 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so man
 
 
 def register(app: typer.Typer) -> None:
-    for command in (events, audit, why, timeline):
+    for command in (events, audit, timeline):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -116,20 +116,6 @@ def audit(
     )
 
 
-def why(
-    context: typer.Context,
-    what: Annotated[str, typer.Argument(help="An event (its id or position), or an entity (its id or name).")],
-    output: Output = Format.table,
-) -> None:
-    """Why something happened or is as it is: the chain of causes, back to the person or the signal that began it."""
-    session = session_of(context)
-    told = session.with_log(lambda log: reasons.why(log, what))
-    if output is Format.json:
-        render.as_json(session.out, told)
-    else:
-        render.causes(session.out, told)
-
-
 def timeline(
     context: typer.Context,
     deployment: Annotated[str, typer.Argument(help="A deployment: its id, iris/deployment-2, or iris if it has one.")],
@@ -137,7 +123,7 @@ def timeline(
 ) -> None:
     """Everything that happened to a deployment, with durations and causes (as positions)."""
     session = session_of(context)
-    told = session.with_log(lambda log: reasons.timeline(log, deployment))
+    told = session.with_log(lambda log: whys.timeline(log, deployment))
     if output is Format.json:
         render.as_json(session.out, told)
     else:

@@ -75,7 +75,7 @@ def diff(
         render.as_json(session.out, {"what": what or "all", "before": before, "after": after, "changes": changes})
         return
     session.err.print(f"# {what or 'all'}: from position {before} to {after}, {len(changes)} changes", soft_wrap=True)
-    _print_changes(session, changes)
+    print_changes(session, changes)
 
 
 def blame(
@@ -180,10 +180,10 @@ async def _walk_by_keys(session: Session, walked: Walked, key: Callable[[], str]
 
 def _print_step(session: Session, step: Stepped) -> None:
     session.out.print(render.event_line(step.event, describe_body(step.event.body)), soft_wrap=True)
-    _print_changes(session, step.changes, indent="        ")
+    print_changes(session, step.changes, indent="        ")
 
 
-def _print_changes(session: Session, changes: Sequence[Change], indent: str = "") -> None:
+def print_changes(session: Session, changes: Sequence[Change], indent: str = "") -> None:
     style = {"added": "green", "removed": "red", "changed": ""}
     for change in changes:
         session.out.print(Text(f"{indent}{change}", style=style[change.kind]), soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from events.base import DeploymentId, ModelId, ReplicaId
+from events.base import DeploymentId, ModelId, Position, ReplicaId
 from gateway.addresses import Target
 from gateway.insight.trip import Trip
 
@@ -25,5 +25,6 @@ def trip(**more: Any) -> Trip:
         "received_bytes": 300,
         "sent_bytes": 2000,
         "trace": None,
+        "position": Position(7),
     }
     return Trip(**usual | more)
