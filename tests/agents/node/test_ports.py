@@ -11,14 +11,14 @@ from agents.effects.ports import Ports, listens, port_of
 
 
 @pytest.fixture
-def other() -> Iterator[psutil.Popen]:
-    with psutil.Popen(["sleep", "600"], stdin=subprocess.DEVNULL) as process:
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL) as process:
         yield process
         process.kill()
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_only_the_process_that_listens_is_taken_for_it(family: int, host: str, other: psutil.Popen) -> None:
+def test_only_the_process_that_listens_is_taken_for_it(family: int, host: str, other: subprocess.Popen[bytes]) -> None:
     with socket.socket(family) as listening:
         listening.bind((host, 0))
         address = f"{host}:{listening.getsockname()[1]}"
@@ -26,11 +26,11 @@ def test_only_the_process_that_listens_is_taken_for_it(family: int, host: str, o
         listening.listen()
         with socket.create_connection((host, port_of(address))):
             assert listens(psutil.Process(), address)
-            assert not listens(other, address)
+            assert not listens(psutil.Process(other.pid), address)
     assert not listens(psutil.Process(), address)
 
 
-def test_a_process_that_has_ended_listens_nowhere(other: psutil.Popen) -> None:
+def test_a_process_that_has_ended_listens_nowhere(other: subprocess.Popen[bytes]) -> None:
     server = psutil.Process(other.pid)
     other.kill()
     other.wait()
