@@ -17,7 +17,7 @@ from events.log import Ambiguous, Conflict, Draft, Log
 from events.union import AnyEvent
 from handlers.base import Command, Context, Refused
 from handlers.clock import Clock
-from handlers.deciders import DECIDER_OF
+from handlers.deciders import DECIDER_FOR, DECIDER_OF
 from handlers.decisions import Aggregate, Aggregates
 from projections.view import View
 
@@ -45,27 +45,34 @@ class Dispatch:
         self._clock = clock
 
     async def __call__(self, command: Command) -> Outcome:
-        decider = DECIDER_OF[type(command)]
-        stream = StreamName(decider.category, decider.aggregate_id(command))
+        stream = _stream_of(command)
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(0.002 * 2**attempt)
-            known = self._decisions.state.get(stream)
-            aggregate = Aggregate(decider.initial) if known is None else known
+            aggregate = self._aggregate(stream)
             if command.id in aggregate.commands:
                 return Outcome(aggregate.commands[command.id])
-            if aggregate.unknown is not None:
-                raise Refused(
-                    "precondition",
-                    f"{stream} holds an event of a newer version ({aggregate.unknown}): upgrade",
-                )
-            events = tuple(decider.decide(command, aggregate.state, Context(self._clock.now())))
+            events = self._decide(command, stream, aggregate)
             if not events:
                 return Outcome(self._decisions.position)
             position = await self._append(stream, self._drafts(command, events), aggregate.position)
             if position is not None:
                 return Outcome(position, events)
         raise Contended(f"{stream} was changed by others {ATTEMPTS} times while {type(command).__name__} was decided")
+
+    def foretell(self, command: Command) -> tuple[Event, ...]:
+        """What would be appended if it were dispatched now. Nothing is. Raises Refused."""
+        stream = _stream_of(command)
+        return self._decide(command, stream, self._aggregate(stream))
+
+    def _aggregate(self, stream: StreamName) -> Aggregate:
+        return self._decisions.state.get(stream, Aggregate(DECIDER_FOR[stream.category].initial))
+
+    def _decide(self, command: Command, stream: StreamName, aggregate: Aggregate) -> tuple[Event, ...]:
+        if aggregate.unknown is not None:
+            reason = f"{stream} holds an event of a newer version ({aggregate.unknown}): upgrade"
+            raise Refused("precondition", reason)
+        return tuple(DECIDER_OF[type(command)].decide(command, aggregate.state, Context(self._clock.now())))
 
     async def _append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position | None:
         """None: decide again; what has happened meanwhile is in the fold by then."""
@@ -99,3 +106,8 @@ class Dispatch:
             )
             drafts.append((known, meta))
         return tuple(drafts)
+
+
+def _stream_of(command: Command) -> StreamName:
+    decider = DECIDER_OF[type(command)]
+    return StreamName(decider.category, decider.aggregate_id(command))

@@ -46,6 +46,9 @@ class EnvironmentRow(msgspec.Struct, frozen=True):
     current: str | None
     promoting: str | None
     """The deployment of the active promotion."""
+    status: str | None
+    percent: int
+    """Of the traffic that the promoted one gets."""
     last_result: str
     autoscaling: AutoscalingSettings | None
 
@@ -121,6 +124,8 @@ def _environment_rows(catalogue: Catalogue, environments: Environments, model: M
             model.model_id,
             name(current),
             name(active),
+            place.progress.status if place.active is not None and place.progress is not None else None,
+            place.progress.percent if place.progress is not None else 0,
             place.last_result,
             place.autoscaling,
         )

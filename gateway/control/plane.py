@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from events.base import Actor, CommandId, CorrelationId, Position, StreamName, derive
+from events.base import Actor, CommandId, CorrelationId, Event, Position, StreamName, derive
 from events.codec import Recorded
 from events.log import LogUnavailable
 from events.signals.log_lines import LogFiles
@@ -118,14 +118,7 @@ class Visit:
 
     async def do(self, kind: type[C], *, once: str | None = None, **fields: Any) -> Outcome:
         """Dispatches a command of this visit. `once`: the same text is the same command in every visit."""
-        self._count += 1
-        command = kind(
-            id=CommandId(once or derive(self.id, self._count, length=24)),
-            actor=Actor(f"key:{self._key.key_id}", "api-key"),
-            correlation_id=CorrelationId(self.id),
-            **fields,
-        )
-        outcome = await self._plane.dispatch(command)
+        outcome = await self._plane.dispatch(self._command(kind, once, fields))
         self.written = max(self.written or outcome.position, outcome.position)
         if not await self._plane.views.reached(outcome.position, VIEW_DEADLINE_S):
             raise ApiError(
@@ -136,3 +129,16 @@ class Visit:
                 retry_after_s=2,
             )
         return outcome
+
+    def foretell(self, kind: type[C], **fields: Any) -> tuple[Event, ...]:
+        """What `do` would append now. Nothing is. Raises Refused."""
+        return self._plane.dispatch.foretell(self._command(kind, None, fields))
+
+    def _command(self, kind: type[C], once: str | None, fields: dict[str, Any]) -> C:
+        self._count += 1
+        return kind(
+            id=CommandId(once or derive(self.id, self._count, length=24)),
+            actor=Actor(f"key:{self._key.key_id}", "api-key"),
+            correlation_id=CorrelationId(self.id),
+            **fields,
+        )

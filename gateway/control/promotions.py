@@ -5,10 +5,12 @@ settings and fate are its own), the environment keeps its instance type and the 
 environment wants a deployment of its own for each promotion. Nothing is built again for it.
 """
 
+from typing import Any
+
 import msgspec
 
 from events.base import DeploymentId, derive
-from events.environment import Cleanup
+from events.environment import Cleanup, PromotionStarted
 from gateway.control import pushes
 from gateway.control.errors import ApiError
 from gateway.control.plane import TEAM_ID, Plane, Visit
@@ -39,19 +41,28 @@ async def promote(plane: Plane, visit: Visit, place: Environment, found: Deploym
         return await _promote_copy(plane, visit, place, found, wish, copy)
     if found.phase == "inactive" and not found.is_development:
         await visit.do(ActivateDeployment, model_id=found.model_id, deployment_id=found.deployment_id)
+    await visit.do(StartPromotion, **_start(plane, place, found, wish))
+    return found
+
+
+def foretell(plane: Plane, visit: Visit, place: Environment, found: Deployment, wish: Wish) -> PromotionStarted | None:
+    """The promotion that would begin: of the deployment, or in its stead of a copy. None: it is current already."""
+    events = visit.foretell(StartPromotion, **_start(plane, place, found, wish))
+    return next((each for each in events if isinstance(each, PromotionStarted)), None)
+
+
+def _start(plane: Plane, place: Environment, found: Deployment, wish: Wish) -> dict[str, Any]:
     current = _current(plane, place)
     cleanup: Cleanup | None = None if wish.scale_down_previous else "KEEP"
-    await visit.do(
-        StartPromotion,
-        model_id=found.model_id,
-        environment=place.name,
-        deployment_id=found.deployment_id,
-        is_development=found.is_development,
-        wanted_replicas=max(1, current.count("ready") if current is not None else 0),
-        cleanup=cleanup,
-        deadline_s=found.deploy_timeout_s or pushes.DEPLOY_TIMEOUT_S,
-    )
-    return found
+    return {
+        "model_id": found.model_id,
+        "environment": place.name,
+        "deployment_id": found.deployment_id,
+        "is_development": found.is_development,
+        "wanted_replicas": max(1, current.count("ready") if current is not None else 0),
+        "cleanup": cleanup,
+        "deadline_s": found.deploy_timeout_s or pushes.DEPLOY_TIMEOUT_S,
+    }
 
 
 def copy_needed(plane: Plane, place: Environment, found: Deployment, wish: Wish) -> Copy | None:

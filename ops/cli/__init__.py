@@ -11,7 +11,20 @@ import structlog
 import typer
 from typer.core import TyperGroup
 
-from ops.cli import access, deployments, history, models, reasons, scaling, stack, travel, truss, whatif
+from ops.cli import (
+    access,
+    deployments,
+    environments,
+    history,
+    models,
+    promotions,
+    reasons,
+    scaling,
+    stack,
+    travel,
+    truss,
+    whatif,
+)
 from ops.cli.failures import EXPECTED, explained
 from ops.cli.session import Session
 
@@ -58,7 +71,10 @@ def _begin(context: typer.Context) -> None:
     )
 
 
-for _module in (stack, models, deployments, history, travel, reasons, scaling, whatif, access, truss):
+_MODULES = (
+    stack, models, deployments, environments, promotions, history, travel, reasons, scaling, whatif, access, truss,
+)  # fmt: skip
+for _module in _MODULES:
     _module.register(app)
 
 

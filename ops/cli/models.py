@@ -1,6 +1,5 @@
-"""Commands about what is served: models, deployments, environments, promotion, logs."""
+"""Commands about what is served: models, deployments, logs."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,29 +8,20 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from events.base import DeploymentId, Position
-from events.environment import PromotionCancelled, PromotionCompleted, PromotionFailed
-from events.log import Log
 from events.signals.log_lines import LEVELS, LogFiles, LogLine
 from ops import listing, render
 from ops.cli.failures import USAGE, Failure
 from ops.cli.named import deployment_named
-from ops.cli.options import At, Format, Output, Which, moment, session_of, time_or_none
+from ops.cli.options import At, Format, Of, Output, Which, moment, session_of, time_or_none
 from ops.cli.session import Session, running
 
 PANEL = "Models"
 FOLLOW_PAUSE_S = 0.3
 
-Of = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only of this model (name or id).")]
-
-env = typer.Typer(no_args_is_help=True, help="Environments: what is current where.")
-
 
 def register(app: typer.Typer) -> None:
-    for command in (models, deployments, promote, logs):
+    for command in (models, deployments, logs):
         app.command(rich_help_panel=PANEL)(command)
-    env.command("list")(env_list)
-    app.add_typer(env, name="env", rich_help_panel=PANEL)
 
 
 def models(context: typer.Context, at: At = "now", output: Output = Format.table) -> None:
@@ -77,55 +67,6 @@ def deployments(context: typer.Context, model: Of = None, at: At = "now", output
     )
 
 
-def env_list(context: typer.Context, model: Of = None, at: At = "now", output: Output = Format.table) -> None:
-    """All environments: current deployment, active promotion, how the last one ended."""
-    session = session_of(context)
-    rows = _inventory(session, at, model).environments
-    _show(
-        session,
-        output,
-        rows,
-        ("environment", "current", "being promoted", "last promotion"),
-        lambda row: (row.name, row.current or "none", row.promoting or "", row.last_result),
-        "no environments yet: every model has `production` from its first push on",
-    )
-
-
-def promote(
-    context: typer.Context,
-    deployment: Which,
-    to: Annotated[str, typer.Option("--to", help="The environment.")] = "production",
-    keep_previous: Annotated[
-        bool,
-        typer.Option("--keep-previous", help="Leave the replaced deployment as it is, instead of scaling it to zero."),
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Until traffic has moved, or the promotion failed.")
-    ] = True,
-    output: Output = Format.table,
-) -> None:
-    """Promote a deployment: its environment's URL serves it as soon as it is ready, and not before."""
-    session = session_of(context)
-    found = deployment_named(session, deployment)
-    name, model_id, deployment_id, before = found.name, found.model_id, found.deployment_id, found.head
-    body = {"deployment_id": deployment_id, "scale_down_previous_deployment": not keep_previous}
-    session.call("POST", f"/v1/models/{model_id}/environments/{to}/promote", body)
-    if not wait:
-        result: dict[str, Any] = {"deployment_id": deployment_id, "environment": to, "result": "started"}
-    else:
-        session.err.print(f"promoting {name} to {to}; waiting until it is ready …", soft_wrap=True)
-        result = session.with_log(lambda log: _promotion_end(log, before, deployment_id, to))
-    if output is Format.json:
-        render.as_json(session.out, result)
-    elif result["result"] in ("completed", "started"):
-        at = f" (position {result['position']})" if "position" in result else ""
-        session.out.print(f"promotion of {name} to {to} {result['result']}{at}", style="green", soft_wrap=True)
-    if result["result"] not in ("completed", "started"):
-        raise Failure(
-            f"promotion of {name} to {to} {result['result']}: {result['reason']}", f"causeway why {result['position']}"
-        )
-
-
 def logs(
     context: typer.Context,
     deployment: Which,
@@ -168,25 +109,6 @@ def logs(
         for line in fresh:
             _print_line(session, line, output)
         shown = fresh or shown
-
-
-async def _promotion_end(log: Log, after: Position, deployment_id: DeploymentId, environment: str) -> dict[str, Any]:
-    async for batch in log.follow(after):
-        for recorded in batch:
-            event = recorded.event
-            if not isinstance(event, PromotionCompleted | PromotionFailed | PromotionCancelled):
-                continue
-            if (event.deployment_id, event.environment) != (deployment_id, environment):
-                continue
-            words = {PromotionCompleted: "completed", PromotionFailed: "failed", PromotionCancelled: "was cancelled"}
-            return {
-                "deployment_id": deployment_id,
-                "environment": environment,
-                "result": words[type(event)],
-                "reason": getattr(event, "reason", ""),
-                "position": recorded.position,
-            }
-    raise asyncio.CancelledError
 
 
 def _inventory(session: Session, at: str, model: str | None = None) -> listing.Inventory:

@@ -20,6 +20,7 @@ At = Annotated[
     str, typer.Option("--at", help="The moment: a position (42), a time (2026-11-21T19:30:00Z), 15m ago (15m) or now.")
 ]
 
+Of = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only of this model (name or id).")]
 Which = Annotated[
     str,
     typer.Argument(metavar="DEPLOYMENT", help="A deployment: its id, iris/deployment-2, or iris if it has one."),

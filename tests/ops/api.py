@@ -25,7 +25,7 @@ class Api:
                 self.end_headers()
                 self.wfile.write(msgspec.json.encode(content))
 
-            do_GET = do_POST = do_DELETE = _any
+            do_GET = do_POST = do_PATCH = do_DELETE = _any
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

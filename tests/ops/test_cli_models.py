@@ -51,13 +51,18 @@ def test_listings_go_back_in_time(shell: Shell) -> None:
 
 
 def test_promote_asks_the_plane_with_the_key_and_the_ids_behind_the_names(remote: Shell, api: Api) -> None:
+    first = remote.run("deployments -o json").json[0]
+    api.answer = (200, {"current_deployment": None, "id": first["deployment_id"], "name": "deployment-1"})
     answer = remote.run("promote iris/deployment-1 --to production --no-wait --keep-previous -o json")
     assert answer.code == 0, answer.err
-    first = remote.run("deployments -o json").json[0]
-    ((method, path, authorization, body),) = api.asked
+    _, (method, path, authorization, body) = api.asked
     assert (method, path) == ("POST", f"/v1/models/{first['model_id']}/environments/production/promote")
     assert authorization == "Api-Key prefix.secret"
-    assert body == {"deployment_id": first["deployment_id"], "scale_down_previous_deployment": False}
+    assert body == {
+        "deployment_id": first["deployment_id"],
+        "scale_down_previous_deployment": False,
+        "preserve_env_instance_type": True,
+    }
     assert answer.json == {
         "deployment_id": first["deployment_id"],
         "environment": "production",

@@ -11,6 +11,7 @@ from gateway.control import bodies, find, promotion_settings, shapes
 from gateway.control.errors import ApiError
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane, Visit
+from gateway.control.previews import preview
 from gateway.control.promotions import Wish, promote
 from gateway.control.settings import changed, limits_with
 from handlers.deciders.environment import (
@@ -45,6 +46,8 @@ class PromoteBody(msgspec.Struct):
     deployment_id: str
     scale_down_previous_deployment: bool = True
     preserve_env_instance_type: bool = True
+    dry_run: bool = False
+    """Ours: only say what would change."""
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -135,6 +138,8 @@ def _promotions(router: APIRouter, plane: Plane) -> None:
             scale_down_previous=body.scale_down_previous_deployment,
             preserve_instance_type=body.preserve_env_instance_type,
         )
+        if body.dry_run:
+            return preview(plane, visit_of(request), place, found, wish)
         return shapes.deployment(plane, await promote(plane, visit_of(request), place, found, wish))
 
 

@@ -47,6 +47,9 @@ def install(router: APIRouter, plane: Plane) -> None:
         body = await bodies.decode(request, RevertBody)
         place = find.environment(plane, model_id, env_name)
         found, then = await _then(plane, place, body.to_position)
+        fields = _fields(plane, place, found, then, Position(body.to_position))
+        visit = visit_of(request)
+        visit.foretell(RevertEnvironment, **fields)  # A dry run is refused what would be refused.
         answer = {
             "to_position": body.to_position,
             "dry_run": body.dry_run,
@@ -55,29 +58,25 @@ def install(router: APIRouter, plane: Plane) -> None:
             "after": _settings(then),
         }
         if not body.dry_run:
-            await _revert(plane, request, place, found, then, Position(body.to_position))
+            if found.phase == "inactive":
+                await visit.do(ActivateDeployment, model_id=found.model_id, deployment_id=found.deployment_id)
+            await visit.do(RevertEnvironment, **fields)
         return answer
 
 
-async def _revert(
-    plane: Plane, request: Request, place: Environment, found: Deployment, then: State, position: Position
-) -> None:
-    visit = visit_of(request)
-    if found.phase == "inactive" and place.active is None:
-        await visit.do(ActivateDeployment, model_id=found.model_id, deployment_id=found.deployment_id)
+def _fields(plane: Plane, place: Environment, found: Deployment, then: State, position: Position) -> dict[str, Any]:
     current = plane.catalogue.deployments.get(place.current) if place.current is not None else None
-    await visit.do(
-        RevertEnvironment,
-        model_id=place.model_id,
-        environment=place.name,
-        to_position=position,
-        deployment_id=found.deployment_id,
-        autoscaling=then.autoscaling,
-        promotion=then.promotion,
-        limits=then.limits,
-        wanted_replicas=max(1, current.count("ready") if current is not None else 0),
-        deadline_s=found.deploy_timeout_s or pushes.DEPLOY_TIMEOUT_S,
-    )
+    return {
+        "model_id": place.model_id,
+        "environment": place.name,
+        "to_position": position,
+        "deployment_id": found.deployment_id,
+        "autoscaling": then.autoscaling,
+        "promotion": then.promotion,
+        "limits": then.limits,
+        "wanted_replicas": max(1, current.count("ready") if current is not None else 0),
+        "deadline_s": found.deploy_timeout_s or pushes.DEPLOY_TIMEOUT_S,
+    }
 
 
 async def _then(plane: Plane, place: Environment, position: int) -> tuple[Deployment, State]:

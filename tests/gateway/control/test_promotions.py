@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from events.base import ModelId
+from events.base import ModelId, NodeId
 from events.environment import PromotionPaused, PromotionResumed, PromotionSettingsSet, PromotionStepped
+from events.node import NodeJoined
 from tests.gateway.control.reported import built_and_ready, current
 from tests.gateway.control.stand import Stand
 
@@ -146,3 +147,39 @@ async def test_an_environment_may_want_a_copy_for_each_promotion(stand: Stand) -
     await stand.client.patch(path, json={"promotion_settings": {"redeploy_on_promotion": True}})
     same = await stand.client.post(f"{path}/promote", json={"deployment_id": copy["id"]})
     assert same.json()["id"] == copy["id"]
+
+
+async def test_a_preview_foretells_the_promotion_and_writes_nothing(stand: Stand) -> None:
+    joined = NodeJoined(
+        node_id=NodeId("n1"), boot_id="b", host="127.0.0.1", cpu_millicores=2000, memory_bytes=4 << 30,
+        isolation="process",
+    )  # fmt: skip
+    await stand.happened("node", "n1", joined)
+    first = await stand.pushed()
+    path = f"/v1/models/{first['model_id']}/environments/production"
+    await stand.client.patch(path, json={"autoscaling_settings": {"max_replica": 5}})
+    await stand.client.post(f"{path}/promote", json={"deployment_id": first["id"]})
+    await built_and_ready(stand, first, replicas=2)
+    await current(stand, first)
+    second = await stand.pushed()
+    position = stand.views.position
+    asked = {"deployment_id": second["id"], "dry_run": True}
+    shown = (await stand.client.post(f"{path}/promote", json=asked)).json()
+    assert stand.views.position == position, "nothing was written"
+    assert (shown["before"]["routing"], shown["after"]["routing"]) == (
+        {"production": "deployment-1"},
+        {"production": "deployment-2"},
+    )
+    assert shown["before"]["replicas"] == {"deployment-2": "0 ready", "deployment-1": "2 ready"}
+    assert shown["after"]["replicas"] == {"deployment-2": "2 ready", "deployment-1": "0"}
+    assert shown["before"]["autoscaling_settings"]["max_replica"] == 1
+    assert shown["after"]["autoscaling_settings"]["max_replica"] == 5
+    # Each replica has 500 millicores; two of the node's four places are taken.
+    assert shown["capacity"] == {"replicas": 2, "cpu_millicores": 500, "memory_mib": 512, "room_for": 2}
+    assert (shown["copy"], shown["deadline_s"]) == (None, 3600)
+    same = (await stand.client.post(f"{path}/promote", json=asked | {"deployment_id": first["id"]})).json()
+    assert same["before"] == same["after"]
+    await stand.client.post(f"{path}/promote", json={"deployment_id": second["id"]})
+    third = await stand.pushed()
+    busy = await stand.client.post(f"{path}/promote", json=asked | {"deployment_id": third["id"]})
+    assert busy.status_code == 409 and second["id"] in busy.json()["message"]
