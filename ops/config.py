@@ -196,6 +196,7 @@ class Settings:
         None,
     )
     nats_server: Path | None = _path_to("nats-server binary. Not given: the one of the virtual environment.")
+    capsule: Path | None = _path_to("A capsule that the command line asks instead of the plane's history.")
     postgres_bin: Path | None = _path_to("Folder with postgres and initdb. Not given: the bundled one.")
     uv: Path | None = _path_to("uv binary. Not given: the one of the virtual environment.")
     bubblewrap: Path | None = _path_to("bwrap binary. Not given: looked up on PATH.")

@@ -80,6 +80,17 @@ def show(value: Any) -> str:
             return str(value)
 
 
+def part_about(tree: Tree, entity: str) -> Tree | None:
+    """As `part_of`; an environment, whose id no state has, is found by its model and its name."""
+    found = part_of(tree, entity)
+    model_id, _, environment = entity.partition("-")
+    model = tree.get("models", {}).get(model_id) if environment and isinstance(tree, dict) else None
+    if found is not None or model is None:
+        return found
+    part = part_of(model, environment)
+    return None if part is None else {"models": {model_id: part}}
+
+
 def part_of(tree: Tree, entity: str) -> Tree | None:
     """What a state says of one entity: None when nothing.
 

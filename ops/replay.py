@@ -13,7 +13,7 @@ import msgspec
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log
-from ops.diff import Change, Tree, diff, part_of
+from ops.diff import Change, Tree, diff, part_about
 from ops.moments import Moment
 from ops.names import NAMES
 from ops.past import NoSuchPosition, beginning_of, start_of
@@ -153,7 +153,8 @@ class Replay:
     def _tree(self) -> Tree:
         trees = {name: VIEWS[name][1](view.state) for name, view in self.views.items()}
         if self._entity is not None:
-            return part_of(trees, self._entity) or {}
+            parts = {name: part_about(tree, self._entity) for name, tree in trees.items()}
+            return {name: part for name, part in parts.items() if part is not None}
         return trees if len(trees) > 1 else next(iter(trees.values()))
 
 

@@ -8,7 +8,7 @@ import msgspec
 from events.base import Position
 from events.codec import Recorded
 from events.log import Log
-from ops.diff import Change, Tree, diff, part_of
+from ops.diff import Change, Tree, diff, part_about
 from ops.replay import VIEWS, Replay, history
 from projections.audit import AuditRow, audit_row
 from projections.entities import entities
@@ -66,7 +66,7 @@ class Walk:
 
     def _difference(self, name: str, before: Tree, after: Tree) -> tuple[Change, ...]:
         if self._entity is not None:
-            before, after = part_of(before, self._entity) or {}, part_of(after, self._entity) or {}
+            before, after = part_about(before, self._entity) or {}, part_about(after, self._entity) or {}
         if len(self._replay.views) > 1:
             return diff({name: before}, {name: after})
         return diff(before, after)

@@ -5,7 +5,8 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the stack is not runni
 
 import logging
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -13,6 +14,7 @@ from typer.core import TyperGroup
 
 from ops.cli import (
     access,
+    capsule,
     deployments,
     environments,
     history,
@@ -61,9 +63,17 @@ app = typer.Typer(
 
 
 @app.callback()
-def _begin(context: typer.Context) -> None:
+def _begin(
+    context: typer.Context,
+    capsule: Annotated[
+        Path | None,
+        typer.Option("--capsule", metavar="FILE", dir_okay=False, help="Ask the history in this file instead."),
+    ] = None,
+) -> None:
     if context.obj is None:
         context.obj = Session()
+    if capsule is not None:
+        context.obj.capsule = capsule
     # What libraries log must not end up between the lines of an answer.
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
@@ -72,7 +82,7 @@ def _begin(context: typer.Context) -> None:
 
 
 _MODULES = (
-    stack, models, deployments, environments, promotions, history, travel, reasons, scaling, whatif, access, truss,
+    stack, models, deployments, environments, promotions, history, travel, reasons, capsule, scaling, whatif, access, truss,
 )  # fmt: skip
 for _module in _MODULES:
     _module.register(app)

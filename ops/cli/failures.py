@@ -7,6 +7,7 @@ from events.log import Ambiguous, LogBroken, LogUnavailable
 from events.signals.load_history import LoadsUnavailable
 from handlers.base import Refused
 from handlers.dispatch import Contended
+from ops.capsule.file import CapsuleBroken
 from ops.config import BadSetting
 from ops.demo import DemoFailed
 from ops.explain import Unexplained
@@ -41,6 +42,7 @@ EXPECTED = (
     Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
     ToolchainMissing, RequestFailed, LoadsUnavailable, Unexplained, NotFound, BadExpression,
+    CapsuleBroken,
 )  # fmt: skip
 
 

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from click import getchar
 from rich.console import Console
 
+from events.base import ORIGIN
 from events.log import Log
 from events.signals.load_history import LoadHistory
 from ops import config, plane_client
@@ -23,7 +25,8 @@ from ops.local import attach
 from ops.operator_key import kept_key
 from ops.past import HISTORY, Past
 from ops.render import console
-from projections.stores.audit import AuditStore
+from projections.audit import audit_row
+from projections.stores.audit import AuditStore, MemoryAuditStore
 from projections.stores.kept import KeptSnapshots
 
 T = TypeVar("T")
@@ -82,6 +85,8 @@ class Session:
     out: Console = field(default_factory=lambda: console(sys.stdout))
     err: Console = field(default_factory=lambda: console(sys.stderr))
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    capsule: Path | None = None
+    """The history to ask instead of the plane's; None: as CAUSEWAY_CAPSULE says, else the plane's."""
     keys: Callable[[], str] | None = field(default_factory=_keys_of_terminal)
     """Gives the next key that is pressed; None where nobody sits at a terminal."""
 
@@ -95,12 +100,30 @@ class Session:
         """Runs one question to the log."""
 
         async def asking() -> T:
+            opened = self._opened_capsule()
+            if opened is not None:
+                return await ask(opened)
             async with self.open_log(self.settings) as log:
                 return await ask(Past(log, KeptSnapshots(self.settings.folder("snapshots") / HISTORY)))
 
         return run(asking())
 
+    def _opened_capsule(self) -> Past | None:
+        """Raises CapsuleBroken."""
+        file = self.capsule or self.settings.capsule
+        if file is None:
+            return None
+        from ops.capsule.file import past_in, read
+
+        return past_in(read(file))
+
+    def _not_in_a_capsule(self, what: str) -> None:
+        if self.capsule or self.settings.capsule:
+            raise Failure(f"a capsule holds no {what}", "ask the plane itself: without --capsule and CAUSEWAY_CAPSULE")
+
     def with_loads(self, ask: Callable[[LoadHistory], Awaitable[T]]) -> T:
+        self._not_in_a_capsule("record of load")
+
         async def asking() -> T:
             async with self.open_loads(self.settings) as loads:
                 return await ask(loads)
@@ -109,6 +132,11 @@ class Session:
 
     def with_audit(self, ask: Callable[[AuditStore], Awaitable[T]]) -> T:
         async def asking() -> T:
+            opened = self._opened_capsule()
+            if opened is not None:
+                rows = MemoryAuditStore()
+                await rows.append([audit_row(each) for each in await opened.read()], ORIGIN)
+                return await ask(rows)
             async with self.open_audit(self.settings) as store:
                 return await ask(store)
 
@@ -116,6 +144,7 @@ class Session:
 
     def api(self) -> tuple[str, str]:
         """URL and key of the plane: CAUSEWAY_URL and CAUSEWAY_API_KEY, else those of the local stack."""
+        self._not_in_a_capsule("plane that could be told to do something")
         settings = self.settings
         url = settings.url or attach.attached(settings).origin
         key = settings.api_key or (kept_key(settings.folder("run")) if settings.url is None else None)

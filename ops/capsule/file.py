@@ -1,0 +1,196 @@
+"""The file: a zip of a manifest, the states where it begins, and the events as lines of JSON.
+
+Events are kept as the log keeps them, so an older capsule is read through the same upcasters as an older log. Each part
+is named in the manifest with its hash; what was cut or changed on the way is refused.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from events.base import ORIGIN, EventId, Position, StreamName
+from events.codec import CorruptMessage, Recorded, decode, encode
+from events.log import Draft, LogUnavailable
+from events.union import UnknownEvent
+from handlers.decisions import DECISIONS
+from ops.capsule.redaction import Redaction
+from ops.past import Past
+from projections.base import Projection
+from projections.stores.kept import Kept
+
+S = TypeVar("S")
+FORMAT = 1
+MANIFEST, EVENTS, STATES = "manifest.json", "events.ndjson", "states/"
+AGGREGATES = f"aggregates.v{DECISIONS.version}"
+"""The state of what decides, by the names of aggregates as text."""
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""The same content gives the same bytes."""
+
+
+class CapsuleBroken(ValueError):
+    """The file is no capsule, or not whole, or of a newer version."""
+
+
+class Code(msgspec.Struct, frozen=True):
+    """The code that made it."""
+
+    version: str
+    commit: str
+    """Empty where it is not known."""
+    changed: bool = False
+    """The checkout had changes that no commit has."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    format: int
+    begin: Position
+    """The states are as of here; events come after it."""
+    end: Position
+    begin_at: datetime | None
+    end_at: datetime | None
+    events: int
+    code: Code
+    event_schema: str
+    """sha256 of the events' schema at that code."""
+    made_at: datetime
+    redactions: tuple[Redaction, ...]
+    parts: dict[str, str]
+    """sha256 by name."""
+
+
+class _Line(msgspec.Struct, frozen=True):
+    position: Position
+    stream: StreamName
+    message: msgspec.Raw
+
+
+class Capsule(msgspec.Struct, frozen=True):
+    manifest: Manifest
+    states: dict[str, bytes]
+    """JSON by `projection.vN`."""
+    events: tuple[Recorded, ...]
+
+
+def lines_of(events: Iterable[Recorded]) -> bytes:
+    return b"".join(msgspec.json.encode(_line(each)) + b"\n" for each in events)
+
+
+def _line(recorded: Recorded) -> _Line:
+    event = recorded.event
+    if isinstance(event, UnknownEvent):
+        content = msgspec.json.encode({"event": msgspec.Raw(event.body.encode()), "meta": recorded.meta})
+    else:
+        content = encode(event, recorded.meta)
+    return _Line(recorded.position, recorded.stream, msgspec.Raw(content))
+
+
+def state_name(projection: Projection[Any]) -> str:
+    return f"{projection.name}.v{projection.version}"
+
+
+def write(path: Path, manifest: Manifest, states: Mapping[str, bytes], events: Sequence[Recorded]) -> Manifest:
+    """Whole or not at all. Gives the manifest with the parts' hashes."""
+    parts = {STATES + name: content for name, content in sorted(states.items())} | {EVENTS: lines_of(events)}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
+    manifest = msgspec.structs.replace(manifest, parts=hashes, events=len(events))
+    aside = path.with_name(f"{path.name}.part")
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in {MANIFEST: msgspec.json.format(msgspec.json.encode(manifest)), **parts}.items():
+            entry = zipfile.ZipInfo(name, _LONG_AGO)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            file.writestr(entry, content)
+    aside.replace(path)
+    return manifest
+
+
+def read(path: Path) -> Capsule:
+    """Raises CapsuleBroken."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            manifest = _manifest(path, file.read(MANIFEST))
+            parts = {name: file.read(name) for name in manifest.parts}
+    except FileNotFoundError:
+        raise CapsuleBroken(f"there is no file {path}") from None
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError, EOFError) as error:
+        if isinstance(error, CapsuleBroken):
+            raise
+        raise CapsuleBroken(f"{path} is no whole capsule: {error}") from None
+    for name, content in parts.items():
+        if hashlib.sha256(content).hexdigest() != manifest.parts[name]:
+            raise CapsuleBroken(f"{path} is not as it was written: {name} has another hash than its manifest says")
+    events = _events(path, manifest, parts.get(EVENTS, b""))
+    states = {name.removeprefix(STATES): content for name, content in parts.items() if name.startswith(STATES)}
+    return Capsule(manifest, states, events)
+
+
+def _manifest(path: Path, content: bytes) -> Manifest:
+    made: dict[str, Any] = msgspec.json.decode(content)
+    if made.get("format") != FORMAT:
+        raise CapsuleBroken(f"{path} has format {made.get('format')}; this code reads {FORMAT}: upgrade to open it")
+    return msgspec.convert(made, Manifest)
+
+
+def _events(path: Path, manifest: Manifest, content: bytes) -> tuple[Recorded, ...]:
+    events: list[Recorded] = []
+    for text in content.splitlines():
+        try:
+            line = msgspec.json.decode(text, type=_Line)
+            events.append(Recorded(line.position, StreamName(*line.stream), *decode(bytes(line.message))))
+        except (msgspec.MsgspecError, CorruptMessage) as error:
+            raise CapsuleBroken(f"{path}: event {len(events) + 1} cannot be read: {error}") from None
+        if events[-1].position != manifest.begin + len(events):
+            raise CapsuleBroken(f"{path}: position {manifest.begin + len(events)} is missing")
+    if len(events) != manifest.events:
+        raise CapsuleBroken(f"{path} has {len(events)} events, its manifest says {manifest.events}")
+    return tuple(events)
+
+
+class CapsuleLog:
+    """The events of a capsule, read as a log; it never grows."""
+
+    stale_since: float | None = None
+
+    def __init__(self, capsule: Capsule) -> None:
+        self._begin, self._events = capsule.manifest.begin, capsule.events
+
+    async def append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position:
+        raise LogUnavailable("a capsule is history: nothing can be added")
+
+    async def read(
+        self, after: Position = ORIGIN, until: Position | None = None, stream: StreamName | None = None
+    ) -> tuple[Recorded, ...]:
+        last = len(self._events) if until is None else max(until - self._begin, 0)
+        found = self._events[max(after - self._begin, 0) : last]
+        return found if stream is None else tuple(each for each in found if each.stream == stream)
+
+    async def head(self) -> Position:
+        return Position(self._begin + len(self._events))
+
+    async def follow(self, after: Position) -> AsyncIterator[tuple[Recorded, ...]]:
+        """What there is; then it ends, for nothing more will come."""
+        rest = await self.read(after)
+        if rest:
+            yield rest
+
+
+class _States:
+    """The states with which a capsule begins."""
+
+    def __init__(self, capsule: Capsule) -> None:
+        self._capsule = capsule
+
+    async def nearest(self, projection: Projection[S], until: Position) -> Kept[S] | None:
+        content = self._capsule.states.get(state_name(projection))
+        if content is None or until < self._capsule.manifest.begin:
+            return None
+        state: S = msgspec.json.decode(content, type=projection.state_type)
+        return Kept(state, self._capsule.manifest.begin, EventId(""))
+
+
+def past_in(capsule: Capsule) -> Past:
+    return Past(CapsuleLog(capsule), _States(capsule), capsule.manifest.begin)

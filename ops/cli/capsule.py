@@ -1,0 +1,105 @@
+"""`causeway capsule`: a stretch of history in one file, opened without a broker."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from events.log import Log
+from ops import render, replay
+from ops.capsule.export import export as make
+from ops.capsule.file import Manifest, read
+from ops.cli.failures import USAGE, Failure
+from ops.cli.options import Format, Output, moment, session_of
+from ops.cli.session import Session
+
+capsule = typer.Typer(no_args_is_help=True, help="A stretch of history in one file: to take home, to hand over.")
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The capsule.", dir_okay=False)]
+PROMPT = "capsule> "
+ENDS = ("exit", "quit")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (export, open_):
+        capsule.command(command.__name__.rstrip("_"))(command)
+    app.add_typer(capsule, name="capsule", rich_help_panel="Time travel")
+
+
+def export(
+    context: typer.Context,
+    file: File,
+    begin: Annotated[str, typer.Option("--from", help="The state it begins with: a position or a time.")] = "0",
+    end: Annotated[str, typer.Option("--to", help="Its last event: a position, a time, or now.")] = "now",
+    output: Output = Format.table,
+) -> None:
+    """Write the history between two moments into one file, without secrets, and say what was taken out."""
+    session = session_of(context)
+    first, last = moment(session, begin), moment(session, end)
+
+    async def ask(log: Log) -> Manifest:
+        a, b = await replay.position_of(log, first), await replay.position_of(log, last)
+        if a > b:
+            raise Failure(f"--from {a} is after --to {b}", "give the earlier moment first", USAGE)
+        return await make(log, a, b, file, session.now())
+
+    _show(session, file, session.with_log(ask), output)
+
+
+def open_(context: typer.Context, file: File, output: Output = Format.table) -> None:
+    """Say what a capsule holds, then take commands about it: `state`, `diff`, `why`, `blame`, `step`, `bisect` …
+
+    The same as `causeway --capsule FILE COMMAND`, for any number of them.
+    """
+    session = session_of(context)
+    _show(session, file, read(file).manifest, output)
+    if output is Format.table:
+        session.capsule = file
+        root: Any = context.find_root().command
+        for line in _lines(session):
+            _run(root, session, line)
+
+
+def _lines(session: Session) -> Iterator[str]:
+    """What is typed, up to the end of it or a word that ends it."""
+    while True:
+        if session.keys is not None:
+            session.out.print(PROMPT, end="")
+        line = sys.stdin.readline()
+        if not line or line.strip() in ENDS:
+            return
+        if line.strip():
+            yield line
+
+
+def _run(root: Any, session: Session, line: str) -> None:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        session.err.print(f"causeway: {line.strip()!r}: {error}", style="red")
+        return
+    try:
+        root.main(words, prog_name="causeway", obj=session, standalone_mode=True)
+    except SystemExit:
+        return  # what went wrong has been said; the next line may be better
+
+
+def _show(session: Session, file: Path, manifest: Manifest, output: Format) -> None:
+    if output is Format.json:
+        render.as_json(
+            session.out, {"file": str(file), **{name: getattr(manifest, name) for name in manifest.__struct_fields__}}
+        )
+        return
+    code = manifest.code
+    made = f"{code.version} {code.commit[:12]}".strip() + (" with changes" if code.changed else "")
+    session.out.print(f"{file}: positions {manifest.begin} to {manifest.end}, {manifest.events} events", soft_wrap=True)
+    session.out.print(
+        f"  {render.clock(manifest.begin_at) or 'from the beginning'} to {render.clock(manifest.end_at)} UTC"
+    )
+    session.out.print(f"  made {render.clock(manifest.made_at)} UTC by causeway {made}")
+    for each in manifest.redactions:
+        session.out.print(f"  taken out: {each.what}, {each.count} times", soft_wrap=True)
+    if not manifest.redactions:
+        session.out.print("  nothing had to be taken out")
