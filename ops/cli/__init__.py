@@ -82,7 +82,8 @@ def _begin(
 
 
 _MODULES = (
-    stack, models, deployments, environments, promotions, history, travel, reasons, capsule, scaling, whatif, access, truss,
+    stack, models, deployments, environments, promotions, history, travel, reasons, capsule, scaling, whatif,
+    access, truss,
 )  # fmt: skip
 for _module in _MODULES:
     _module.register(app)
