@@ -24,6 +24,7 @@ class DeploymentRow(msgspec.Struct, frozen=True):
     reason_position: Position
     ready: int
     target: int
+    max_replica: int
     environments: tuple[str, ...]
     """Where it is current."""
     created_at: str
@@ -107,6 +108,7 @@ def _deployment_rows(catalogue: Catalogue, environments: Environments, model: Mo
             deployment.reason_position,
             deployment.count("ready"),
             deployment.target,
+            deployment.settings.max_replica,
             tuple(each.name for each in places if each.current == deployment_id),
             deployment.created_at,
         )

@@ -139,8 +139,10 @@ async def listed_instances(plane: Plane, visit: Visit, arguments: Arguments) -> 
 
 
 async def truss_validation(plane: Plane, visit: Visit, arguments: Arguments) -> Any:
-    found = await pushes.findings(plane, _base64(arguments, "config"))
-    details = {"errors": [str(each) for each in found.errors], "warnings": list(found.warnings)}
+    config = _base64(arguments, "config")
+    found = await pushes.findings(plane, config)
+    warnings = [*found.warnings, *pushes.said_aloud(plane, config)]
+    details = {"errors": [str(each) for each in found.errors], "warnings": warnings}
     return {"success": not found.errors, "details": msgspec.json.encode(details).decode()}
 
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from events.base import DeploymentId, ModelId, derive
+from events.scaling import AutoscalingSettings
 from gateway.control.archives import check_archive
 from gateway.control.config_check import Fault, Findings
 from gateway.control.errors import ApiError, invalid, not_found
@@ -59,6 +60,19 @@ async def findings(plane: Plane, config: bytes) -> Findings:
         fault = Fault(problem.field or "resources", problem.message, problem.fix or "correct it")
         return Findings((*found.errors, fault), found.warnings)
     return found
+
+
+def said_aloud(plane: Plane, config: bytes) -> tuple[str, ...]:
+    """What will hold for the deployment without having been asked for; the client prints it with its push."""
+    model = plane.catalogue.by_name(str(parsed_config(config).get("model_name", "")))
+    place = plane.environments.of(model.model_id).get(PRODUCTION) if model is not None else None
+    settings = (place.autoscaling if place is not None else None) or AutoscalingSettings()
+    if settings.max_replica > 1:
+        return ()
+    return (
+        "max_replica is 1: there will be one replica at most, however many requests wait. Raise it with"
+        " `causeway scale MODEL/DEPLOYMENT --set max_replica=N`, or PATCH …/autoscaling_settings",
+    )
 
 
 def parsed_config(config: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ops import listing, render
 from ops.cli.failures import USAGE, Failure
 from ops.cli.named import deployment_named
 from ops.cli.options import At, Format, Of, Output, Which, moment, session_of, time_or_none
+from ops.cli.scaling import held_back_now, print_held_back
 from ops.cli.session import Session, running
 
 PANEL = "Models"
@@ -49,6 +50,7 @@ def deployments(context: typer.Context, model: Of = None, at: At = "now", output
     """All deployments: status, the reason for it and the position where it stands, replicas, environments."""
     session = session_of(context)
     rows = _inventory(session, at, model).deployments
+    shown = {row.deployment_id for row in rows}
     _show(
         session,
         output,
@@ -58,13 +60,15 @@ def deployments(context: typer.Context, model: Of = None, at: At = "now", output
             row.name,
             row.deployment_id,
             render.status_text(row.status),
-            f"{row.ready}/{row.target}",
+            f"{row.ready}/{row.target}, max {row.max_replica}",
             " ".join(row.environments),
             row.reason,
             str(row.reason_position),
         ),
         "no deployments yet; push one: causeway truss push examples/iris",
     )
+    if output is Format.table and at == "now":
+        print_held_back(session, tuple(each for each in held_back_now(session) if each.deployment_id in shown))
 
 
 def logs(

@@ -12,6 +12,7 @@ from ops import render, replay, search
 from ops import why as whys
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, moment, session_of
+from ops.cli.scaling import held_back_now, print_held_back
 from ops.cli.session import Session
 from ops.cli.travel import print_changes
 from ops.describe import describe_body
@@ -44,8 +45,10 @@ def why(
     told = session.with_log(lambda log: whys.why(log, what, latest=latest))
     if output is Format.json:
         render.as_json(session.out, told)
-    else:
-        render.causes(session.out, told)
+        return
+    render.causes(session.out, told)
+    if not latest:
+        print_held_back(session, tuple(each for each in held_back_now(session) if each.deployment_id == told.about))
 
 
 def explain(

@@ -1,22 +1,29 @@
-"""Commands about starting and scaling: coldstart, whatif."""
+"""Commands about starting and scaling: coldstart, scale; and the note about who is held back by its settings."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.text import Text
 
 from events.base import DeploymentId
 from events.log import Log
+from events.signals.load_history import LoadsUnavailable
 from ops import render, replay
-from ops.cli.options import Format, Output, session_of
+from ops.cli.failures import USAGE, Failure
+from ops.cli.named import deployment_named
+from ops.cli.options import Format, Output, Which, session_of
+from ops.cli.session import Session
+from ops.held_back import HeldBack, held_back
 from ops.names import NAMES, resolve_deployment
 from projections.cold_starts import COLD_STARTS, Anatomy, anatomy
 
 PANEL = "Scaling"
+SHORT = {"target_utilization": "target_utilization_percentage"}
 
 
 def register(app: typer.Typer) -> None:
-    for command in (coldstart,):
+    for command in (coldstart, scale):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -55,3 +62,52 @@ def coldstart(
         session.out.print(f"from assignment to ready: {whole} ({counts})", soft_wrap=True)
     if found.last_failure:
         session.out.print(f"the last that failed: {found.last_failure}", soft_wrap=True, markup=False)
+
+
+def scale(
+    context: typer.Context,
+    which: Which,
+    sets: Annotated[
+        list[str], typer.Option("--set", help="name=value, as the API names it: max_replica=4. Repeatable.")
+    ],
+    output: Output = Format.table,
+) -> None:
+    """Change autoscaling settings: of the environment that the deployment serves, else of the deployment alone."""
+    session = session_of(context)
+    found = deployment_named(session, which)
+    answer = session.call("PATCH", f"{found.path}/autoscaling_settings", dict(setting(each) for each in sets))
+    if output is Format.json:
+        render.as_json(session.out, answer)
+    else:
+        session.out.print(f"{found.name}: {answer['message']}", soft_wrap=True)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """From `name=value`; the value as JSON where it is that."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Failure(f"--set takes name=value, not {text!r}", "for example --set autoscaling_window=30", USAGE)
+    try:
+        read = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        read = value
+    return SHORT.get(name, name), read
+
+
+def held_back_now(session: Session) -> tuple[HeldBack, ...]:
+    """None, where the load is not known: whoever asks wants to know other things first."""
+
+    async def ask(log: Log) -> tuple[HeldBack, ...]:
+        async with session.open_loads(session.settings) as loads:
+            return await held_back(log, loads, session.now().timestamp())
+
+    try:
+        return session.with_log(ask)
+    except LoadsUnavailable as error:
+        session.err.print(f"who is at max_replica is not known: {error}", soft_wrap=True, style="dim")
+        return ()
+
+
+def print_held_back(session: Session, notes: tuple[HeldBack, ...]) -> None:
+    for each in notes:
+        session.out.print(str(each), soft_wrap=True, style="yellow")

@@ -11,6 +11,7 @@ from ops import doctor as examination
 from ops import operator_key, render
 from ops.cli.failures import FAILED, NOT_RUNNING, Failure
 from ops.cli.options import Format, Output, session_of
+from ops.cli.scaling import held_back_now, print_held_back
 from ops.cli.session import Session, run
 from ops.config import Settings, documented
 from ops.local import attach
@@ -167,6 +168,8 @@ def status(context: typer.Context, output: Output = Format.table) -> None:
     said = [f"log at position {log}" if isinstance(log, int) else f"log: {log}"]
     said += [f"audit trail at {audit}" if isinstance(audit, int) else f"audit trail: {audit}"]
     session.out.print(f"{'; '.join(said)}; state folder {session.settings.state}", soft_wrap=True, style="dim")
+    if isinstance(log, int):
+        print_held_back(session, held_back_now(session))
 
 
 async def _positions(session: Session) -> tuple[Position | str, Position | str]:

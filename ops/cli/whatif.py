@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -15,6 +15,7 @@ from handlers.deciders.settings import check_settings
 from ops import render, replay
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of, time_or_none
+from ops.cli.scaling import setting
 from ops.names import NAMES, resolve_deployment
 from ops.whatif import Outcome, rehearse
 from projections.cold_starts import COLD_STARTS, anatomy
@@ -23,7 +24,6 @@ from projections.deployments import DEPLOYMENTS
 PANEL = "Scaling"
 START_S = 10.0
 """A replica's start where none has been seen."""
-SHORT = {"target_utilization": "target_utilization_percentage"}
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ def _changed(settings: AutoscalingSettings, sets: list[str]) -> AutoscalingSetti
     from gateway.control.settings import changed
 
     try:
-        other = changed(settings, dict(_pair(each) for each in sets))
+        other = changed(settings, dict(setting(each) for each in sets))
     except ApiError as error:
         raise Failure(str(error), "", USAGE) from error
     check_settings(other)
@@ -117,17 +117,6 @@ async def _known(log: Log, name: str, begin: datetime) -> Known:
     settings = standing.settings if standing is not None else AutoscalingSettings()
     replicas = then.target if then is not None else 0
     return Known(deployment_id, settings, replicas, starts.p50_s if starts.starts else START_S)
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise Failure(f"--set takes name=value, not {text!r}", "for example --set autoscaling_window=30", USAGE)
-    try:
-        read = msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        read = value
-    return SHORT.get(name, name), read
 
 
 def _rows(one: Outcome, other: Outcome) -> list[tuple[str, str, str, str]]:

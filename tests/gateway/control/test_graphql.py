@@ -120,6 +120,8 @@ async def test_every_error_of_a_config_is_told_with_its_field_and_fix(stand: Sta
         assert any(error.startswith(f"{field}: ") for error in errors), errors
     right = query.replace(encoded(wrong), encoded(CONFIG))
     assert (await stand.graphql(right))["truss_validation"]["success"] is True
+    (warning,) = json.loads((await stand.graphql(right))["truss_validation"]["details"])["warnings"]
+    assert "max_replica is 1" in warning and "causeway scale MODEL/DEPLOYMENT --set max_replica=N" in warning
     gpu = query.replace(encoded(wrong), encoded({"resources": {"accelerator": "H100"}}))
     assert "no node offers" in (await stand.graphql(gpu))["truss_validation"]["details"]
 

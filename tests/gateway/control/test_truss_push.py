@@ -96,3 +96,11 @@ async def test_a_wrong_config_is_refused_with_every_field(tmp_path: Path, home: 
     assert code == 1
     told = " ".join((out + err).split())
     assert "base_image: is not supported" in told and "weights: is not supported" in told, told
+
+
+async def test_the_client_tells_that_there_will_be_one_replica_at_most(tmp_path: Path, home: Path) -> None:
+    folder = project(tmp_path / "echo", "echo")
+    async with served(tmp_path / "state") as (_, url):
+        code, out, err = await Client(url, home).run("push", str(folder), "--non-interactive")
+    told = " ".join((out + err).split())
+    assert code == 0 and "Warning: max_replica is 1: there will be one replica at most" in told, told
