@@ -72,13 +72,14 @@ class Call:
         plane: "DataPlane",
         caller: Caller,
         head: RequestHead,
+        length: int | None,
         where: Address | Unnamed,
         request_id: str,
         admitted: Admitted,
     ) -> None:
         self._plane, self._caller = plane, caller
         self._admitted = admitted
-        self._head = head
+        self._head, self._length = head, length
         self._address = where if isinstance(where, Address) else Address(UNNAMED, "openai", where.upstream)
         self._loop, self._settings = plane.loop, plane.settings
         self.request_id = request_id
@@ -114,8 +115,8 @@ class Call:
         """After as much of the body as came together with the head."""
         if self.phase is ENDED:
             return
-        if self._head.length is not None and self._head.length > self._settings.body_bytes_max:
-            self._end(too_large(self._settings.body_bytes_max, self._head.length))
+        if self._length is not None and self._length > self._settings.body_bytes_max:
+            self._end(too_large(self._settings.body_bytes_max, self._length))
         elif self._beginning is not None:
             self.phase = PEEKING
             self._timer = self._loop.call_later(self._settings.head_timeout_s, self._peek_over)
@@ -242,13 +243,14 @@ class Call:
         if self._total is None and self._limits.total_deadline_s is not None:
             self._total = self._loop.call_later(self._limits.total_deadline_s, self._all_over)
         # An idle connection may break under a body that is too large to be sent once more.
-        large = self._head.chunked or (self._head.length or 0) > self._settings.replay_bytes_max
+        large = self._head.chunked or (self._length or 0) > self._settings.replay_bytes_max
         self._plane.pool.acquire(route.replica, self, fresh=self._attempts.fresh or large or self._switching)
 
     def connected(self, connection: Upstream) -> None:
         self.phase, self._connection = SENT, connection
         head = request_for_replica(
             self._head,
+            self._length,
             self._address.upstream,
             peer=self._caller.peer,
             scheme=self._caller.scheme,
@@ -346,7 +348,7 @@ class Call:
         for piece in pieces:
             self._received += len(piece)
         if self._received > self._settings.body_bytes_max:
-            self._end(too_large(self._settings.body_bytes_max, self._head.length))
+            self._end(too_large(self._settings.body_bytes_max, self._length))
         else:
             framed = [chunk(piece) for piece in pieces] if self._head.chunked else pieces
             if self._beginning is not None:
@@ -379,7 +381,7 @@ class Call:
 
     # The answer
 
-    def answered(self, head: ResponseHead) -> bool:
+    def answered(self, head: ResponseHead, length: int | None) -> bool:
         if head.status in REPEATED and self._kept.whole and self._attempts.count < self._settings.attempts_max:
             self._again(f"replica answered {head.status}")
             return False
@@ -391,11 +393,11 @@ class Call:
         self.phase = STREAMING
         self._status, self._first_byte = head.status, self._loop.time()
         self._kept.forget()
-        bodyless = self._head.method == b"HEAD" or head.status in (204, 304)
-        self._chunked_out = not bodyless and head.length is None and not self._head.http10
-        sized = bodyless or head.length is not None or self._chunked_out
+        bodyless = self._head.method == "HEAD" or head.status in (204, 304)
+        self._chunked_out = not bodyless and length is None and not self._head.http10
+        sized = bodyless or length is not None or self._chunked_out
         self._keep_alive = sized and self._caller.keeps_alive
-        out = answer_for_caller(head, self.provenance(), chunked=self._chunked_out, keep_alive=self._keep_alive)
+        out = answer_for_caller(head, length, self.provenance(), chunked=self._chunked_out, keep_alive=self._keep_alive)
         self._answer_head = out
         if self._caller.slow:
             self.caller_slow()
@@ -432,7 +434,7 @@ class Call:
         self._status, self._first_byte, self._complete = head.status, self._loop.time(), True
         if self._deployment_id is not None:
             self._plane.insight.switched(self._deployment_id, 1)
-        self._caller.write(answer_for_caller(head, self.provenance(), chunked=False, keep_alive=True) + arrived)
+        self._caller.write(answer_for_caller(head, None, self.provenance(), chunked=False, keep_alive=True) + arrived)
         self._stirred()
         self._caller.splice()
 
@@ -531,7 +533,7 @@ class Call:
         return Trip(
             self._address.target,
             self._address.verb,
-            self._head.method.decode(),
+            self._head.method,
             self.request_id,
             self._deployment_id,
             replica_id,

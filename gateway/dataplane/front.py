@@ -194,17 +194,17 @@ class Front(asyncio.Protocol):
             self._backlog = b""
             raw, rest = arrived[: end + 4], arrived[end + 4 :]
             try:
-                head = read_request(raw)
+                head, length = read_request(raw)
             except BadHead as bad:
                 self._refuse(bad.problem)
             else:
-                self._begin(head, raw, rest)
+                self._begin(head, length, raw, rest)
         elif arrived not in (b"", b"\r") and looks_wrong(arrived):
             self._refuse(client_error(400, "this is not an HTTP/1.1 request"))
 
-    def _begin(self, head: RequestHead, raw: bytes, rest: bytes) -> None:
+    def _begin(self, head: RequestHead, length: int | None, raw: bytes, rest: bytes) -> None:
         self._head = head
-        self._body = Chunked() if head.chunked else Sized(head.length or 0)
+        self._body = Chunked() if head.chunked else Sized(length or 0)
         self._closing = self._closing or not head.keep_alive
         where = self.plane.gate.locate(head)
         if where is None:
@@ -215,7 +215,7 @@ class Front(asyncio.Protocol):
         if isinstance(admitted, Problem):
             self.respond(admitted, self.plane.provenance(request_id_of(head)))
         elif isinstance(where, Address) or isinstance(where, Unnamed):  # noqa: SIM101 (a union is made anew each time)
-            self._to_model(head, where, admitted, rest)
+            self._to_model(head, length, where, admitted, rest)
             return
         else:
             said = self.plane.gate.models(admitted.key, where.name) if isinstance(where, Catalogue) else where
@@ -236,7 +236,9 @@ class Front(asyncio.Protocol):
         else:
             self.data_received(rest)
 
-    def _to_model(self, head: RequestHead, where: Address | Unnamed, admitted: Admitted, rest: bytes) -> None:
+    def _to_model(
+        self, head: RequestHead, length: int | None, where: Address | Unnamed, admitted: Admitted, rest: bytes
+    ) -> None:
         request_id = request_id_of(head)
         problem = None
         if isinstance(where, Address):
@@ -249,7 +251,7 @@ class Front(asyncio.Protocol):
             self._wake(where, request_id)
         else:
             self._state = CALL
-            call = self._call = Call(self.plane, self, head, where, request_id, admitted)
+            call = self._call = Call(self.plane, self, head, length, where, request_id, admitted)
             # First the body that has come with the head, so that both go on in one piece.
             if self._body.done:
                 call.body_ended()
@@ -473,9 +475,9 @@ class Front(asyncio.Protocol):
         )
         if not keep_alive:
             head += "\r\n"
-        without_body = self._head is not None and self._head.method == b"HEAD"
+        without_body = self._head is not None and self._head.method == "HEAD"
         self.transport.write(
-            head.encode("latin-1", "replace") + provenance.lines() + b"\r\n" + (b"" if without_body else body)
+            head.encode("latin-1", "replace") + provenance.lines().encode() + b"\r\n" + (b"" if without_body else body)
         )
         self._closing = not keep_alive
         if self._body.done:

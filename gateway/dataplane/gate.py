@@ -56,11 +56,11 @@ class Gate:
         name = self._hosts.get(host_name(head.host)) if self._hosts else None
         if name is None:
             short = len(head.target) + len(head.host) <= _REMEMBERED_LENGTH_MAX
-            return (_remembered_parse if short else parse)(head.method.decode(), head.host, head.target, self._domain)
+            return (_remembered_parse if short else parse)(head.method, head.host, head.target, self._domain)
         target = self.named(name)
         if isinstance(target, Problem):
             return target
-        return for_target(head.method.decode(), target, head.target)
+        return for_target(head.method, target, head.target)
 
     def admit(self, head: RequestHead) -> Admitted | Problem:
         """Whether this caller may call models, and may now."""

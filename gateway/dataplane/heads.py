@@ -6,9 +6,9 @@ kinds of it. What is refused here never reaches a replica.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -23,11 +23,12 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 OURS_IN = frozenset(
     (
-        b"authorization", b"x-api-key", b"expect", b"content-length", b"x-forwarded-for", b"x-request-id",
+        b"authorization", b"x-api-key", b"expect", b"x-forwarded-for", b"x-request-id",
         b"x-baseten-request-id",
     )
 )  # fmt: skip
 """Of a request: ends here, or is written anew."""
+_NEVER_HOP = frozenset((b"host", b"content-type"))
 OURS_OUT = frozenset(
     (
         b"x-request-id", b"x-baseten-request-id", b"x-causeway-deployment", b"x-causeway-replica",
@@ -51,7 +52,8 @@ _LENGTH_DIGITS_MAX = 15
 _ABSOLUTE = re.compile(r"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
 
 _REMEMBERED, _REMEMBERED_BYTES_MAX = 512, 2048
-"""Lines repeat from request to request: the last ones are kept read. Those of long heads are not: it stays small."""
+"""Heads and their lines repeat from request to request: the last ones are kept read, but no long ones."""
+_USUAL_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]{1,15})\r\n", re.IGNORECASE)
 
 
 class BadHead(Exception):
@@ -85,17 +87,22 @@ Noted = Mapping[bytes, tuple[bytes, ...]]
 
 
 class RequestHead(msgspec.Struct, frozen=True):
-    method: bytes
+    """All that a request's head says, but the length of its body."""
+
+    method: str
     target: str
     """Path and query."""
     host: str
     fields: list[Field]
     noted: Noted
+    onward: bytes
+    """The lines that go on to a replica."""
+    tells_scheme: bool
+    """By X-Forwarded-Proto, which goes on as it is."""
     http10: bool
     keep_alive: bool
     upgrade: bytes | None
     """What the caller asks to switch to, in small letters."""
-    length: int | None
     chunked: bool
     expects_continue: bool
 
@@ -110,17 +117,51 @@ class RequestHead(msgspec.Struct, frozen=True):
 
 
 class ResponseHead(msgspec.Struct, frozen=True):
+    """All that a response's head says, but the length of its body."""
+
     status: int
-    reason: bytes
+    line: bytes
     fields: list[Field]
     noted: Noted
-    length: int | None
+    onward: bytes
+    """The lines that go on to the caller."""
     chunked: bool
     keep_alive: bool
 
 
-def read_request(head: bytes) -> RequestHead:
-    """`head` ends with the empty line. Raises BadHead."""
+H = TypeVar("H", RequestHead, ResponseHead)
+
+
+class Reader(Generic[H]):
+    """Reads heads strictly, and knows those that it has read by their bytes without the digits of Content-Length."""
+
+    def __init__(self, strictly: Callable[[bytes], tuple[H, int | None]]) -> None:
+        self.strictly: Callable[[bytes], tuple[H, int | None]] = strictly
+        self._sized: dict[bytes, H] = {}
+        self._unsized: dict[bytes, H] = {}
+        """Apart, so that no head without digits is taken for one whose digits were cut out."""
+
+    def __call__(self, raw: bytes) -> tuple[H, int | None]:
+        """`raw` ends with the empty line. With Content-Length, if there is one."""
+        digits = _USUAL_LENGTH.search(raw)
+        if digits is None:
+            known, cut, length = self._unsized, raw, None
+        else:
+            at, to = digits.span(1)
+            known, cut, length = self._sized, raw[:at] + raw[to:], int(digits[1])
+        remembered = known.get(cut)
+        if remembered is not None:
+            return remembered, length
+        head, found = self.strictly(raw)
+        is_usual = found == length
+        if is_usual and len(cut) <= _REMEMBERED_BYTES_MAX:
+            if len(known) >= _REMEMBERED:
+                del known[next(iter(known))]
+            known[cut] = head
+        return head, found
+
+
+def _read_request(head: bytes) -> tuple[RequestHead, int | None]:
     try:
         (method, target, version), fields = _read(_request_line, head)
     except _Malformed:
@@ -128,10 +169,11 @@ def read_request(head: bytes) -> RequestHead:
     noted = _noted(fields)
     if version not in ("1.1", "1.0"):
         raise _bad(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
-    if method == b"CONNECT":
+    if method == "CONNECT":
         raise _bad(405, "CONNECT is not served: this is no forward proxy")
     http10 = version == "1.0"
     length, chunked = _request_framing(noted, http10)
+    fields = _without_length(fields, noted)
     hosts = noted.get(b"host", ())
     if len(hosts) > 1 or (not hosts and not http10):
         raise _bad(400, "a request needs one Host header")
@@ -140,23 +182,25 @@ def read_request(head: bytes) -> RequestHead:
         raise _bad(417, "only 'Expect: 100-continue' can be met")
     connection = _tokens(noted[b"connection"]) if b"connection" in noted else ()
     upgrades = noted.get(b"upgrade")
-    return RequestHead(
+    kept = going_on(fields, noted)
+    read = RequestHead(
         method,
         path,
         host,
         fields,
         noted,
+        b"".join(field.to_replica for field in kept) + (b"" if hosts else b"host: model\r\n"),
+        any(field.name == b"x-forwarded-proto" for field in kept),
         http10,
         not http10 and b"close" not in connection,
         upgrades[0].lower() if upgrades and b"upgrade" in connection and not http10 else None,
-        length,
         chunked,
         b"expect" in noted and not http10,
     )
+    return read, length
 
 
-def read_response(head: bytes) -> ResponseHead:
-    """`head` ends with the empty line. Raises BadAnswer."""
+def _read_response(head: bytes) -> tuple[ResponseHead, int | None]:
     try:
         (minor, status, reason), fields = _read(_status_line, head)
     except _Malformed:
@@ -167,9 +211,26 @@ def read_response(head: bytes) -> ResponseHead:
         raise BadAnswer("its response has no one length")
     if codings and [value.lower() for value in codings] != [b"chunked"]:
         raise BadAnswer("its response has a transfer coding other than chunked")
-    close = minor == b"0" or (b"connection" in noted and b"close" in _tokens(noted[b"connection"]))
     length = int(lengths[0]) if lengths else None
-    return ResponseHead(status, reason, fields, noted, length, bool(codings), not close)
+    fields = _without_length(fields, noted)
+    close = minor == b"0" or (b"connection" in noted and b"close" in _tokens(noted[b"connection"]))
+    line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    onward = b"".join(field.to_caller for field in going_on(fields, noted))
+    return ResponseHead(status, line, fields, noted, onward, bool(codings), not close), length
+
+
+read_request = Reader(_read_request)
+"""Raises BadHead."""
+read_response = Reader(_read_response)
+"""Raises BadAnswer."""
+
+
+def going_on(fields: list[Field], noted: Noted, but: Iterable[bytes] = ()) -> list[Field]:
+    """Without those that the sender calls hop-by-hop. What steers the message itself cannot be called so."""
+    dropped = {*but}
+    if b"connection" in noted:
+        dropped |= _tokens(noted[b"connection"]) - _NEVER_HOP
+    return [field for field in fields if field.name not in dropped] if dropped else fields
 
 
 def looks_wrong(start: bytes) -> bool:
@@ -182,11 +243,11 @@ class _Malformed(Exception):
 
 
 @lru_cache(_REMEMBERED)
-def _request_line(line: bytes) -> tuple[bytes, str, str]:
+def _request_line(line: bytes) -> tuple[str, str, str]:
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
         raise _Malformed
-    return found[1], found[2].decode(), found[3].decode()
+    return found[1].decode(), found[2].decode(), found[3].decode()
 
 
 @lru_cache(_REMEMBERED)
@@ -218,7 +279,7 @@ def _read(read_first: Callable[[bytes], T], head: bytes) -> tuple[T, list[Field]
     return read_first(first), [_field(line) for line in lines]
 
 
-def _noted(fields: list[Field]) -> Noted:
+def _noted(fields: list[Field]) -> dict[bytes, tuple[bytes, ...]]:
     """The headers that mean something to the gateway, all values of each."""
     noted: dict[bytes, tuple[bytes, ...]] = {}
     for field in fields:
@@ -227,7 +288,15 @@ def _noted(fields: list[Field]) -> Noted:
     return noted
 
 
+def _without_length(fields: list[Field], noted: dict[bytes, tuple[bytes, ...]]) -> list[Field]:
+    """What is remembered of a head must not hold the length of one."""
+    if noted.pop(b"content-length", None) is None:
+        return fields
+    return [field for field in fields if field.name != b"content-length"]
+
+
 def _request_framing(noted: Noted, http10: bool) -> tuple[int | None, bool]:
+    """Content-Length, and whether the body is chunked."""
     lengths = noted.get(b"content-length", ())
     if b"transfer-encoding" in noted:
         if lengths:
@@ -239,7 +308,7 @@ def _request_framing(noted: Noted, http10: bool) -> tuple[int | None, bool]:
         return None, True
     if len(lengths) > 1 or (lengths and not _is_length(lengths[0])):
         raise _bad(400, "Content-Length must be one number")
-    return (int(lengths[0]) if lengths else 0), False
+    return (int(lengths[0]) if lengths else None), False
 
 
 def _is_length(value: bytes) -> bool:

@@ -27,7 +27,7 @@ class Exchange(Protocol):
         """The replica left the table before there was a connection to it."""
         ...
 
-    def answered(self, head: ResponseHead) -> bool:
+    def answered(self, head: ResponseHead, length: int | None) -> bool:
         """False: the answer is not wanted, and the connection has been given up."""
         ...
 
@@ -63,13 +63,13 @@ class Upstream(asyncio.Protocol):
         """Exchanges begun on it: above 1, its replica may have closed it meanwhile."""
         self.idle_since = 0.0
         self.reusable = False
-        self._method = b""
+        self._method = ""
         self._switching = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
-    def begin(self, exchange: Exchange, method: bytes, request: bytes, *, switching: bool) -> None:
+    def begin(self, exchange: Exchange, method: str, request: bytes, *, switching: bool) -> None:
         self._exchange = exchange
         self._method, self._switching = method, switching
         self._arrived = b""
@@ -134,7 +134,8 @@ class Upstream(asyncio.Protocol):
                     raise BadAnswer("its response head is too long")
                 self._arrived = arrived
                 return None
-            head, arrived = read_response(arrived[: end + 4]), arrived[end + 4 :]
+            head, length = read_response(arrived[: end + 4])
+            arrived = arrived[end + 4 :]
             if head.status >= 200:
                 break
             if head.status == 101:
@@ -144,8 +145,8 @@ class Upstream(asyncio.Protocol):
             if self._interim > _INTERIM_MAX:
                 raise BadAnswer("it sent too many interim responses")
         self._arrived = b""
-        self._answer, self._framing = head, _framing(head, self._method)
-        return arrived if exchange.answered(head) else None
+        self._answer, self._framing = head, _framing(head, length, self._method)
+        return arrived if exchange.answered(head, length) else None
 
     def _switch(self, exchange: Exchange, head: ResponseHead, arrived: bytes) -> None:
         if not self._switching:
@@ -171,9 +172,9 @@ class Upstream(asyncio.Protocol):
             self._exchange.upstream_ready()
 
 
-def _framing(head: ResponseHead, method: bytes) -> Framing:
-    if method == b"HEAD" or head.status in (204, 304):
+def _framing(head: ResponseHead, length: int | None, method: str) -> Framing:
+    if method == "HEAD" or head.status in (204, 304):
         return Sized(0)
     if head.chunked:
         return Chunked()
-    return UntilClose() if head.length is None else Sized(head.length)
+    return UntilClose() if length is None else Sized(length)
