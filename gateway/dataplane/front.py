@@ -282,7 +282,7 @@ class Front(asyncio.Protocol):
             call = self._call
             assert call is not None
             if pieces:
-                call.body(pieces)
+                call.take_body(pieces)
             if body.done and self._call is call:
                 call.body_ended()
         elif self._state is CONTROL:

@@ -8,17 +8,21 @@ from datetime import UTC, datetime, timedelta
 
 from events.base import DeploymentId, ReplicaId
 from gateway.addresses import Target
+from gateway.dataplane.framing import LAST_CHUNK, chunk
 from gateway.errors import Problem
 from gateway.parking import Parked, Parking, Rank, Ticket
 
 
-class KeptBody:
+class Body:
     """The body so far, framed for the replica: sent once there is one, and once more if that one breaks."""
 
-    __slots__ = ("_bytes_max", "pieces", "size", "whole")
+    __slots__ = ("_bytes_max", "_chunked", "ended", "pieces", "received", "size", "whole")
 
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
+    def __init__(self, bytes_max: int, *, chunked: bool) -> None:
+        self._bytes_max, self._chunked = bytes_max, chunked
+        self.ended = False
+        self.received = 0
+        """Of the payload, by the gateway."""
         self.pieces: list[bytes] = []
         self.size = 0
         self.whole = True
@@ -28,14 +32,27 @@ class KeptBody:
     def is_large(self) -> bool:
         return self.size > self._bytes_max
 
-    def add(self, framed: bytes) -> None:
+    def add(self, pieces: list[bytes]) -> bytes:
+        """As they go on to a replica."""
+        for piece in pieces:
+            self.received += len(piece)
+        framed = [chunk(piece) for piece in pieces] if self._chunked else pieces
+        return self._keep(framed[0] if len(framed) == 1 else b"".join(framed))
+
+    def end(self) -> bytes:
+        """What says so to a replica."""
+        self.ended = True
+        return self._keep(LAST_CHUNK) if self._chunked else b""
+
+    def _keep(self, framed: bytes) -> bytes:
         if self.whole:
             self.pieces.append(framed)
             self.size += len(framed)
+        return framed
 
     def sent(self) -> None:
         """A replica has all of it: a large one is kept no longer."""
-        if self.is_large:
+        if self.size > self._bytes_max:
             self.forget()
 
     def forget(self) -> None:
@@ -45,12 +62,10 @@ class KeptBody:
 class Stay:
     """A request's time in the parking lot, which may be in several parts."""
 
-    __slots__ = ("_came", "_now", "_parking", "_rank", "_since", "_size", "_spent_s", "queue_position", "ticket")
-
-    def __init__(self, parking: Parking, now: Callable[[], float]) -> None:
+    def __init__(self, parking: Parking, now: Callable[[], float], came: float, arrival: int) -> None:
         self._parking, self._now = parking, now
-        self._came = now()
-        self._rank: Rank = (False, parking.arrival())
+        self._came = came
+        self._rank: Rank = (False, arrival)
         self._since = 0.0
         self._spent_s = 0.0
         self._size = 0
@@ -89,26 +104,13 @@ class Stay:
         self.ticket = None
 
 
-class Attempts:
-    """Where it has been tried, and how long to pause before a replica that failed is tried again."""
-
-    __slots__ = ("count", "failed", "fresh", "rested", "rests")
+class Failures:
+    """Where it failed, and how long to pause before a replica that failed is tried again."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.failed: set[ReplicaId] = set()
-        self.fresh = False
-        """On new connections only: an idle one has just broken."""
-        self.rests = 0
-        self.rested = False
-
-    def begin(self) -> None:
-        self.count += 1
-        self.rested = False
-
-    def must_rest(self, replica_id: ReplicaId) -> bool:
-        return replica_id in self.failed and not self.rested
+        self.replicas: set[ReplicaId] = set()
+        self._rests = 0
 
     def pause_s(self, first_s: float, growth: float, cap_s: float) -> float:
-        self.rests += 1
-        return min(cap_s, first_s * growth ** (self.rests - 1))
+        self._rests += 1
+        return min(cap_s, first_s * growth ** (self._rests - 1))

@@ -21,6 +21,7 @@ from gateway.bucket import RateLimit
 from gateway.choose import Park, Route, Unroutable, choose, resolve
 from gateway.circuit import Circuits, CircuitSettings
 from gateway.dataplane.call import Call
+from gateway.dataplane.clock import Clock
 from gateway.dataplane.gate import Gate
 from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.limits import Limits, limits_of
@@ -123,6 +124,8 @@ class DataPlane:
         self._worker = worker
         self.settings = settings
         self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time
+        self.clock = Clock(self.loop)
         self.counts = Counts()
         self.parking = Parking(settings.parked_requests_max, settings.parked_bytes_max)
         self.pool = Pool(connect_timeout_s=settings.connect_timeout_s, idle_s=settings.upstream_idle_s)
@@ -255,6 +258,7 @@ class DataPlane:
         )
 
     async def close(self) -> None:
+        self.clock.close()
         await self._reports.close()
         await self.pool.close()
 

@@ -106,7 +106,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await self._loop.create_connection(
-                    lambda: Upstream(line.replica, self._lost), host.strip("[]"), int(port)
+                    lambda: Upstream(line.replica, self._lost, self._loop.time), host.strip("[]"), int(port)
                 )
         except TimeoutError:
             failure = f"no connection within {self._connect_timeout_s:g} s"

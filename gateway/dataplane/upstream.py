@@ -1,14 +1,15 @@
 """Connections to replicas: one HTTP/1.1 exchange at a time on each, kept alive between exchanges.
 
-A connection reads heads strictly, follows the framing and hands payloads on as they come. Whatever is not exactly one
-answer to the one request that was asked ends the connection, so nothing of it can leak into the next exchange.
+A connection reads heads strictly, follows the framing and relays payloads to the caller as they come. Whatever is not
+exactly one answer to the one request that was asked ends the connection, so nothing of it can leak into the next
+exchange.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from gateway.dataplane.framing import BadFraming, Chunked, Framing, Sized, UntilClose
+from gateway.dataplane.framing import LAST_CHUNK, BadFraming, Chunked, Framing, Sized, UntilClose, chunk
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadAnswer, ResponseHead, read_response
 from projections.routing import ReplicaRoute
 
@@ -27,17 +28,21 @@ class Exchange(Protocol):
         """The replica left the table before there was a connection to it."""
         ...
 
-    def answered(self, head: ResponseHead, length: int | None) -> bool:
-        """False: the answer is not wanted, and the connection has been given up."""
+    def answered(self, head: ResponseHead, length: int | None) -> None:
+        """Either asks the connection to `relay` the answer, or gives the connection up."""
         ...
 
-    def answer(self, pieces: list[bytes], last: bool) -> None:
-        """Follows `answered` at once, maybe with nothing in it yet, and then whenever something arrives."""
+    def switched(self, head: ResponseHead) -> None:
+        """101: what comes from now on is relayed as it is."""
         ...
 
-    def switched(self, head: ResponseHead, arrived: bytes) -> None: ...
+    def answering(self) -> None:
+        """The answer has begun, and more of it is to come."""
+        ...
 
-    def spliced(self, arrived: bytes) -> None: ...
+    def complete(self) -> None:
+        """The answer has gone on to its last byte."""
+        ...
 
     def upstream_lost(self, reason: str) -> None: ...
 
@@ -48,23 +53,30 @@ class Exchange(Protocol):
 
 class Upstream(asyncio.Protocol):
     __slots__ = (
-        "_answer", "_arrived", "_exchange", "_framing", "_interim", "_lost", "_method", "_switching",
-        "idle_since", "replica", "reusable", "transport", "used",
+        "_answer", "_arrived", "_begun", "_chunks", "_exchange", "_framing", "_interim", "_lost", "_method", "_now",
+        "_out", "_switching", "_write", "idle_since", "relayed", "replica", "reusable", "stirred_at", "transport",
+        "used",
     )  # fmt: skip
 
     transport: asyncio.Transport
+    _framing: Framing | None
+    _answer: ResponseHead
+    _write: Callable[[bytes], None]
 
-    def __init__(self, replica: ReplicaRoute, lost: Callable[["Upstream"], None]) -> None:
+    def __init__(self, replica: ReplicaRoute, lost: Callable[["Upstream"], None], now: Callable[[], float]) -> None:
         self.replica = replica
+        self._now = now
         self._lost = lost
         """Told when it ends while it belongs to no exchange."""
         self._exchange: Exchange | None = None
         self.used = 0
         """Exchanges begun on it: above 1, its replica may have closed it meanwhile."""
         self.idle_since = 0.0
+        self.stirred_at = 0.0
+        """When something of an exchange passed, either way."""
+        self.relayed = 0
+        """Bytes of the answer's body."""
         self.reusable = False
-        self._method = ""
-        self._switching = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -72,13 +84,22 @@ class Upstream(asyncio.Protocol):
     def begin(self, exchange: Exchange, method: str, request: bytes, *, switching: bool) -> None:
         self._exchange = exchange
         self._method, self._switching = method, switching
-        self._arrived = b""
-        self._interim = 0
-        self._answer: ResponseHead | None = None
-        self._framing: Framing | None = None
-        self.reusable = False
+        self._framing = None
+        self._arrived = self._out = b""
+        self._interim = self.relayed = 0
+        self._begun = self.reusable = False
         self.used += 1
+        self.stirred_at = self._now()
         self.transport.write(request)
+
+    def send(self, framed: bytes) -> None:
+        """More of the request."""
+        self.stirred_at = self._now()
+        self.transport.write(framed)
+
+    def relay(self, write: Callable[[bytes], None], head: bytes, *, chunked: bool) -> None:
+        """The answer is wanted, with this head. `chunked`: in chunks, whatever way it comes."""
+        self._write, self._out, self._chunks = write, head, chunked
 
     def abort(self) -> None:
         """The replica is told at once that nobody wants the answer any more."""
@@ -98,34 +119,38 @@ class Upstream(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             self.transport.abort()
-        elif self._answer is not None and self._answer.status == 101:
-            exchange.spliced(data)
-        else:
-            try:
-                self._read(exchange, data)
-            except (BadAnswer, BadFraming) as error:
-                self.abort()
-                exchange.upstream_lost(str(error))
+            return
+        try:
+            if self._framing is None:
+                self._read_head(exchange, data)
+            else:
+                self._relay(exchange, self._framing, data)
+        except (BadAnswer, BadFraming) as error:
+            self.abort()
+            exchange.upstream_lost(str(error))
 
-    def _read(self, exchange: Exchange, data: bytes) -> None:
-        begins = self._framing is None
-        if begins:
-            rest = self._read_head(exchange, data)
-            if rest is None:
-                return
-            data = rest
-        framing = self._framing
-        assert framing is not None
+    def _relay(self, exchange: Exchange, framing: Framing, data: bytes) -> None:
+        self.stirred_at = self._now()
         pieces, used = framing.take(data) if data and not framing.done else ([], 0)
+        for piece in pieces:
+            self.relayed += len(piece)
+        if self._chunks:
+            pieces = [chunk(piece) for piece in pieces]
+            if framing.done:
+                pieces.append(LAST_CHUNK)
+        if self._out:
+            pieces = [self._out, *pieces]
+            self._out = b""
+        if pieces:
+            self._write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if framing.done:
-            assert self._answer is not None
             self.reusable = self._answer.keep_alive and used == len(data)
-            exchange.answer(pieces, True)
-        elif pieces or begins:
-            exchange.answer(pieces, False)
+            exchange.complete()
+        elif not self._begun:
+            self._begun = True
+            exchange.answering()
 
-    def _read_head(self, exchange: Exchange, data: bytes) -> bytes | None:
-        """What follows the head once there is one; None while there is nothing to go on with."""
+    def _read_head(self, exchange: Exchange, data: bytes) -> None:
         arrived = self._arrived + data if self._arrived else data
         while True:
             end = arrived.find(_END)
@@ -133,33 +158,36 @@ class Upstream(asyncio.Protocol):
                 if len(arrived) > HEAD_BYTES_MAX:
                     raise BadAnswer("its response head is too long")
                 self._arrived = arrived
-                return None
+                return
             head, length = read_response(arrived[: end + 4])
             arrived = arrived[end + 4 :]
-            if head.status >= 200:
+            if head.status >= 200 or head.status == 101:
                 break
-            if head.status == 101:
-                self._switch(exchange, head, arrived)
-                return None
             self._interim += 1
             if self._interim > _INTERIM_MAX:
                 raise BadAnswer("it sent too many interim responses")
-        self._arrived = b""
-        self._answer, self._framing = head, _framing(head, length, self._method)
-        return arrived if exchange.answered(head, length) else None
-
-    def _switch(self, exchange: Exchange, head: ResponseHead, arrived: bytes) -> None:
-        if not self._switching:
-            raise BadAnswer("it switched protocols without being asked")
         self._answer = head
-        exchange.switched(head, arrived)
+        if head.status == 101:
+            if not self._switching:
+                raise BadAnswer("it switched protocols without being asked")
+            framing: Framing = UntilClose()
+            exchange.switched(head)
+        else:
+            framing = _framing(head, length, self._method)
+            exchange.answered(head, length)
+        if self._exchange is exchange:
+            self._framing = framing
+            self._relay(exchange, framing, arrived)
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             self._lost(self)
-        elif exc is None and isinstance(self._framing, UntilClose):
-            exchange.answer([], True)
+            return
+        framing = self._framing
+        if exc is None and isinstance(framing, UntilClose) and self._answer.status != 101:
+            framing.done = True
+            self._relay(exchange, framing, b"")
         else:
             exchange.upstream_lost("it closed the connection" if exc is None else f"the connection broke: {exc}")
 
