@@ -1,7 +1,15 @@
-"""What a call may ask of the connection that it came on."""
+"""A caller's connection as a call sees it: where its answer goes, and how fast bytes pass.
 
+Reading stops while there is a reason to, and goes on when there is none: the reasons are counted here, so that no two
+parts of the data plane wake what the other has put to sleep.
+"""
+
+import asyncio
+from abc import abstractmethod
 from enum import IntEnum
-from typing import Protocol
+from typing import cast
+
+from uvicorn.protocols.utils import get_remote_addr, is_ssl
 
 from gateway.dataplane.rewrite import Provenance
 from gateway.errors import Problem
@@ -18,29 +26,60 @@ class Hold(IntEnum):
     """The caller is ahead of its own request."""
 
 
-class Caller(Protocol):
-    """The connection that the request came on."""
+class Caller(asyncio.Protocol):
+    __slots__ = ("_holds", "peer", "scheme", "slow", "transport", "write")
 
-    peer: str
-    scheme: str
-    slow: bool
-    """It takes the answer slowly."""
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._holds = 0
+        self.slow = False
+        """It takes the answer slowly."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self.write = self.transport.write
+        address = get_remote_addr(self.transport)
+        self.peer = address[0] if address else "unknown"
+        self.scheme = "https" if is_ssl(self.transport) else "http"
 
     @property
-    def keeps_alive(self) -> bool: ...
+    @abstractmethod
+    def keeps_alive(self) -> bool:
+        """Another request may follow on this connection."""
 
-    def write(self, out: bytes) -> None: ...
+    @abstractmethod
+    def respond(self, problem: Problem, provenance: Provenance) -> None:
+        """The gateway's own answer, and the end of the call."""
 
-    def respond(self, problem: Problem, provenance: Provenance) -> None: ...
+    @abstractmethod
+    def answered(self, *, keep_alive: bool) -> None:
+        """The answer has been written to its last byte."""
 
-    def answered(self, *, keep_alive: bool) -> None: ...
+    @abstractmethod
+    def splice(self) -> None:
+        """All that comes from now on is for the other side as it is."""
 
-    def splice(self) -> None: ...
-
+    @abstractmethod
     def close(self) -> None: ...
 
-    def abort(self) -> None: ...
+    @abstractmethod
+    def abort(self) -> None:
+        """The answer cannot be completed; a caller must not take what it has for the whole."""
 
-    def hold(self, why: Hold) -> None: ...
+    def hold(self, why: Hold) -> None:
+        if not self._holds:
+            self.transport.pause_reading()
+        self._holds |= why
 
-    def go_on(self, why: Hold) -> None: ...
+    def go_on(self, why: Hold) -> None:
+        if self._holds & why:
+            self._holds &= ~why
+            if not self._holds and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def read_on(self) -> None:
+        """Whatever it was held for."""
+        if self._holds:
+            self._holds = 0
+            self.transport.resume_reading()

@@ -14,24 +14,23 @@ next request, whoever answers it and whenever.
 import asyncio
 import re
 from enum import Enum
-from http import HTTPStatus
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.utils import get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from gateway.addresses import Address, Catalogue, Unnamed, is_sdk_path
+from gateway.addresses import Address, is_sdk_path
 from gateway.dataplane import http2
 from gateway.dataplane.call import Call
-from gateway.dataplane.caller import Hold
-from gateway.dataplane.control_side import ControlSide
+from gateway.dataplane.caller import Caller, Hold
+from gateway.dataplane.control_side import ControlSide, for_control
 from gateway.dataplane.framing import BadFraming, Chunked, Framing, Sized, UntilClose
-from gateway.dataplane.gate import Admitted
+from gateway.dataplane.gate import Admitted, Where
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadHead, RequestHead, looks_wrong, read_request
 from gateway.dataplane.plane import DataPlane, request_id_of
 from gateway.dataplane.rewrite import Provenance
+from gateway.dataplane.said import Lines, said
 from gateway.errors import Problem, client_error
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -40,7 +39,6 @@ _DISCARD_KEEPS_ALIVE_MAX = 1024 * 1024
 _NOTHING = Sized(0)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 """Before a request they mean nothing (RFC 9112 2.2)."""
-_UPGRADE = re.compile(rb"(?<=\r\n)upgrade:[^\r]*\r\n", re.IGNORECASE)
 
 
 class State(Enum):
@@ -56,16 +54,13 @@ HEAD, CALL, CONTROL, DISCARD, SPLICED, HANDED = State
 """By themselves: through the class, Python 3.11 takes 150 ns for each look."""
 
 
-class Front(asyncio.Protocol):
+class Front(Caller):
     __slots__ = (
         "_app_state", "_backlog", "_body", "_call", "_closing", "_config", "_control", "_control_answered", "_head",
-        "_holds", "_loop", "_server_state", "_settings", "_since", "_state", "_timer", "peer", "scheme", "slow",
-        "transport",
+        "_loop", "_server_state", "_settings", "_since", "_state", "_timer",
     )  # fmt: skip
 
     plane: ClassVar[DataPlane]
-
-    transport: asyncio.Transport
 
     def __init__(
         self,
@@ -74,6 +69,7 @@ class Front(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        super().__init__()
         self._config, self._server_state, self._app_state = config, server_state, app_state
         self._loop = self.plane.loop
         self._settings = self.plane.settings
@@ -88,22 +84,15 @@ class Front(asyncio.Protocol):
         self._call: Call | None = None
         self._control: ControlSide | None = None
         self._control_answered = True
-        self._holds = 0
         self._closing = False
         """No further request on this connection."""
-        self.slow = False
-        self.peer = ""
-        self.scheme = "http"
 
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        super().connection_made(transport)
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         self.plane.connections += 1
-        address = get_remote_addr(self.transport)
-        self.peer = address[0] if address else "unknown"
-        self.scheme = "https" if is_ssl(self.transport) else "http"
         self._timer = self._loop.call_later(self._settings.head_timeout_s, self._look_at_clock)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -203,73 +192,64 @@ class Front(asyncio.Protocol):
             self._refuse(client_error(400, "this is not an HTTP/1.1 request"))
 
     def _begin(self, head: RequestHead, length: int | None, raw: bytes, rest: bytes) -> None:
+        gate = self.plane.gate
         self._head = head
         self._body = Chunked() if head.chunked else Sized(length or 0)
         self._closing = self._closing or not head.keep_alive
-        where = self.plane.gate.locate(head)
+        where = gate.locate(head)
         if where is None:
             self._to_control(head, raw, rest)
             return
         self.plane.counts.requests += 1
-        admitted = self.plane.gate.admit(head)
+        admitted = gate.admit(head)
         if isinstance(admitted, Problem):
             self.respond(admitted, self.plane.provenance(request_id_of(head)))
-        elif isinstance(where, Address) or isinstance(where, Unnamed):  # noqa: SIM101 (a union is made anew each time)
-            self._to_model(head, length, where, admitted, rest)
-            return
         else:
-            said = self.plane.gate.models(admitted.key, where.name) if isinstance(where, Catalogue) else where
-            provenance = self.plane.provenance(request_id_of(head), None, admitted.limits)
-            if isinstance(said, Problem):
-                self.respond(said, provenance)
-            else:
-                self._respond(200, said, provenance, ())
+            rest = self._reach(head, length, where, admitted, rest)
         self._more(rest)
 
-    def _more(self, rest: bytes) -> None:
-        """What came in one piece with something else. Not read at once where it is a request: that could go deep."""
-        if not rest:
-            return
-        if self._state is HEAD:
-            self._backlog += rest
-            self._loop.call_soon(self._read_backlog)
-        else:
-            self.data_received(rest)
-
-    def _to_model(
-        self, head: RequestHead, length: int | None, where: Address | Unnamed, admitted: Admitted, rest: bytes
-    ) -> None:
+    def _reach(self, head: RequestHead, length: int | None, where: Where, admitted: Admitted, rest: bytes) -> bytes:
+        """What is left of what came with the head is not of its body, or is to be thrown away."""
         request_id = request_id_of(head)
-        problem = None
-        if isinstance(where, Address):
-            problem = self.plane.gate.refusal(admitted.key, where.target)
-            if problem is None and where.verb == "websocket" and head.upgrade != b"websocket":
-                problem = client_error(426, "this is a WebSocket: ask to upgrade", ("upgrade", "websocket"))
-        if problem is not None:
-            self.respond(problem, self.plane.provenance(request_id, None, admitted.limits))
-        elif isinstance(where, Address) and where.verb == "wake":
-            self._wake(where, request_id)
+        meant = self.plane.gate.reach(head, where, admitted.key)
+        if isinstance(meant, Problem):
+            self.respond(meant, self.plane.provenance(request_id, None, admitted.limits))
+        elif isinstance(meant, bytes):
+            self._say(200, meant, self.plane.provenance(request_id, None, admitted.limits))
+        elif isinstance(meant, Address) and meant.verb == "wake":
+            self._wake(meant, request_id)
         else:
-            self._state = CALL
-            call = self._call = Call(self.plane, self, head, length, where, request_id, admitted)
-            # First the body that has come with the head, so that both go on in one piece.
-            if self._body.done:
-                call.body_ended()
-            elif rest:
-                self._pass_body(rest)
-                rest = b""
-            call.start()
-            if self._call is call and head.expects_continue and not self._body.done:
-                self._head = msgspec.structs.replace(head, expects_continue=False)
-                self.transport.write(_CONTINUE)
-        self._more(rest)
+            return self._call_model(Call(self.plane, self, head, length, meant, request_id, admitted), rest)
+        return rest
 
     def _wake(self, address: Address, request_id: str) -> None:
         woken = self.plane.wake(address.target)
         if isinstance(woken, Problem):
             self.respond(woken, self.plane.provenance(request_id))
         else:
-            self._respond(202, b"{}", self.plane.provenance(request_id, woken), ())
+            self._say(202, b"{}", self.plane.provenance(request_id, woken))
+
+    def _call_model(self, call: Call, rest: bytes) -> bytes:
+        """First the body that has come with the head, so that both go on in one piece."""
+        self._state, self._call = CALL, call
+        if self._body.done:
+            call.body_ended()
+        elif rest:
+            self._pass_body(rest)
+            rest = b""
+        call.start()
+        if self._call is call and call.head.expects_continue and not self._body.done:
+            self._head = msgspec.structs.replace(call.head, expects_continue=False)
+            self.write(_CONTINUE)
+        return rest
+
+    def _more(self, rest: bytes) -> None:
+        """What came in one piece with something else. Not read at once where it is a request: that could go deep."""
+        if self._state is HEAD and rest:
+            self._backlog += rest
+            self._loop.call_soon(self._read_backlog)
+        elif rest:
+            self.data_received(rest)
 
     def _pass_body(self, data: bytes) -> None:
         body = self._body
@@ -304,7 +284,7 @@ class Front(asyncio.Protocol):
         if call is not None and not call.answer_begun:
             provenance = call.provenance()
             call.caller_gone()
-            self._respond_problem(problem, provenance)
+            self._refused(problem, provenance)
         elif call is not None:
             call.caller_gone()
             self.transport.abort()
@@ -322,7 +302,7 @@ class Front(asyncio.Protocol):
         if self._closing:
             self.transport.close()
         elif not self.transport.is_closing():
-            self._read_on()
+            self.read_on()
             if self._backlog:
                 self._loop.call_soon(self._read_backlog)
 
@@ -353,14 +333,10 @@ class Front(asyncio.Protocol):
         if head.upgrade == b"websocket" and self._config.ws_protocol_class is not None:
             self._hand_over(control, raw + rest)
             return
-        if head.value(b"upgrade") is not None:
-            # Not served, so ignored (RFC 9110 7.8), as for h2c, which clients try. llhttp would see no body after it.
-            raw = _UPGRADE.sub(b"", raw)
         if self.plane.draining:
             self._closing = True
-            raw = raw[:-2] + b"connection: close\r\n\r\n"  # uvicorn then says so to the caller, too.
         self._state = CONTROL
-        control.data_received(raw)
+        control.data_received(for_control(head, raw, closing=self.plane.draining))
         self._more(rest)
 
     def _hand_over(self, control: ControlSide, arrived: bytes) -> None:
@@ -400,9 +376,6 @@ class Front(asyncio.Protocol):
             return False
         return isinstance(body, Sized) and body.left <= _DISCARD_KEEPS_ALIVE_MAX
 
-    def write(self, out: bytes) -> None:
-        self.transport.write(out)
-
     def answered(self, *, keep_alive: bool) -> None:
         self._call = None
         self._closing = self._closing or not keep_alive
@@ -416,7 +389,7 @@ class Front(asyncio.Protocol):
             self.plane.insight.tallies.refused(problem.status)
         self._call = None
         self.plane.counts.refused += 1
-        self._respond_problem(problem, provenance)
+        self._refused(problem, provenance)
 
     def splice(self) -> None:
         self._state = SPLICED
@@ -434,17 +407,6 @@ class Front(asyncio.Protocol):
         self._call = None
         self.transport.abort()
 
-    def hold(self, why: Hold) -> None:
-        if not self._holds:
-            self.transport.pause_reading()
-        self._holds |= why
-
-    def go_on(self, why: Hold) -> None:
-        if self._holds & why:
-            self._holds &= ~why
-            if not self._holds and not self.transport.is_closing():
-                self.transport.resume_reading()
-
     # What the gateway says by itself
 
     def _refuse_http2(self) -> None:
@@ -452,7 +414,7 @@ class Front(asyncio.Protocol):
         self._backlog = b""
         self._body = UntilClose()
         self.plane.counts.refused += 1
-        self.transport.write(http2.REFUSAL)
+        self.write(http2.REFUSAL)
         self._discard()
 
     def _refuse(self, problem: Problem) -> None:
@@ -462,23 +424,15 @@ class Front(asyncio.Protocol):
         self._body = UntilClose()
         self.respond(problem, self.plane.provenance(request_id="unknown"))
 
-    def _respond_problem(self, problem: Problem, provenance: Provenance) -> None:
-        body = problem.body(for_sdk=self._head is not None and is_sdk_path(self._head.target))
-        self._respond(problem.status, body, provenance, problem.headers)
+    def _refused(self, problem: Problem, provenance: Provenance) -> None:
+        for_sdk = self._head is not None and is_sdk_path(self._head.target)
+        self._say(problem.status, problem.body(for_sdk=for_sdk), provenance, problem.headers)
 
-    def _respond(self, status: int, body: bytes, provenance: Provenance, headers: tuple[tuple[str, str], ...]) -> None:
+    def _say(self, status: int, body: bytes, provenance: Provenance, headers: Lines = ()) -> None:
         keep_alive = self.keeps_alive
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n{lines}{'' if keep_alive else 'connection: close'}"
-        )
-        if not keep_alive:
-            head += "\r\n"
-        without_body = self._head is not None and self._head.method == "HEAD"
-        self.transport.write(
-            head.encode("latin-1", "replace") + provenance.lines().encode() + b"\r\n" + (b"" if without_body else body)
-        )
+        bodyless = self._head is not None and self._head.method == "HEAD"
+        out = said(status, body, provenance, headers, keep_alive=keep_alive, bodyless=bodyless)
+        self.write(out)
         self._closing = not keep_alive
         if self._body.done:
             self._next()
@@ -487,17 +441,12 @@ class Front(asyncio.Protocol):
 
     def _discard(self) -> None:
         self._state, self._since = DISCARD, self._loop.time()
-        self._read_on()
+        self.read_on()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(self._settings.linger_s, self._look_at_clock)
         if self._closing and self.transport.can_write_eof():
             self.transport.write_eof()
-
-    def _read_on(self) -> None:
-        if self._holds:
-            self._holds = 0
-            self.transport.resume_reading()
 
 
 def http_protocol(plane: DataPlane) -> type[asyncio.Protocol]:

@@ -13,7 +13,7 @@ from gateway.addresses import Address, Catalogue, Target, Unnamed, for_target, h
 from gateway.bucket import Buckets, RateLimit
 from gateway.choose import catalogue, named
 from gateway.dataplane.heads import RequestHead
-from gateway.errors import Problem, not_found
+from gateway.errors import Problem, client_error, not_found
 from gateway.keys import BARE_HEADER, CHALLENGE, KeyRefused, bare, check, check_reach
 from projections.access import Access, Key
 from projections.routing import RoutingTable
@@ -23,6 +23,9 @@ _BARE = BARE_HEADER.encode()
 _REMEMBERED, _REMEMBERED_LENGTH_MAX = 2048, 512
 """Addresses and keys repeat from request to request. Long ones are not kept, so that it stays small."""
 _remembered_parse = lru_cache(_REMEMBERED)(parse)
+
+
+Where = Address | Unnamed | Catalogue | Problem
 
 
 class Admitted(NamedTuple):
@@ -51,7 +54,7 @@ class Gate:
         """By the Authorization that presented it, until the views change."""
         access.on_change(self._admitted.clear)
 
-    def locate(self, head: RequestHead) -> Address | Unnamed | Catalogue | Problem | None:
+    def locate(self, head: RequestHead) -> Where | None:
         """None: not the data plane's."""
         name = self._hosts.get(host_name(head.host)) if self._hosts else None
         if name is None:
@@ -77,6 +80,15 @@ class Gate:
             return Admitted(key, ())
         limits = self._buckets.take(key.key_id, self._now())
         return limits if isinstance(limits, Problem) else Admitted(key, limits)
+
+    def reach(self, head: RequestHead, where: Where, key: Key) -> Address | Unnamed | bytes | Problem:
+        """Where this key gets to: bytes are an answer that needs no model."""
+        if isinstance(where, Address):
+            if where.verb == "websocket" and head.upgrade != b"websocket":
+                upgrade = client_error(426, "this is a WebSocket: ask to upgrade", ("upgrade", "websocket"))
+                return self.refusal(key, where.target) or upgrade
+            return self.refusal(key, where.target) or where
+        return self.models(key, where.name) if isinstance(where, Catalogue) else where
 
     def refusal(self, key: Key, target: Target) -> Problem | None:
         """Why this key may not call this."""
