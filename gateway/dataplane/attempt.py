@@ -1,6 +1,6 @@
 """One attempt of a call at one replica: from the wait for a connection to the last byte of the answer.
 
-What it is at, and what may come next, says `phase.py`. Until the head of an answer that is wanted has come, an attempt
+What it is at, and what may come next, says `states.py`. Until the head of an answer that is wanted has come, an attempt
 may fail without the caller's notice; the call then decides what is next.
 """
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from gateway.choose import Route
 from gateway.dataplane.caller import Hold
 from gateway.dataplane.heads import ResponseHead
-from gateway.dataplane.phase import DIALLING, SENT, SPLICED, STREAMING, Progress
 from gateway.dataplane.rewrite import answer_for_caller, request_for_replica
+from gateway.dataplane.states import DIALLING, SENT, STREAMING, SWITCHED, Progress
 from gateway.dataplane.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Attempt:
 
     def upstream_lost(self, reason: str) -> None:
         call = self._call
-        if self.progress is SPLICED:
+        if self.progress is SWITCHED:
             call.let_go()
             call.caller.close()
         elif self.progress is STREAMING:
@@ -80,7 +80,7 @@ class Attempt:
     def leave(self) -> None:
         """The replica is told, its slot is free."""
         call = self._call
-        if self.progress is SPLICED:
+        if self.progress is SWITCHED:
             call.plane.insight.switched(self.route.deployment_id, -1)
         if self.connection is not None:
             if self.progress is STREAMING:
@@ -117,7 +117,7 @@ class Attempt:
         call, connection = self._call, self.connection
         assert connection is not None
         call.plane.loads.circuits.answered(self.route.replica.replica_id)
-        self.progress = SPLICED
+        self.progress = SWITCHED
         call.answer_begins(head.status)
         call.plane.insight.switched(self.route.deployment_id, 1)
         out = answer_for_caller(head, None, call.provenance(), chunked=False, keep_alive=True)
@@ -125,7 +125,7 @@ class Attempt:
 
     def answering(self) -> None:
         self._call.stirred()
-        if self.progress is SPLICED:
+        if self.progress is SWITCHED:
             self._call.caller.splice()
 
     def complete(self) -> None:

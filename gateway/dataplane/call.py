@@ -1,6 +1,6 @@
 """One request of a caller, from its head to its end: where it goes, how long it waits, and whether it is tried again.
 
-What it is at, and what may come next, says `phase.py`; what happens at a replica is an `Attempt`. Every request ends:
+What it is at, and what may come next, says `states.py`; what happens at a replica is an `Attempt`. Every request ends:
 answered, refused with a reason, or because its caller left.
 """
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from events.base import DeploymentId
 from gateway.addresses import UNNAMED, Address, Unnamed
 from gateway.choose import Park, Route, Unroutable, affinity_of
+from gateway.dataplane.account import provenance_of, trip_of
 from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.beginning import Beginning, Seen, beginning_of
 from gateway.dataplane.caller import Caller, Hold
@@ -17,10 +18,11 @@ from gateway.dataplane.clock import NEVER
 from gateway.dataplane.gate import Admitted
 from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.kept import Body, Failures, Stay
-from gateway.dataplane.phase import CHOOSING, ENDED, PARKED, PEEKING, RESTING, SPLICED, TRYING, Phase
+from gateway.dataplane.limits import Limited
 from gateway.dataplane.rewrite import Provenance
+from gateway.dataplane.states import CHOOSING, ENDED, PARKED, PEEKING, RESTING, SWITCHED, TRYING, Phase
 from gateway.errors import Problem, client_error, too_large
-from gateway.insight.trip import CLIENT_CLOSED, Trace, Trip
+from gateway.insight.trip import CLIENT_CLOSED, Trace
 from gateway.parking import full
 
 if TYPE_CHECKING:
@@ -30,36 +32,26 @@ SESSION_HEADER = b"x-causeway-session"
 _NO_ROOM = "the bodies of waiting requests take all the room there is"
 
 
-class Call:
+class Call(Limited):
     phase: Phase = CHOOSING
     trace: Trace | None = None
     status = CLIENT_CLOSED
     complete = False
     first_byte: float | None = None
     sent_bytes = 0
-    _attempt: Attempt | None = None
-    _attempts = 0
+    attempt: Attempt | None = None
+    attempts = 0
     _fresh = False
     """On new connections only: an idle one has just broken."""
     _failures: Failures | None = None
     _rested = False
-    _stay: Stay | None = None
-    _deployment_id: DeploymentId | None = None
+    stay: Stay | None = None
+    deployment_id: DeploymentId | None = None
     _counted: tuple[DeploymentId, bool] | None = None
     _affinity: bytes | None = None
     """Requests with the same go to the same replica."""
     _beginning: Beginning | None = None
     """Is looked at before it is known where to."""
-
-    due = NEVER
-    _wait_until = NEVER
-    """Ends peeking, parking, or a rest."""
-    _answer_by = NEVER
-    """Runs from the first attempt, and stands still while it is parked."""
-    _over_by = NEVER
-    """The end of all of it, whatever it is at."""
-    _silent_by = NEVER
-    """While it is watched that something moves."""
 
     def __init__(
         self,
@@ -74,20 +66,20 @@ class Call:
         self.plane, self.caller = plane, caller
         self.head, self.length = head, length
         self.request_id = request_id
-        self._admitted = admitted
+        self.admitted = admitted
         self.address = where if isinstance(where, Address) else Address(UNNAMED, "openai", where.upstream)
         self.switching = head.upgrade == b"websocket" and self.address.verb in ("websocket", "sync")
         self.body = Body(plane.settings.replay_bytes_max, chunked=head.chunked)
         self._arrival = plane.parking.arrival()
-        self._limits = plane.limits(self.address.target)
-        self._answer_within_s = self._limits.call_deadline_s
-        self._position = plane.position
-        self._began = plane.now()
+        self.limits = plane.limits(self.address.target)
+        self.answer_within_s = self.limits.call_deadline_s
+        self.position = plane.position
+        self.began = plane.now()
         self._prepare(head)
 
     def _prepare(self, head: RequestHead) -> None:
         """What only some requests have."""
-        prefix_bytes, insight = self._limits.prefix_affinity_bytes, self.plane.insight
+        prefix_bytes, insight = self.limits.prefix_affinity_bytes, self.plane.insight
         needs_name = self.address.target is UNNAMED
         if SESSION_HEADER in head.noted:
             self._affinity = affinity_of(head.value(SESSION_HEADER))
@@ -99,7 +91,7 @@ class Call:
 
     @property
     def answer_begun(self) -> bool:
-        return self._attempt is not None and self._attempt.answer_begun
+        return self.attempt is not None and self.attempt.answer_begun
 
     # Where to
 
@@ -112,7 +104,7 @@ class Call:
             self.end(too_large(body_bytes_max, self.length))
         elif self._beginning is not None:
             self.phase = PEEKING
-            self._wait(self.plane.settings.head_timeout_s)
+            self.wait(self.plane.settings.head_timeout_s)
             self._peek(self._beginning)
         else:
             self.choose()
@@ -138,14 +130,14 @@ class Call:
         if isinstance(target, Problem):
             return target
         self.address = Address(target, self.address.verb, self.address.upstream)
-        self._limits = self.plane.limits(target)
-        self._answer_within_s = self._limits.call_deadline_s
-        return gate.refusal(self._admitted.key, target)
+        self.limits = self.plane.limits(target)
+        self.answer_within_s = self.limits.call_deadline_s
+        return gate.refusal(self.admitted.key, target)
 
     def choose(self, *, turn_has_come: bool = False) -> None:
-        self.phase, self._wait_until = CHOOSING, NEVER
+        self.phase, self.wait_until = CHOOSING, NEVER
         choice = self.plane.choose(self.address.target, self._affinity, turn_has_come=turn_has_come)
-        self._position = self.plane.position
+        self.position = self.plane.position
         match choice:
             case Route():
                 self._count(choice.deployment_id)
@@ -166,7 +158,7 @@ class Call:
         if before is not None:
             loads.leave(before[0], parked=before[1])
         if now is not None:
-            self._deployment_id = now[0]
+            self.deployment_id = now[0]
             loads.enter(now[0], parked=parked)
         self._counted = now
 
@@ -174,12 +166,12 @@ class Call:
 
     def _park(self, choice: Park) -> None:
         plane, deployment_id = self.plane, choice.deployment_id
-        self._deployment_id = deployment_id
-        if self._stay is None:
-            self._stay = Stay(plane.parking, plane.now, self._began, self._arrival)
-        left_s = self._limits.park_deadline_s - self._stay.spent_s
+        self.deployment_id = deployment_id
+        if self.stay is None:
+            self.stay = Stay(plane.parking, plane.now, self.began, self._arrival)
+        left_s = self.limits.park_deadline_s - self.stay.spent_s
         problem = self._not_ready(deployment_id) if left_s <= 0 else None
-        problem = problem or self._stay.begin(self.address.target, self, deployment_id)
+        problem = problem or self.stay.begin(self.address.target, self, deployment_id)
         if problem is not None:
             self.end(problem)
             return
@@ -187,12 +179,11 @@ class Call:
         self._count(deployment_id, parked=True)
         plane.parked(deployment_id)
         plane.counts.parked += 1
-        if self._answer_by < NEVER:  # While it waits for a slot, no replica is to blame.
-            self._answer_within_s, self._answer_by = max(0.0, self._answer_by - plane.now()), NEVER
+        self.stop_waiting_for_answer(plane.now())
         if not choice.full:
             self._failures = None
-        self._wait(left_s)
-        if not self._stay.hold(self.body.size):
+        self.wait(left_s)
+        if not self.stay.hold(self.body.size):
             self.end(full(_NO_ROOM))
 
     def unparked(self) -> None:
@@ -204,27 +195,22 @@ class Call:
         self._count(deployment_id, parked=True)
 
     def _leave_lot(self) -> None:
-        assert self._stay is not None
-        self._stay.end()
+        assert self.stay is not None
+        self.stay.end()
         self.phase = CHOOSING
 
     def _not_ready(self, deployment_id: DeploymentId) -> Problem:
-        return self.plane.not_ready(deployment_id, self._limits.park_deadline_s)
+        return self.plane.not_ready(deployment_id, self.limits.park_deadline_s)
 
     # To a replica
 
     def _try(self, route: Route) -> None:
         plane = self.plane
-        attempt = self._attempt = Attempt(self, route)
+        attempt = self.attempt = Attempt(self, route)
         self.phase, self._rested = TRYING, False
-        self._attempts += 1
+        self.attempts += 1
         plane.loads.sent(route.deployment_id, route.replica.replica_id)
-        if self._answer_by == NEVER:
-            now, over_s = plane.now(), self._limits.total_deadline_s
-            self._answer_by = now + self._answer_within_s
-            if over_s is not None and self._over_by == NEVER:
-                self._over_by = now + over_s
-            self._watch()
+        self.wait_for_answer(plane.now())
         # An idle connection may break under a body that is too large to be sent once more.
         large = self.head.chunked or (self.length or 0) > plane.settings.replay_bytes_max
         plane.pool.acquire(route.replica, attempt, fresh=self._fresh or large or self.switching)
@@ -239,27 +225,27 @@ class Call:
     def not_tried(self, *, fresh: bool = False) -> None:
         """The attempt was none: the replica left, or an idle connection had ended."""
         self._fresh = self._fresh or fresh
-        self._attempts -= 1
+        self.attempts -= 1
         self._leave_replica()
         self.choose()
 
     @property
     def may_repeat(self) -> bool:
-        return self.body.whole and self._attempts < self.plane.settings.attempts_max
+        return self.body.whole and self.attempts < self.plane.settings.attempts_max
 
     def again(self, reason: str) -> None:
         self.failed()
         self._leave_replica()
         self.plane.counts.retried += 1
-        if self._attempts >= self.plane.settings.attempts_max:
+        if self.attempts >= self.plane.settings.attempts_max:
             self.end(self.gone(reason))
         else:
             self.choose()
 
     def failed(self) -> None:
         """By its replica's fault."""
-        assert self._attempt is not None
-        route = self._attempt.route
+        assert self.attempt is not None
+        route = self.attempt.route
         if self._failures is None:
             self._failures = Failures()
         self._failures.replicas.add(route.replica.replica_id)
@@ -274,7 +260,7 @@ class Call:
         pause_s = self._failures.pause_s(settings.retry_delay_s, settings.retry_growth, settings.retry_delay_cap_s)
         self.phase = RESTING
         self.plane.resting[self] = None
-        self._wait(pause_s * random.uniform(0.75, 1.25))
+        self.wait(pause_s * random.uniform(0.75, 1.25))
 
     def reconsider(self) -> None:
         """The table changed while this request rests: it goes on if there is something that it has not tried."""
@@ -284,7 +270,7 @@ class Call:
             self.choose()
 
     def answer_begins(self, status: int) -> None:
-        self._answer_by = self._silent_by = NEVER
+        self.answer_by = self.silent_by = NEVER
         self.status, self.first_byte = status, self.plane.now()
         self.body.forget()
 
@@ -307,35 +293,35 @@ class Call:
         if self.phase is PEEKING and self._beginning is not None:
             self._peek(self._beginning)
         if not self.answer_begun:
-            self._silent_by = NEVER
+            self.silent_by = NEVER
 
     def _send(self, framed: bytes) -> None:
-        connection = None if self._attempt is None else self._attempt.connection
+        connection = None if self.attempt is None else self.attempt.connection
         if self.phase is ENDED or not framed:
             return
         if connection is not None:
             connection.send(framed)
             self.body.sent()
-        elif self.phase is PARKED and self._stay is not None and not self._stay.hold(len(framed)):
+        elif self.phase is PARKED and self.stay is not None and not self.stay.hold(len(framed)):
             self.end(full(_NO_ROOM))
         elif self.body.is_large and self.phase is not PEEKING:
             self.caller.hold(Hold.KEPT)
 
     def spliced_from_caller(self, arrived: bytes) -> None:
-        if self._attempt is not None and self._attempt.connection is not None:
-            self._attempt.connection.send(arrived)
+        if self.attempt is not None and self.attempt.connection is not None:
+            self.attempt.connection.send(arrived)
 
     def caller_slow(self) -> None:
-        if self._attempt is not None:
-            self._attempt.slow()
+        if self.attempt is not None:
+            self.attempt.slow()
 
     def caller_ready(self) -> None:
-        if self._attempt is not None:
-            self._attempt.ready()
+        if self.attempt is not None:
+            self.attempt.ready()
 
     def caller_gone(self) -> None:
-        if self._attempt is not None and self._attempt.progress is SPLICED:
-            self._attempt.hang_up()
+        if self.attempt is not None and self.attempt.progress is SWITCHED:
+            self.attempt.hang_up()
         if self.phase is not ENDED:
             self.plane.counts.left += 1
             self.let_go()
@@ -348,74 +334,44 @@ class Call:
 
     # Time
 
-    def _wait(self, seconds: float) -> None:
-        self._wait_until = self.plane.now() + seconds
-        self._watch()
-
-    def stirred(self) -> None:
-        """Something moves; from now on it would be noticed if nothing did."""
-        if self._silent_by == NEVER:
-            self._silent_by = self.plane.now() + self._limits.idle_timeout_s
-            self._watch()
-
-    def _watch(self) -> None:
-        self.due = min(self._wait_until, self._answer_by, self._over_by, self._silent_by)
-        self.plane.clock.watch(self)
-
-    def look_at_clock(self, now: float) -> None:
-        if now >= self._over_by:
-            self._cut_short(Problem(504, "timeout", f"the call took more than {self._limits.total_deadline_s:g} s"))
-        elif now >= self._answer_by:
-            reason = f"no answer within {self._limits.call_deadline_s:g} s"
-            self.end(Problem(504, "timeout", f"{reason} (attempts: {self._attempts})"))
-        elif now >= self._wait_until:
-            self._waited()
-        elif now >= self._silent_by:
-            self._look_for_silence(now)
-        if self.phase is not ENDED:
-            self._watch()
-
-    def _waited(self) -> None:
-        self._wait_until = NEVER
+    def waited(self) -> None:
         if self.phase is PEEKING:
             limit_s = self.plane.settings.head_timeout_s
             self.end(client_error(408, f"the beginning of the body did not arrive within {limit_s:g} s"))
         elif self.phase is PARKED:
-            assert self._deployment_id is not None
-            self.end(self._not_ready(self._deployment_id))
+            assert self.deployment_id is not None
+            self.end(self._not_ready(self.deployment_id))
         elif self.phase is RESTING:
             self.plane.resting.pop(self, None)
             self._rested = True
             self.choose()
 
-    def _look_for_silence(self, now: float) -> None:
-        limit_s = self._limits.idle_timeout_s
-        connection = None if self._attempt is None else self._attempt.connection
-        self._silent_by = NEVER if connection is None else connection.stirred_at + limit_s
-        if now >= self._silent_by:
-            self._cut_short(client_error(408, f"nothing of the request body arrived for {limit_s:g} s"))
+    def too_late(self) -> None:
+        reason = f"no answer within {self.limits.call_deadline_s:g} s"
+        self.end(Problem(504, "timeout", f"{reason} (attempts: {self.attempts})"))
+
+    def over(self) -> None:
+        self._cut_short(Problem(504, "timeout", f"the call took more than {self.limits.total_deadline_s:g} s"))
+
+    def fell_silent(self) -> None:
+        limit_s = self.limits.idle_timeout_s
+        self._cut_short(client_error(408, f"nothing of the request body arrived for {limit_s:g} s"))
+
+    @property
+    def stirred_at(self) -> float:
+        connection = None if self.attempt is None else self.attempt.connection
+        return NEVER if connection is None else connection.stirred_at
 
     # The end
 
     def provenance(self) -> Provenance:
-        stay, attempt = self._stay, self._attempt
-        return Provenance(
-            self.request_id,
-            self._deployment_id,
-            None if attempt is None else attempt.route.replica.replica_id,
-            self._position,
-            self._attempts,
-            0 if stay is None else round(stay.spent_s * 1000),
-            None if stay is None else stay.queue_position,
-            self.plane.stale_s(),
-            self._admitted.limits,
-        )
+        return provenance_of(self)
 
     def gone(self, reason: str) -> Problem:
-        return Problem(502, "model_unavailable", f"{reason} (attempts: {self._attempts})")
+        return Problem(502, "model_unavailable", f"{reason} (attempts: {self.attempts})")
 
     def _cut_short(self, problem: Problem) -> None:
-        if self._attempt is not None and self._attempt.progress is SPLICED:
+        if self.attempt is not None and self.attempt.progress is SWITCHED:
             self.let_go()
             self.caller.close()
         else:
@@ -442,36 +398,16 @@ class Call:
             self._leave_lot()
         elif self.phase is RESTING:
             self.plane.resting.pop(self, None)
-        replica_id = None if self._attempt is None else self._attempt.route.replica.replica_id
+        replica_id = None if self.attempt is None else self.attempt.route.replica.replica_id
         self._leave_replica()
         self._count(None)
         self.phase = ENDED
         self.plane.clock.forget(self)
         self.body.forget()
-        self.plane.insight.ended(
-            Trip(
-                self.address.target,
-                self.address.verb,
-                self.head.method,
-                self.request_id,
-                self._deployment_id,
-                replica_id,
-                self.status,
-                self.complete,
-                self._began,
-                self.first_byte,
-                self.plane.now(),
-                0.0 if self._stay is None else self._stay.spent_s,
-                self._attempts,
-                self.body.received,
-                self.sent_bytes,
-                self.trace,
-                self._position,
-            )
-        )
+        self.plane.insight.ended(trip_of(self, replica_id))
 
     def _leave_replica(self) -> None:
-        attempt, self._attempt = self._attempt, None
+        attempt, self.attempt = self.attempt, None
         if attempt is not None:
             attempt.leave()
-            self._silent_by = NEVER
+            self.silent_by = NEVER

@@ -1,66 +1,37 @@
 """A caller's connection: reads one request after the other and gives each to the data plane or to the control app.
 
-    HEAD     waits for a request's head              -> CALL | CONTROL | DISCARD (refused)
-    CALL     a `Call` answers; its body passes on    -> HEAD | DISCARD | SPLICED
-    CONTROL  uvicorn's protocol answers              -> HEAD
-    DISCARD  answered, but the body is still coming: read and thrown away, so that the caller gets to read the answer
-    SPLICED  bytes pass both ways
-    HANDED   a protocol upgrade for the control app: the connection is uvicorn's for good
-
-The framing of every request is settled here, before anyone else sees a byte of it: whatever follows a body is the
-next request, whoever answers it and whenever.
+Its states: `states.py`. The framing of every request is settled here, before anyone else sees a byte of it: whatever
+follows a body is the next request, whoever answers it and whenever.
 """
 
 import asyncio
 import re
-from enum import Enum
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway.addresses import Address, is_sdk_path
+from gateway.addresses import Address
 from gateway.dataplane import http2
 from gateway.dataplane.call import Call
 from gateway.dataplane.caller import Caller, Hold
 from gateway.dataplane.control_side import ControlSide, for_control
-from gateway.dataplane.framing import BadFraming, Chunked, Framing, Sized, UntilClose
+from gateway.dataplane.framing import BadFraming, Chunked, Sized, UntilClose
 from gateway.dataplane.gate import Admitted, Where
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadHead, RequestHead, looks_wrong, read_request
 from gateway.dataplane.plane import DataPlane, request_id_of
-from gateway.dataplane.rewrite import Provenance
-from gateway.dataplane.said import Lines, said
+from gateway.dataplane.states import CALL, CONTROL, DISCARD, HANDED, HEAD, SPLICED
 from gateway.errors import Problem, client_error
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BACKLOG_MAX = 64 * 1024
-_DISCARD_KEEPS_ALIVE_MAX = 1024 * 1024
-_NOTHING = Sized(0)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 """Before a request they mean nothing (RFC 9112 2.2)."""
 
 
-class State(Enum):
-    HEAD = "head"
-    CALL = "call"
-    CONTROL = "control"
-    DISCARD = "discard"
-    SPLICED = "spliced"
-    HANDED = "handed"
-
-
-HEAD, CALL, CONTROL, DISCARD, SPLICED, HANDED = State
-"""By themselves: through the class, Python 3.11 takes 150 ns for each look."""
-
-
 class Front(Caller):
-    __slots__ = (
-        "_app_state", "_backlog", "_body", "_call", "_closing", "_config", "_control", "_control_answered", "_head",
-        "_loop", "_server_state", "_settings", "_since", "_state", "_timer",
-    )  # fmt: skip
-
-    plane: ClassVar[DataPlane]
+    __slots__ = ("_app_state", "_config", "_control", "_control_answered")
 
     def __init__(
         self,
@@ -69,23 +40,10 @@ class Front(Caller):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__()
-        self._config, self._server_state, self._app_state = config, server_state, app_state
-        self._loop = self.plane.loop
-        self._settings = self.plane.settings
-        self._state = HEAD
-        self._since = self._loop.time()
-        """When it began to wait for what it waits for."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._backlog = b""
-        """Arrived, and not yet its turn."""
-        self._body: Framing = _NOTHING
-        self._head: RequestHead | None = None
-        self._call: Call | None = None
+        super().__init__(server_state)
+        self._config, self._app_state = config, app_state
         self._control: ControlSide | None = None
         self._control_answered = True
-        self._closing = False
-        """No further request on this connection."""
 
     # The connection
 
@@ -293,19 +251,6 @@ class Front(Caller):
         else:
             self.transport.close()
 
-    def _next(self) -> None:
-        """This request is over, from head to answer."""
-        if self._state is not CONTROL:  # uvicorn counts its own.
-            self._server_state.total_requests += 1
-        self._call = self._head = None
-        self._state, self._since = HEAD, self._loop.time()
-        if self._closing:
-            self.transport.close()
-        elif not self.transport.is_closing():
-            self.read_on()
-            if self._backlog:
-                self._loop.call_soon(self._read_backlog)
-
     def _read_backlog(self) -> None:
         if self._state is HEAD and self._backlog and not self.transport.is_closing():
             self._read_head()
@@ -359,94 +304,6 @@ class Front(Caller):
             self.transport.close()  # Nobody can tell whether the body will still come.
         else:
             self._since = self._loop.time()
-
-    # What a call asks of its caller
-
-    @property
-    def keeps_alive(self) -> bool:
-        return not self._closing and not self.plane.draining and self._body_will_end
-
-    @property
-    def _body_will_end(self) -> bool:
-        """The body is here, or what is left of it is small enough to wait for."""
-        body = self._body
-        if body.done:
-            return True
-        if self._head is None or self._head.expects_continue:
-            return False
-        return isinstance(body, Sized) and body.left <= _DISCARD_KEEPS_ALIVE_MAX
-
-    def answered(self, *, keep_alive: bool) -> None:
-        self._call = None
-        self._closing = self._closing or not keep_alive
-        if self._body.done:
-            self._next()
-        else:
-            self._discard()
-
-    def respond(self, problem: Problem, provenance: Provenance) -> None:
-        if self._call is None:
-            self.plane.insight.tallies.refused(problem.status)
-        self._call = None
-        self.plane.counts.refused += 1
-        self._refused(problem, provenance)
-
-    def splice(self) -> None:
-        self._state = SPLICED
-        backlog, self._backlog = self._backlog, b""
-        self.go_on(Hold.BACKLOG)
-        if backlog and self._call is not None:
-            self._call.spliced_from_caller(backlog)
-
-    def close(self) -> None:
-        self._call = None
-        self.transport.close()
-
-    def abort(self) -> None:
-        """The answer cannot be completed; a caller must not take what it has for the whole."""
-        self._call = None
-        self.transport.abort()
-
-    # What the gateway says by itself
-
-    def _refuse_http2(self) -> None:
-        self._closing = True
-        self._backlog = b""
-        self._body = UntilClose()
-        self.plane.counts.refused += 1
-        self.write(http2.REFUSAL)
-        self._discard()
-
-    def _refuse(self, problem: Problem) -> None:
-        """A head that cannot be read: where the next request begins is unknown, so there is none."""
-        self._closing = True
-        self._backlog = b""
-        self._body = UntilClose()
-        self.respond(problem, self.plane.provenance(request_id="unknown"))
-
-    def _refused(self, problem: Problem, provenance: Provenance) -> None:
-        for_sdk = self._head is not None and is_sdk_path(self._head.target)
-        self._say(problem.status, problem.body(for_sdk=for_sdk), provenance, problem.headers)
-
-    def _say(self, status: int, body: bytes, provenance: Provenance, headers: Lines = ()) -> None:
-        keep_alive = self.keeps_alive
-        bodyless = self._head is not None and self._head.method == "HEAD"
-        out = said(status, body, provenance, headers, keep_alive=keep_alive, bodyless=bodyless)
-        self.write(out)
-        self._closing = not keep_alive
-        if self._body.done:
-            self._next()
-        else:
-            self._discard()
-
-    def _discard(self) -> None:
-        self._state, self._since = DISCARD, self._loop.time()
-        self.read_on()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(self._settings.linger_s, self._look_at_clock)
-        if self._closing and self.transport.can_write_eof():
-            self.transport.write_eof()
 
 
 def http_protocol(plane: DataPlane) -> type[asyncio.Protocol]:
