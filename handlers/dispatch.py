@@ -6,6 +6,7 @@ same command sent again therefore gives the first outcome, never a second effect
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -14,6 +15,7 @@ import structlog
 from events.base import Event, EventId, Metadata, Position, StreamName, derive
 from events.codec import event_type
 from events.log import Ambiguous, Conflict, Draft, Log
+from events.signals.refusals import Refusal, Refusals
 from events.union import AnyEvent
 from handlers.base import Command, Context, Refused
 from handlers.clock import Clock
@@ -23,6 +25,7 @@ from projections.view import View
 
 _log = structlog.get_logger()
 ATTEMPTS = 5
+_IDENTITY = frozenset(Command.__struct_fields__)
 
 
 class Contended(Exception):
@@ -37,15 +40,28 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Dispatch:
-    """`await dispatch(command)` gives an Outcome. Raises Refused, Contended, LogUnavailable."""
+    """`await dispatch(command)` gives an Outcome. Raises Refused, Contended, LogUnavailable.
 
-    def __init__(self, log: Log, decisions: View[Aggregates], clock: Clock) -> None:
+    `refusals`: where it is kept who tried what in vain; None keeps nothing.
+    """
+
+    def __init__(self, log: Log, decisions: View[Aggregates], clock: Clock, refusals: Refusals | None = None) -> None:
         self._log = log
         self._decisions = decisions
         self._clock = clock
+        self._refusals = refusals
 
     async def __call__(self, command: Command) -> Outcome:
         stream = _stream_of(command)
+        try:
+            return await self._carry_out(command, stream)
+        except Refused as refused:
+            if self._refusals is not None:
+                now, position = self._clock.now(), self._decisions.position
+                await self._refusals.keep(refusal_of(command, stream, refused, now, position))
+            raise
+
+    async def _carry_out(self, command: Command, stream: StreamName) -> Outcome:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(0.002 * 2**attempt)
@@ -111,3 +127,23 @@ class Dispatch:
 def _stream_of(command: Command) -> StreamName:
     decider = DECIDER_OF[type(command)]
     return StreamName(decider.category, decider.aggregate_id(command))
+
+
+def refusal_of(command: Command, stream: StreamName, refused: Refused, at: datetime, position: Position) -> Refusal:
+    body = {name: getattr(command, name) for name in command.__struct_fields__ if name not in _IDENTITY}
+    return Refusal(
+        id=derive("refused", command.id, refused.kind, refused.reason, length=24),
+        at=at,
+        command=type(command).__name__,
+        category=stream.category,
+        entity=stream.id,
+        actor=command.actor,
+        kind=refused.kind,
+        reason=refused.reason,
+        field=refused.field,
+        correlation_id=command.correlation_id,
+        causation_id=command.causation_id,
+        command_id=command.id,
+        position=position,
+        body=msgspec.json.encode(body).decode(),
+    )

@@ -17,6 +17,7 @@ from events.base import CommandId
 from events.codec import Recorded
 from events.log import Log, LogUnavailable
 from events.signals import Signal, Signals
+from events.signals.refusals import Refusals
 from handlers.base import Due, Reactor, Refused
 from handlers.clock import Clock
 from handlers.decisions import DECISIONS
@@ -124,12 +125,18 @@ class Control:
     """The control process: every reactor over one follower."""
 
     def __init__(
-        self, log: Log, signals: Signals, clock: Clock, rng: random.Random, reactors: Sequence[Reactor[Any]] = REACTORS
+        self,
+        log: Log,
+        signals: Signals,
+        clock: Clock,
+        rng: random.Random,
+        reactors: Sequence[Reactor[Any]] = REACTORS,
+        refusals: Refusals | None = None,
     ) -> None:
         self.decisions = View(DECISIONS)
         self.caught_up = asyncio.Event()
         self.views = {reactor.name: reactor_view(reactor, clock.now()) for reactor in reactors}
-        dispatch = Dispatch(log, self.decisions, clock)
+        dispatch = Dispatch(log, self.decisions, clock, refusals)
         self._follower = Follower(log, (self.decisions, *self.views.values()))
         self._signals = signals
         self._runners = [Runner(reactor, self.views[reactor.name], dispatch, clock, rng) for reactor in reactors]

@@ -1,4 +1,4 @@
-"""The audit trail: one row an event, and what can be asked of the rows. Pure; stores are in projections/stores/.
+"""The audit trail: one row an event, one a refused command, and what can be asked of them. Pure; the stores are apart.
 
 A row says who did what to which entities, when, and following from what. Text that PostgreSQL cannot hold (NUL) is
 replaced, and ids are clipped to what an index takes; the log keeps the exact event.
@@ -13,10 +13,13 @@ import msgspec
 
 from events.base import ORIGIN, Position
 from events.codec import Recorded, event_type
-from events.union import UnknownEvent
-from projections.entities import entities, named
+from events.signals.refusals import Refusal
+from events.union import AnyEvent, UnknownEvent
+from projections.entities import entities
 
 ID_MAX = 500
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 class AuditRow(msgspec.Struct, frozen=True):
@@ -30,10 +33,6 @@ class AuditRow(msgspec.Struct, frozen=True):
     """Every id that the event names, its own aggregate's first."""
     actor: str
     actor_how: str
-    model_id: str | None
-    deployment_id: str | None
-    replica_id: str | None
-    node_id: str | None
     correlation_id: str
     causation_id: str | None
     command_id: str
@@ -42,33 +41,74 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 def audit_row(recorded: Recorded) -> AuditRow:
-    event, meta = recorded.event, recorded.meta
-    ids = named(event)
+    event, meta, stream = recorded.event, recorded.meta, recorded.stream
     return AuditRow(
         position=recorded.position,
         at=meta.at,
         type=event_type(event),
-        category=recorded.stream.category,
-        entity=clip(recorded.stream.id),
-        entities=tuple(clip(each) for each in entities(recorded.stream, event)),
+        category=stream.category,
+        entity=clip(stream.id),
+        entities=tuple([clip(each) for each in entities(stream, event)]),
         actor=clip(meta.actor.name),
         actor_how=clip(meta.actor.how),
-        model_id=clip_or_none(ids.get("model_id")),
-        deployment_id=clip_or_none(ids.get("deployment_id")),
-        replica_id=clip_or_none(ids.get("replica_id")),
-        node_id=clip_or_none(ids.get("node_id") or ids.get("builder")),
         correlation_id=clip(meta.correlation_id),
         causation_id=clip_or_none(meta.causation_id),
         command_id=clip(meta.command_id),
         event_id=clip(meta.id),
-        body=_body(recorded),
+        body=_body(event),
     )
 
 
-def _body(recorded: Recorded) -> dict[str, Any]:
-    event = recorded.event
-    text = event.body.encode() if isinstance(event, UnknownEvent) else msgspec.json.encode(event)
-    body: dict[str, Any] = msgspec.json.decode(text)
+class RefusedRow(msgspec.Struct, frozen=True):
+    """A command that was refused: who tried what on which aggregate, and why it was not done."""
+
+    id: str
+    """Of the command and the reason: the same command refused again for the same reason is the same row."""
+    at: datetime
+    command: str
+    category: str
+    entity: str
+    actor: str
+    actor_how: str
+    kind: str
+    reason: str
+    field: str | None
+    correlation_id: str
+    causation_id: str | None
+    command_id: str
+    position: Position
+    """What the plane had seen of the log when it refused."""
+    body: dict[str, Any]
+    number: int = 0
+    """Its place among the refused commands, from 1, given by the store: they have no position in the log."""
+
+
+def refused_row(refusal: Refusal) -> RefusedRow:
+    return RefusedRow(
+        id=refusal.id,
+        at=refusal.at,
+        command=refusal.command,
+        category=refusal.category,
+        entity=clip(refusal.entity),
+        actor=clip(refusal.actor.name),
+        actor_how=clip(refusal.actor.how),
+        kind=refusal.kind,
+        reason=refusal.reason.replace("\0", "\ufffd"),
+        field=clip_or_none(refusal.field),
+        correlation_id=clip(refusal.correlation_id),
+        causation_id=clip_or_none(refusal.causation_id),
+        command_id=clip(refusal.command_id),
+        position=refusal.position,
+        body=_plain(refusal.body.encode()),
+    )
+
+
+def _body(event: AnyEvent | UnknownEvent) -> dict[str, Any]:
+    return _plain(event.body.encode() if isinstance(event, UnknownEvent) else _encode(event))
+
+
+def _plain(text: bytes) -> dict[str, Any]:
+    body: dict[str, Any] = _decode(text)
     return _without_nul(body) if rb"\u0000" in text else body
 
 
@@ -85,7 +125,7 @@ def _without_nul(value: Any) -> Any:
 
 
 def clip(text: str) -> str:
-    return text[:ID_MAX].replace("\0", "\ufffd")
+    return text if len(text) <= ID_MAX and "\0" not in text else text[:ID_MAX].replace("\0", "\ufffd")
 
 
 def clip_or_none(text: str | None) -> str | None:
@@ -93,7 +133,10 @@ def clip_or_none(text: str | None) -> str | None:
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows: all conditions together. An answer is in the order of positions."""
+    """Which rows: all conditions together. An answer is in the order of positions.
+
+    Of refused commands, `types` are the commands' names, and positions are their numbers.
+    """
 
     since: datetime | None = None
     """At this time or later."""
@@ -133,6 +176,26 @@ def wanted(query: AuditQuery) -> Callable[[AuditRow], bool]:
             and (entity is None or entity in row.entities)
             and (correlation is None or row.correlation_id == correlation)
             and type_ok(row.type)
+            and actor_ok(row.actor)
+        )
+
+    return matches
+
+
+def wanted_refused(query: AuditQuery) -> Callable[[RefusedRow], bool]:
+    actor_ok = _matcher((query.actor,) if query.actor is not None else ())
+    command_ok = _matcher(query.types)
+    entity, correlation = clip_or_none(query.entity), clip_or_none(query.correlation)
+
+    def matches(row: RefusedRow) -> bool:
+        return (
+            row.number > query.after
+            and (query.until_position is None or row.number <= query.until_position)
+            and (query.since is None or row.at >= query.since)
+            and (query.until is None or row.at < query.until)
+            and (entity is None or row.entity == entity)
+            and (correlation is None or row.correlation_id == correlation)
+            and command_ok(row.command)
             and actor_ok(row.actor)
         )
 

@@ -17,11 +17,23 @@ from gateway.control import errors, graphql, metrics, s3
 from gateway.control.config_check import ConfigCheck
 from gateway.control.identity import Door
 from gateway.control.plane import ControlViews, Plane
-from gateway.control.rest import access, deployments, environments, later, logs, models, promotions, reverts, status
+from gateway.control.rest import (
+    access,
+    audit_logs,
+    deployments,
+    environments,
+    later,
+    logs,
+    models,
+    promotions,
+    reverts,
+    status,
+)
 from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
 from gateway.secrets import SecretFiles
 from handlers.clock import Clock
 from handlers.dispatch import Dispatch
+from projections.stores.audit import AuditStore
 from projections.stores.blobs import FolderBlobs
 
 
@@ -41,6 +53,7 @@ def create_control_app(
     archive_max_bytes: int = ARCHIVE_MAX_BYTES,
     moments: metrics.Moments | None = None,
     head: Callable[[], Awaitable[Position]] | None = None,
+    audit: AuditStore | None = None,
 ) -> FastAPI:
     """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
 
@@ -66,6 +79,7 @@ def create_control_app(
         now=clock.now,
         history=history,
         head=head,
+        audit=audit,
     )
     return _routed(plane, moments)
 
@@ -76,7 +90,7 @@ def _routed(plane: Plane, moments: metrics.Moments | None) -> FastAPI:
     graphql.install(app, plane)
     s3.install(app, plane.uploads, plane.blobs)
     router = APIRouter()
-    for noun in (status, models, deployments, environments, promotions, reverts, logs, access):
+    for noun in (status, models, deployments, environments, promotions, reverts, logs, access, audit_logs):
         noun.install(router, plane)
     if moments is not None:
         metrics.install(router, plane, moments)

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from events.log import LogUnavailable
 from handlers.base import Refused, RefusedKind
 from handlers.dispatch import Contended
+from projections.stores.audit import AuditUnavailable
 
 _log = structlog.get_logger()
 
@@ -82,6 +83,9 @@ def as_api_error(error: Exception) -> ApiError:
         case LogUnavailable():
             message = "the event log cannot be reached, so nothing was changed: ask again shortly"
             return ApiError(503, message, code="log_unavailable", retry_after_s=2)
+        case AuditUnavailable():
+            message = "the audit trail's store cannot be reached; the plane itself serves on: ask again shortly"
+            return ApiError(503, message, code="audit_unavailable", retry_after_s=5)
         case RequestValidationError():
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
@@ -113,6 +117,15 @@ def install(app: FastAPI) -> None:
 
         return handle
 
-    handled = (ApiError, Refused, Contended, LogUnavailable, RequestValidationError, HTTPException, Exception)
+    handled = (
+        ApiError,
+        Refused,
+        Contended,
+        LogUnavailable,
+        AuditUnavailable,
+        RequestValidationError,
+        HTTPException,
+        Exception,
+    )
     for kind in (*handled, ClientDisconnect):
         app.add_exception_handler(kind, handler())

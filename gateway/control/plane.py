@@ -26,6 +26,7 @@ from projections.access import Access, Key
 from projections.deployments import Catalogue
 from projections.environments import Environments
 from projections.fleet import Fleet
+from projections.stores.audit import AuditStore
 from projections.stores.blobs import FolderBlobs
 from projections.view import View
 
@@ -74,6 +75,8 @@ class Plane(msgspec.Struct, frozen=True):
     """All events of one aggregate up to a position."""
     head: Callable[[], Awaitable[Position]] | None = None
     """Where the log ends. None: nobody else writes what is read here."""
+    audit: AuditStore | None = None
+    """None: this plane keeps no audit trail."""
 
     async def catch_up(self) -> None:
         """Sees what was written until now, also by other gateways: a client may be answered by one and ask another.

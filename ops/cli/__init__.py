@@ -82,7 +82,7 @@ def _begin(
 
 
 _MODULES = (
-    stack, models, deployments, environments, promotions, history, travel, reasons, capsule, scaling, whatif,
+    stack, models, deployments, environments, promotions, history, audit, travel, reasons, capsule, scaling, whatif,
     access, truss,
 )  # fmt: skip
 for _module in _MODULES:

@@ -5,8 +5,10 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the stack is not runni
 
 from events.log import Ambiguous, LogBroken, LogUnavailable
 from events.signals.load_history import LoadsUnavailable
+from events.signals.refusals import RefusalsUnavailable
 from handlers.base import Refused
 from handlers.dispatch import Contended
+from ops.audit_files import PyarrowMissing
 from ops.capsule.file import CapsuleBroken
 from ops.config import BadSetting
 from ops.demo import DemoFailed
@@ -43,6 +45,7 @@ EXPECTED = (
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
     ToolchainMissing, RequestFailed, LoadsUnavailable, Unexplained, NotFound, BadExpression,
     CapsuleBroken,
+    RefusalsUnavailable, PyarrowMissing,
 )  # fmt: skip
 
 
@@ -61,6 +64,8 @@ def explained(error: Exception) -> tuple[str, str, int]:
             return f"the log cannot be reached: {error}", "`causeway status` says what runs", NOT_RUNNING
         case LoadsUnavailable():
             return f"the record of load cannot be reached: {error}", "`causeway status` says what runs", NOT_RUNNING
+        case RefusalsUnavailable():
+            return f"the record of refusals cannot be reached: {error}", "`causeway status` says what runs", NOT_RUNNING
         case LogBroken():
             return f"the log is broken: {error}", "", FAILED
         case AuditUnavailable():

@@ -40,7 +40,7 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so man
 
 
 def register(app: typer.Typer) -> None:
-    for command in (events, audit, timeline):
+    for command in (events, timeline):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -59,10 +59,10 @@ def events(
 ) -> None:
     """Events from the log, oldest first: the newest 50, or what the filters say. JSON is one object a line."""
     session = session_of(context)
-    query = _query(session, types, entity, actor, correlation, since, until, after, limit)
+    query = query_of(session, types, entity, actor, correlation, since, until, after, limit)
 
     async def show(log: Log) -> None:
-        asked = await _with_entity_resolved(log, query)
+        asked = await with_entity_resolved(log, query)
         head = await log.head()
         for row in await event_query.select(log, msgspec.structs.replace(asked, until_position=head)):
             _print_row(session, row, output)
@@ -72,48 +72,6 @@ def events(
                     _print_row(session, row, output)
 
     session.with_log(show)
-
-
-def audit(
-    context: typer.Context,
-    types: Types = None,
-    entity: Entity = None,
-    actor: ByActor = None,
-    correlation: Correlation = None,
-    since: Since = None,
-    until: Until = None,
-    after: After = None,
-    limit: Limit = 50,
-    output: Output = Format.table,
-) -> None:
-    """Who did what and when, from the audit trail in PostgreSQL. Filters as in `events`. JSON is one object a line."""
-    session = session_of(context)
-    query = _query(session, types, entity, actor, correlation, since, until, after, limit)
-    rows = session.with_audit(lambda store: store.page(query))
-    if not rows and entity is not None:
-        query = session.with_log(lambda log: _with_entity_resolved(log, query))
-        rows = session.with_audit(lambda store: store.page(query))
-    if output is Format.json:
-        for row in rows:
-            render.as_json(session.out, row)
-        return
-    render.table(
-        session.out,
-        ("position", "time (UTC)", "actor", "how", "event", "entity", "what"),
-        (
-            (
-                str(row.position),
-                render.clock(row.at),
-                row.actor,
-                row.actor_how,
-                row.type,
-                f"{row.category} {row.entity}",
-                describe_body(row.body),
-            )
-            for row in rows
-        ),
-        "no event matches",
-    )
 
 
 def timeline(
@@ -130,7 +88,7 @@ def timeline(
         render.story(session.out, told)
 
 
-def _query(
+def query_of(
     session: Session,
     types: list[str] | None,
     entity: str | None,
@@ -163,7 +121,7 @@ def _similar_types(text: str) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(KNOWN))}"
 
 
-async def _with_entity_resolved(log: Log, query: AuditQuery) -> AuditQuery:
+async def with_entity_resolved(log: Log, query: AuditQuery) -> AuditQuery:
     if query.entity is None:
         return query
     names = await replay.state_at(log, NAMES)

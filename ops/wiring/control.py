@@ -12,8 +12,8 @@ from ops.config import Settings
 from ops.local.readiness import announce
 from ops.past import HISTORY
 from ops.replay import LOOKED_BACK_AT
-from ops.wiring.parts import open_load_history, open_log, open_signals, remember_position
-from projections.stores.audit import follow_into
+from ops.wiring.parts import open_load_history, open_log, open_refused, open_signals, remember_position
+from projections.stores.audit import follow_into, follow_refused_into
 from projections.stores.kept import KeptSnapshots, keep_snapshots
 from projections.stores.postgres import PostgresAuditStore
 
@@ -28,15 +28,17 @@ async def serve(settings: Settings) -> None:
         async with (
             open_log(settings, may_create=True) as log,
             open_signals(settings) as signals,
+            open_refused(settings) as refusals,
             open_load_history(settings) as loads,
             asyncio.TaskGroup() as tasks,
         ):
-            control = Control(log, signals, SystemClock(), random.Random())
+            control = Control(log, signals, SystemClock(), random.Random(), refusals=refusals)
             tasks.create_task(control.run())
             tasks.create_task(follow_into(log, store))
             tasks.create_task(
                 keep_snapshots(log, KeptSnapshots(settings.folder("snapshots") / HISTORY), LOOKED_BACK_AT)
             )
+            tasks.create_task(follow_refused_into(refusals, store))
             tasks.create_task(record_load(signals, loads, SystemClock()))
             tasks.create_task(_remember(settings, control))
             await control.caught_up.wait()

@@ -12,6 +12,7 @@ from projections.deployments import Catalogue
 from projections.environments import Environments
 from projections.fleet import Fleet
 from projections.stores.blobs import FolderBlobs
+from projections.stores.postgres import PostgresAuditStore
 from projections.view import View
 
 
@@ -43,4 +44,6 @@ def control_api(
         history=lambda stream, until: own.log.read(until=until, stream=stream),
         moments=moments,
         head=own.log.head,
+        # It connects when it is first asked, and its connections end with the process.
+        audit=None if settings.postgres_url is None else PostgresAuditStore(settings.postgres_url),
     )

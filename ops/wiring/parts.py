@@ -14,6 +14,7 @@ from events.log.jetstream import JetStreamLog
 from events.log.later import LaterLog
 from events.signals.core_nats import CoreNatsSignals
 from events.signals.jetstream_loads import JetStreamLoads, open_loads
+from events.signals.jetstream_refusals import JetStreamRefusals
 from handlers.clock import Clock, SystemClock
 from handlers.decisions import DECISIONS, Aggregates
 from handlers.dispatch import Dispatch
@@ -74,6 +75,16 @@ async def open_signals(settings: Settings, *, patience_s: float = AT_ONCE_S) -> 
 
 
 @asynccontextmanager
+async def open_refused(settings: Settings) -> AsyncIterator[JetStreamRefusals]:
+    assert settings.nats_url is not None, "open_log has refused that already"
+    refusals = JetStreamRefusals(settings.nats_url)
+    try:
+        yield refusals
+    finally:
+        await refusals.close()
+
+
+@asynccontextmanager
 async def open_load_history(settings: Settings) -> AsyncIterator[JetStreamLoads]:
     """Raises LoadsUnavailable."""
     if settings.nats_url is None:
@@ -106,13 +117,15 @@ async def parts(
         log = await _log_or_later(settings, held, snapshots.true_until(enough) if enough else None)
         is_away = isinstance(log, LaterLog)
         signals = await held.enter_async_context(open_signals(settings, patience_s=0.0 if is_away else AT_ONCE_S))
+        refusals = await held.enter_async_context(open_refused(settings))
         decisions, clock = View(DECISIONS), SystemClock()
         follower = Follower(log, (decisions, *views), snapshots)
         if is_away:
             await follower.restore()
         else:
             await follower.catch_up()
-        yield Parts(log, signals, clock, decisions, Dispatch(log, decisions, clock), follower, snapshots)
+        dispatch = Dispatch(log, decisions, clock, refusals)
+        yield Parts(log, signals, clock, decisions, dispatch, follower, snapshots)
 
 
 async def _log_or_later(settings: Settings, held: AsyncExitStack, known_until: float | None) -> Log:

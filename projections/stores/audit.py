@@ -5,16 +5,19 @@ of the position that the writer started from. A store that is away delays the tr
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+import msgspec
 import structlog
 
 from events.base import ORIGIN, Position
 from events.log import Log, LogBroken, LogUnavailable
-from projections.audit import AuditQuery, AuditRow, audit_row, wanted
+from events.signals.refusals import KeptRefusal, Refusals, RefusalsUnavailable
+from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, refused_row, wanted, wanted_refused
 
+R = TypeVar("R")
 _log = structlog.get_logger()
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 10.0
 
@@ -31,6 +34,24 @@ class CursorMoved(Exception):
         self.actual = actual
 
 
+class Compared(msgspec.Struct, frozen=True):
+    """The live rows beside the rebuilt ones, up to a position that both reach."""
+
+    until: Position
+    lacking: int
+    """Rows that the live table does not have."""
+    extra: int
+    """Rows that no event stands for."""
+    other: int
+    """Rows that say something else than the log."""
+    first: int | None
+    """Position of the first difference."""
+
+    @property
+    def differences(self) -> int:
+        return self.lacking + self.extra + self.other
+
+
 class AuditStore(Protocol):
     async def position(self) -> Position:
         """The last position that the rows reflect; 0 when there are none. Raises AuditUnavailable."""
@@ -44,10 +65,43 @@ class AuditStore(Protocol):
         """Rows in the order of their positions. Raises AuditUnavailable."""
         ...
 
+    async def refused_sequence(self) -> int:
+        """The last place in the stream of refusals that the rows reflect. Raises AuditUnavailable."""
+        ...
+
+    async def append_refused(self, kept: Sequence[KeptRefusal], after: int) -> int:
+        """Adds those that it does not have yet, and their place, or nothing. Raises AuditUnavailable, CursorMoved."""
+        ...
+
+    async def page_refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
+        """Refused commands in the order of their numbers. Raises AuditUnavailable."""
+        ...
+
+    async def begin_rebuild(self) -> None:
+        """An empty place for rows; what an earlier rebuild left there is gone."""
+        ...
+
+    async def append_rebuilt(self, rows: Sequence[AuditRow]) -> None: ...
+
+    async def index_rebuilt(self) -> None: ...
+
+    async def compare_rebuilt(self) -> Compared: ...
+
+    async def switch_to_rebuilt(self, reached: Position, tail: Sequence[AuditRow]) -> bool:
+        """Makes the rebuilt rows the live ones, in one step. `tail`: what follows `reached`, as far as is known.
+
+        False, and nothing is changed, when the live rows reach further than the tail.
+        """
+        ...
+
+    async def drop_rebuilt(self) -> None: ...
+
 
 class MemoryAuditStore:
     def __init__(self) -> None:
         self._rows: list[AuditRow] = []
+        self._refused: list[RefusedRow] = []
+        self._refused_sequence = 0
 
     async def position(self) -> Position:
         return self._rows[-1].position if self._rows else ORIGIN
@@ -60,28 +114,102 @@ class MemoryAuditStore:
         return await self.position()
 
     async def page(self, query: AuditQuery) -> tuple[AuditRow, ...]:
-        matches = wanted(query)
-        if query.newest:
-            return tuple(islice((row for row in reversed(self._rows) if matches(row)), query.limit))[::-1]
-        return tuple(islice((row for row in self._rows if matches(row)), query.limit))
+        return _page(self._rows, wanted(query), query)
+
+    async def refused_sequence(self) -> int:
+        return self._refused_sequence
+
+    async def append_refused(self, kept: Sequence[KeptRefusal], after: int) -> int:
+        if after != self._refused_sequence:
+            raise CursorMoved(Position(after), Position(self._refused_sequence))
+        known = {row.id for row in self._refused}
+        for each in kept:
+            if each.refusal.id not in known:
+                known.add(each.refusal.id)
+                row = refused_row(each.refusal)
+                self._refused.append(msgspec.structs.replace(row, number=len(self._refused) + 1))
+        self._refused_sequence = kept[-1].sequence
+        return self._refused_sequence
+
+    async def page_refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
+        return _page(self._refused, wanted_refused(query), query)
+
+    async def begin_rebuild(self) -> None:
+        self._rebuilt: list[AuditRow] = []
+
+    async def append_rebuilt(self, rows: Sequence[AuditRow]) -> None:
+        self._rebuilt.extend(rows)
+
+    async def index_rebuilt(self) -> None:
+        pass  # nothing to be quick about
+
+    async def compare_rebuilt(self) -> Compared:
+        until = Position(min(await self.position(), len(self._rebuilt)))
+        live = {row.position: row for row in self._rows if row.position <= until}
+        rebuilt = {row.position: row for row in self._rebuilt if row.position <= until}
+        other = {at for at in live.keys() & rebuilt.keys() if live[at] != rebuilt[at]}
+        lacking, extra = rebuilt.keys() - live.keys(), live.keys() - rebuilt.keys()
+        return Compared(until, len(lacking), len(extra), len(other), min(lacking | extra | other, default=None))
+
+    async def switch_to_rebuilt(self, reached: Position, tail: Sequence[AuditRow]) -> bool:
+        at = await self.position()
+        rows = [row for row in tail if row.position <= at]
+        if at > reached and (not rows or rows[-1].position != at):
+            return False
+        self._rows = [*self._rebuilt, *rows]
+        return True
+
+    async def drop_rebuilt(self) -> None:
+        self._rebuilt = []
+
+
+def _page(rows: Sequence[R], matches: Callable[[R], bool], query: AuditQuery) -> tuple[R, ...]:
+    if query.newest:
+        return tuple(islice((row for row in reversed(rows) if matches(row)), query.limit))[::-1]
+    return tuple(islice((row for row in rows if matches(row)), query.limit))
 
 
 async def follow_into(log: Log, store: AuditStore) -> None:
     """Keeps the store filled, for ever. Ends only by being cancelled, or by LogBroken: a person has to look."""
+
+    async def fill(going: Callable[[], None]) -> None:
+        position = await store.position()
+        await check_same_log(log, store, position)
+        _log.info("audit trail follows the log", position=position)
+        async for batch in log.follow(position):
+            position = await store.append([audit_row(each) for each in batch], position)
+            going()
+
+    await _for_ever(fill)
+
+
+async def follow_refused_into(refusals: Refusals, store: AuditStore) -> None:
+    """The same for refused commands. Ends only by being cancelled."""
+
+    async def fill(going: Callable[[], None]) -> None:
+        sequence = await store.refused_sequence()
+        async for kept in refusals.follow(sequence):
+            sequence = await store.append_refused(kept, sequence)
+            going()
+
+    await _for_ever(fill)
+
+
+async def _for_ever(fill: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
     pause_s = FIRST_PAUSE_S
+
+    def going() -> None:
+        nonlocal pause_s
+        pause_s = FIRST_PAUSE_S
+
     while True:
         try:
-            position = await store.position()
-            await check_same_log(log, store, position)
-            _log.info("audit trail follows the log", position=position)
-            async for batch in log.follow(position):
-                position = await store.append([audit_row(each) for each in batch], position)
-                pause_s = FIRST_PAUSE_S
+            await fill(going)
         except CursorMoved as moved:
             _log.info("audit trail goes on from where another writer left it", why=str(moved))
-            pause_s = FIRST_PAUSE_S
+            going()
             await asyncio.sleep(pause_s)
-        except (AuditUnavailable, LogUnavailable) as away:
+        except (AuditUnavailable, LogUnavailable, RefusalsUnavailable) as away:
             _log.error("audit trail is behind until its store is back", why=str(away), retry_in_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LAST_PAUSE_S)

@@ -1,7 +1,7 @@
 """The audit trail in PostgreSQL; the only user of the database. The rest of the plane works without it.
 
-Tables `audit` (one row an event) and `audit_cursor` (the position that the rows reach) change in one transaction.
-Both are made on first use, and made again if they are gone: the follower then fills them from the log.
+Rows and the position that they reach change in one transaction. Tables are made on first use, and made again if they
+are gone: the follower then fills them from the log.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -12,44 +12,14 @@ import asyncpg
 import msgspec
 
 from events.base import ORIGIN, Position
-from projections.audit import AuditQuery, AuditRow, clip_or_none, is_pattern
-from projections.stores.audit import AuditUnavailable, CursorMoved
+from events.signals.refusals import KeptRefusal
+from projections.audit import AuditQuery, AuditRow, RefusedRow, refused_row
+from projections.stores import audit_sql as sql
+from projections.stores.audit import AuditUnavailable, Compared, CursorMoved
 
-COLUMNS = AuditRow.__struct_fields__
-MAKE_LOCK = 4_127_001
-"""Advisory lock under which the tables are made: two followers may start at once."""
 TIMEOUT_S = 30.0
-SCHEMA = """
-create table if not exists audit (
-    position        bigint primary key,
-    at              timestamptz not null,
-    type            text not null,
-    category        text not null,
-    entity          text not null,
-    entities        text[] not null,
-    actor           text not null,
-    actor_how       text not null,
-    model_id        text,
-    deployment_id   text,
-    replica_id      text,
-    node_id         text,
-    correlation_id  text not null,
-    causation_id    text,
-    command_id      text not null,
-    event_id        text not null,
-    body            jsonb not null
-);
-create index if not exists audit_at on audit (at, position);
-create index if not exists audit_actor on audit (actor, position);
-create index if not exists audit_type on audit (type, position);
-create index if not exists audit_correlation on audit (correlation_id, position);
-create index if not exists audit_entities on audit using gin (entities);
-create table if not exists audit_cursor (
-    only_row  boolean primary key default true check (only_row),
-    position  bigint not null
-);
-insert into audit_cursor (position) values (0) on conflict do nothing;
-"""
+LONG_S = 3600.0
+"""For what a rebuild asks: indexes of millions of rows."""
 
 Connection = Any
 """An asyncpg connection; the pool's proxy type has no name of its own."""
@@ -69,31 +39,158 @@ class PostgresAuditStore:
 
     async def position(self) -> Position:
         async with self._connected() as connection:
-            return Position(await connection.fetchval("select position from audit_cursor") or ORIGIN)
+            return Position(await connection.fetchval("select position from causeway.cursor"))
 
     async def append(self, rows: Sequence[AuditRow], after: Position) -> Position:
         if not rows:
             return after
-        reached = rows[-1].position
         async with self._connected() as connection, connection.transaction():
-            at = Position(await connection.fetchval("select position from audit_cursor for update") or ORIGIN)
+            at, live = await connection.fetchrow("select position, live from causeway.cursor for update")
             if at != after:
                 raise CursorMoved(after, at)
-            await connection.copy_records_to_table("audit", columns=COLUMNS, records=map(_record, rows))
-            await connection.execute("update audit_cursor set position = $1", reached)
-        return reached
+            await _write(connection, rows, live)
+            await connection.execute("update causeway.cursor set position = $1", rows[-1].position)
+        return rows[-1].position
 
     async def page(self, query: AuditQuery) -> tuple[AuditRow, ...]:
-        text, arguments = statement(query)
+        try:
+            return await self._page(query)
+        except AuditUnavailable as error:
+            if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
+                raise
+            return await self._page(query)  # a rebuilt table has just taken the place of the one we knew
+
+    async def _page(self, query: AuditQuery) -> tuple[AuditRow, ...]:
         async with self._connected() as connection:
-            rows = tuple(_row(record) for record in await connection.fetch(text, *arguments))
+            # Another connection may switch tables in between: one moment for all of it.
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                live = await connection.fetchval("select live from causeway.cursor")
+                query = await _within(connection, query, live)
+                names = await _names(connection, query, live)
+                if any(not each for each in names.values()):
+                    return ()
+                text, arguments = sql.statement(query, names, f"causeway.rows_{live}")
+                rows = tuple(sql.row_of(dict(each)) for each in await connection.fetch(text, *arguments))
         return rows[::-1] if query.newest else rows
+
+    # --- refused commands
+
+    async def refused_sequence(self) -> int:
+        async with self._connected() as connection:
+            return int(await connection.fetchval("select refused from causeway.cursor"))
+
+    async def append_refused(self, kept: Sequence[KeptRefusal], after: int) -> int:
+        reached = kept[-1].sequence
+        async with self._connected() as connection, connection.transaction():
+            at = await connection.fetchval("select refused from causeway.cursor for update")
+            if at != after:
+                raise CursorMoved(Position(after), Position(at))
+            last = await connection.fetchval("select coalesce(max(number), 0) from causeway.refused_rows")
+            known = await connection.fetch(
+                "select id from causeway.refused_rows where id = any($1::text[])", [each.refusal.id for each in kept]
+            )
+            new = {each.refusal.id: refused_row(each.refusal) for each in kept}
+            for row in known:
+                del new[row["id"]]
+            await connection.copy_records_to_table(
+                "refused_rows",
+                schema_name="causeway",
+                columns=sql.REFUSED_COLUMNS,
+                records=[sql.refused_record(row, last + count) for count, row in enumerate(new.values(), 1)],
+            )
+            await connection.execute("update causeway.cursor set refused = $1", reached)
+        return reached
+
+    async def page_refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
+        text, arguments = sql.refused_statement(query)
+        async with self._connected() as connection:
+            rows = tuple(sql.refused_of(dict(each)) for each in await connection.fetch(text, *arguments))
+        return rows[::-1] if query.newest else rows
+
+    # --- a table beside the live one
+
+    async def begin_rebuild(self) -> None:
+        async with self._connected() as connection, connection.transaction():
+            other = await _other(connection)
+            await connection.execute(sql.dropped(other) + sql.tables(other))
+
+    async def append_rebuilt(self, rows: Sequence[AuditRow]) -> None:
+        async with self._connected() as connection, connection.transaction():
+            await _write(connection, rows, await _other(connection))
+
+    async def index_rebuilt(self) -> None:
+        async with self._connected() as connection:
+            await connection.execute("set maintenance_work_mem = '256MB'", timeout=LONG_S)
+            for each in sql.indexes(await _other(connection)):
+                await connection.execute(each, timeout=LONG_S)
+            await connection.execute("reset maintenance_work_mem")
+
+    async def compare_rebuilt(self) -> Compared:
+        async with self._connected() as connection:
+            live = await connection.fetchval("select live from causeway.cursor")
+            other = 3 - live
+            until = await connection.fetchval(
+                f"select least(max(position), (select position from causeway.cursor)) from causeway.rows_{other}"
+            )
+            found = await connection.fetchrow(
+                "select count(*) filter (where l.position is null) as lacking,"
+                " count(*) filter (where n.position is null) as extra,"
+                " count(*) filter (where l.position is not null and n.position is not null) as other,"
+                " min(coalesce(l.position, n.position)) as first"
+                f" from (select * from causeway.rows_{live} where position <= $1) l"
+                f" full join (select * from causeway.rows_{other} where position <= $1) n using (position)"
+                " where l is distinct from n",
+                until or 0,
+                timeout=LONG_S,
+            )
+            return Compared(Position(until or 0), found["lacking"], found["extra"], found["other"], found["first"])
+
+    async def switch_to_rebuilt(self, reached: Position, tail: Sequence[AuditRow]) -> bool:
+        async with self._connected() as connection, connection.transaction():
+            at, live = await connection.fetchrow("select position, live from causeway.cursor for update")
+            rows = [row for row in tail if row.position <= at]
+            if at > reached and (not rows or rows[-1].position != at):
+                return False
+            if rows:
+                await _write(connection, rows, 3 - live)
+            await connection.execute(
+                "update causeway.cursor set live = $1, position = greatest(position, $2)", 3 - live, reached
+            )
+            await connection.execute(sql.views(3 - live) + sql.dropped(live))
+        return True
+
+    async def drop_rebuilt(self) -> None:
+        async with self._connected() as connection:
+            await connection.execute(sql.dropped(await _other(connection)))
+
+    async def make_reader(self, name: str, password: str) -> None:
+        """A login that can read the views of the trail and do nothing else. Once more: with a new password."""
+        quoted = '"' + name.replace('"', '""') + '"'
+        secret = "'" + password.replace("'", "''") + "'"
+        async with self._connected() as connection, connection.transaction():
+            if not await connection.fetchval("select exists (select from pg_roles where rolname = $1)", name):
+                await connection.execute(f"create role {quoted} login")
+            await connection.execute(
+                f"alter role {quoted} login nosuperuser nocreatedb nocreaterole password {secret};"
+                f"alter role {quoted} set default_transaction_read_only = on;"
+                f"alter role {quoted} set statement_timeout = '60s';"
+                f"alter role {quoted} set search_path = causeway;"
+                f"grant usage on schema causeway to {quoted};"
+                f"grant select on {', '.join('causeway.' + view for view in sql.VIEWS)} to {quoted}"
+            )
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
         try:
             if self._pool is None:
-                self._pool = await asyncpg.create_pool(self._url, min_size=0, max_size=4, command_timeout=TIMEOUT_S)
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=4,
+                    command_timeout=TIMEOUT_S,
+                    # A plan for any arguments would have to guess how many rows a name has.
+                    server_settings={"plan_cache_mode": "force_custom_plan", "jit": "off"},
+                )
             async with self._pool.acquire(timeout=TIMEOUT_S) as connection:
                 if not self._made:
                     await _make(connection)
@@ -107,54 +204,68 @@ class PostgresAuditStore:
 
 async def _make(connection: Connection) -> None:
     async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock($1)", MAKE_LOCK)
-        await connection.execute(SCHEMA)
+        await connection.execute("select pg_advisory_xact_lock($1)", sql.MAKE_LOCK)
+        await connection.execute(sql.BASE)
+        found = await connection.fetchrow("select shape, live from causeway.cursor")
+        live = 1 if found is None else found["live"]
+        there = await connection.fetchval("select to_regclass($1) is not null", f"causeway.rows_{live}")
+        if found is not None and found["shape"] == sql.SHAPE and there:
+            return
+        views = "".join(f"drop view if exists causeway.{view} cascade;" for view in sql.VIEWS)
+        await connection.execute(views + sql.dropped(1) + sql.dropped(2) + sql.tables(1))
+        for each in sql.indexes(1):
+            await connection.execute(each)
+        await connection.execute(sql.views(1))
+        await connection.execute(
+            "insert into causeway.cursor (shape, live, position, refused) values ($1, 1, $2, 0)"
+            " on conflict (only_row) do update set shape = $1, live = 1, position = $2",
+            sql.SHAPE,
+            ORIGIN,
+        )
 
 
-def statement(query: AuditQuery) -> tuple[str, list[Any]]:
-    """The query as SQL with its arguments."""
-    conditions: list[str] = []
-    arguments: list[Any] = []
-
-    def add(condition: str, value: Any) -> None:
-        arguments.append(value)
-        conditions.append(condition.format(f"${len(arguments)}"))
-
-    add("position > {}", query.after)
-    for condition, value in (
-        ("position <= {}", query.until_position),
-        ("at >= {}", query.since),
-        ("at < {}", query.until),
-        ("entities @> array[{}::text]", clip_or_none(query.entity)),
-        ("correlation_id = {}", clip_or_none(query.correlation)),
-    ):
-        if value is not None:
-            add(condition, value)
-    if query.actor is not None:
-        add(*_like("actor", (query.actor,)))
-    if query.types:
-        add(*_like("type", query.types))
-    arguments.append(query.limit)
-    return (
-        f"select {', '.join(COLUMNS)} from audit where {' and '.join(conditions)}"
-        f" order by position{' desc' if query.newest else ''} limit ${len(arguments)}"
-    ), arguments
+async def _other(connection: Connection) -> int:
+    """The number of the table that is not live."""
+    return 3 - int(await connection.fetchval("select live from causeway.cursor"))
 
 
-def _like(column: str, patterns: tuple[str, ...]) -> tuple[str, list[str]]:
-    if not any(is_pattern(each) for each in patterns):
-        return f"{column} = any({{}}::text[])", list(patterns)
-    escaped = (each.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") for each in patterns)
-    return f"{column} like any({{}}::text[])", [each.replace("*", "%").replace("?", "_") for each in escaped]
+async def _write(connection: Connection, rows: Sequence[AuditRow], number: int) -> None:
+    await connection.copy_records_to_table(
+        f"rows_{number}", schema_name="causeway", columns=sql.COLUMNS, records=map(sql.record, rows)
+    )
+    await connection.execute(
+        f"insert into causeway.spans_{number} as known select * from unnest($1::bigint[], $2::timestamptz[],"
+        " $3::timestamptz[]) on conflict (bucket) do update set first_at = least(known.first_at, excluded.first_at),"
+        " last_at = greatest(known.last_at, excluded.last_at)",
+        *sql.spans_of(rows),
+    )
+    await connection.execute(
+        f"insert into causeway.names_{number} select * from unnest($1::text[], $2::text[]) on conflict do nothing",
+        *sql.names_of(rows),
+    )
 
 
-def _record(row: AuditRow) -> tuple[Any, ...]:
-    *columns, body = (getattr(row, name) for name in COLUMNS)
-    return (*columns, msgspec.json.encode(body).decode())
+async def _within(connection: Connection, query: AuditQuery, live: int) -> AuditQuery:
+    """With the positions that the query's times lie among: a page far back must not be looked for from the end."""
+    if query.since is None and query.until is None:
+        return query
+    first, last = await connection.fetchrow(
+        "select min(bucket) filter (where last_at >= coalesce($1::timestamptz, '-infinity')),"
+        f" max(bucket) filter (where first_at < coalesce($2::timestamptz, 'infinity')) from causeway.spans_{live}",
+        query.since,
+        query.until,
+    )
+    if first is None or last is None:
+        return msgspec.structs.replace(query, until_position=ORIGIN)
+    return sql.bounded(query, first, last)
 
 
-def _row(record: asyncpg.Record) -> AuditRow:
-    columns = dict(record)
-    columns["body"] = msgspec.json.decode(columns["body"])
-    columns["entities"] = tuple(columns["entities"])
-    return AuditRow(**columns)
+async def _names(connection: Connection, query: AuditQuery, live: int) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for column, patterns in sql.patterns_of(query).items():
+        if sql.exact(patterns):
+            names[column] = list(patterns)
+        else:
+            text = f"select name from causeway.names_{live} where kind = $1 and name like any($2::text[])"
+            names[column] = [row["name"] for row in await connection.fetch(text, column, sql.like(patterns))]
+    return names

@@ -92,7 +92,7 @@ async def test_appending_nothing_changes_nothing(store: AuditStore, rows: tuple[
 
 async def test_every_filter_finds_what_the_pure_rule_finds(store: AuditStore, rows: tuple[AuditRow, ...]) -> None:
     await store.append(rows, ORIGIN)
-    deployment_id = next(row.deployment_id for row in rows if row.deployment_id is not None)
+    deployment_id = next(row.body["deployment_id"] for row in rows if "deployment_id" in row.body)
     middle = rows[len(rows) // 2].at
     queries = (
         AuditQuery(types=("ReplicaReady",)),
@@ -160,7 +160,7 @@ async def test_postgres_killed_emptied_and_back_has_every_row_once(
         await asyncio.to_thread(restarted, settings, "postgres", stack.pids["postgres"])
         await reached(postgres, await plane.head())
         connection = await asyncpg.connect(url)
-        await connection.execute("drop table audit, audit_cursor")
+        await connection.execute("drop schema causeway cascade")
         await connection.close()
         await plane.push("counter")
         await reached(postgres, await plane.head())

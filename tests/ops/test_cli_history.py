@@ -60,8 +60,8 @@ def test_rows_of_events_and_of_the_audit_trail_are_the_same(shell: Shell) -> Non
 
 def test_json_of_an_event_has_stable_keys(shell: Shell) -> None:
     assert list(shell.run("events -o json -n 1").rows[0]) == [
-        "position", "at", "type", "category", "entity", "entities", "actor", "actor_how", "model_id", "deployment_id",
-        "replica_id", "node_id", "correlation_id", "causation_id", "command_id", "event_id", "body",
+        "position", "at", "type", "category", "entity", "entities", "actor", "actor_how",
+        "correlation_id", "causation_id", "command_id", "event_id", "body",
     ]  # fmt: skip
 
 
