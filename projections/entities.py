@@ -3,7 +3,6 @@
 Read from the field names alone, so an event of a newer version is found by its ids as well.
 """
 
-from collections.abc import Mapping
 from typing import Any, get_args
 
 import msgspec
@@ -26,16 +25,12 @@ ID_FIELDS = (
 _OF_KIND = {kind: tuple(name for name in ID_FIELDS if name in kind.__struct_fields__) for kind in get_args(AnyEvent)}
 
 
-def named(event: AnyEvent | UnknownEvent) -> Mapping[str, str]:
-    """Id by field name, in the order of ID_FIELDS."""
-    if isinstance(event, UnknownEvent):
-        body: dict[str, Any] = msgspec.json.decode(event.body)
-        found = {name: body.get(name) for name in ID_FIELDS}
-    else:
-        found = {name: getattr(event, name) for name in _OF_KIND[type(event)]}
-    return {name: value for name, value in found.items() if isinstance(value, str)}
-
-
 def entities(stream: StreamName, event: AnyEvent | UnknownEvent) -> tuple[str, ...]:
     """Each id once."""
-    return tuple(dict.fromkeys((stream.id, *named(event).values())))
+    named: list[Any]
+    if isinstance(event, UnknownEvent):
+        body: dict[str, Any] = msgspec.json.decode(event.body)
+        named = [body.get(name) for name in ID_FIELDS]
+    else:
+        named = [getattr(event, name) for name in _OF_KIND[type(event)]]
+    return tuple(dict.fromkeys([stream.id, *[each for each in named if isinstance(each, str)]]))

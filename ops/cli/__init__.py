@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from ops.cli import (
     access,
+    audit,
     capsule,
     deployments,
     environments,

@@ -4,23 +4,29 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import msgspec
 import pytest
 
-from events.base import ORIGIN, Position
+from events.base import ORIGIN, Actor, CommandId, CorrelationId, Position
+from events.signals.refusals import KeptRefusal, Refusal
 from ops.config import Settings
 from ops.local.attach import attached, status
-from projections.audit import AuditQuery, AuditRow, audit_row, wanted
-from projections.stores import audit
+from projections.audit import AuditQuery, AuditRow, audit_row, wanted, wanted_refused
+from projections.stores import audit, audit_sql
 from projections.stores.audit import AuditStore, AuditUnavailable, CursorMoved, MemoryAuditStore, follow_into
+from projections.stores.audit_rebuild import rebuild
 from projections.stores.postgres import PostgresAuditStore
 from tests.histories import history, two_versions_of_iris
 from tests.ops.stacks import ELSEWHERE, restarted, running, settings_for
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +136,137 @@ async def test_pages_follow_each_other_by_position(store: AuditStore, rows: tupl
 async def test_the_newest_rows_are_given_oldest_first(store: AuditStore, rows: tuple[AuditRow, ...]) -> None:
     await store.append(rows, ORIGIN)
     assert await store.page(AuditQuery(limit=3, newest=True)) == rows[-3:]
+
+
+async def test_a_page_far_back_in_time_is_found_by_the_times_of_its_positions(
+    store: AuditStore, rows: tuple[AuditRow, ...]
+) -> None:
+    """Clocks of processes differ, so times do not rise with positions everywhere."""
+    many = [
+        msgspec.structs.replace(
+            rows[0], position=Position(at), at=START + timedelta(seconds=at + (-700 if at % 97 == 0 else 0))
+        )
+        for at in range(1, 3500)
+    ]
+    await store.append(many, ORIGIN)
+    for since, until in ((0, 5), (1990, 2010), (3400, 9000), (9000, 9001), (None, 3), (2999, None)):
+        query = AuditQuery(
+            since=None if since is None else START + timedelta(seconds=since),
+            until=None if until is None else START + timedelta(seconds=until),
+            newest=True,
+            limit=7,
+        )
+        assert await store.page(query) == tuple(filter(wanted(query), many))[-7:], query
+
+
+def refused(number: int, **changed: Any) -> Refusal:
+    fields: dict[str, Any] = {
+        "id": f"refused-{number}",
+        "at": START + timedelta(seconds=number),
+        "command": "StartPromotion" if number % 2 else "IssueKey",
+        "category": "environment",
+        "entity": f"m-{number % 3}",
+        "actor": Actor(f"key:{number % 4}", "api-key"),
+        "kind": "conflict",
+        "reason": "there is one already",
+        "field": None,
+        "correlation_id": CorrelationId(f"r-{number}"),
+        "causation_id": None,
+        "command_id": CommandId(f"c-{number}"),
+        "position": Position(number),
+        "body": '{"model_id":"m","names":["a\\u0000b"]}',
+    }
+    return Refusal(**fields | changed)
+
+
+async def test_a_refused_command_is_kept_once_and_found_by_every_filter(store: AuditStore) -> None:
+    kept = [KeptRefusal(number, refused(number)) for number in range(1, 13)]
+    assert await store.append_refused(kept[:5], 0) == 5
+    with pytest.raises(CursorMoved):
+        await store.append_refused(kept[5:], 3)
+    # A stream that was begun anew counts from one again; what is known already is not kept twice.
+    again = [KeptRefusal(each.sequence + 20, each.refusal) for each in kept[3:]]
+    assert await store.append_refused([*again, again[-1]], 5) == 32
+    assert await store.refused_sequence() == 32
+    rows = await store.page_refused(AuditQuery())
+    assert [row.number for row in rows] == list(range(1, 13))
+    assert [row.id for row in rows] == [each.refusal.id for each in kept]
+    assert rows[0].body == {"model_id": "m", "names": ["a\ufffdb"]}
+    for query in (
+        AuditQuery(types=("StartPromotion",)),
+        AuditQuery(types=("*Key",), actor="key:*"),
+        AuditQuery(actor="key:2"),
+        AuditQuery(entity="m-1", since=START + timedelta(seconds=4)),
+        AuditQuery(until=START + timedelta(seconds=4)),
+        AuditQuery(correlation="r-7"),
+        AuditQuery(after=Position(4), until_position=Position(6)),
+        AuditQuery(newest=True, limit=3),
+    ):
+        found = tuple(filter(wanted_refused(query), rows))
+        assert await store.page_refused(query) == (found[-3:] if query.newest else found), query
+        assert found
+
+
+async def test_a_rebuild_of_a_sound_trail_changes_nothing(store: AuditStore) -> None:
+    log = await two_versions_of_iris()
+    await store.append([audit_row(each) for each in await log.read()], ORIGIN)
+    done = await rebuild(log, store, switch=True)
+    assert (done.switched, done.compared.differences, done.rows) == (True, 0, await log.head())
+    assert await store.page(AuditQuery(limit=1000)) == tuple(map(audit_row, await log.read()))
+
+
+async def test_a_rebuild_says_what_was_wrong_and_puts_it_right(store: AuditStore) -> None:
+    log = await two_versions_of_iris()
+    rows = tuple(map(audit_row, await log.read()))
+    wrong = [msgspec.structs.replace(row, actor="nobody") if row.position == 7 else row for row in rows[:-3]]
+    del wrong[3]
+    await store.append(wrong, ORIGIN)
+    checked = await rebuild(log, store, switch=False)
+    assert (checked.compared.lacking, checked.compared.extra, checked.compared.other) == (1, 0, 1)
+    assert checked.compared.first == 4
+    assert await store.page(AuditQuery(limit=1000)) == tuple(wrong)
+
+    assert (await rebuild(log, store, switch=True)).switched
+    assert await store.page(AuditQuery(limit=1000)) == rows
+    assert await store.position() == len(rows)
+    assert await store.page(AuditQuery(actor="key:*")) == tuple(filter(wanted(AuditQuery(actor="key:*")), rows))
+
+
+async def test_rows_that_came_during_a_rebuild_are_not_lost(store: AuditStore) -> None:
+    log = await two_versions_of_iris()
+    rows = tuple(map(audit_row, await log.read()))
+    await store.append(rows[:5], ORIGIN)
+    await store.begin_rebuild()
+    await store.append_rebuilt(rows[:5])
+    await store.append(rows[5:9], Position(5))  # the follower goes on
+    await store.index_rebuilt()
+    assert not await store.switch_to_rebuilt(Position(5), rows[5:8]), "one row would be lost"
+    assert await store.switch_to_rebuilt(Position(5), rows[5:])
+    assert await store.append(rows[9:], Position(9)) == len(rows)
+    assert await store.page(AuditQuery(limit=1000)) == rows
+
+
+async def test_a_reader_reads_the_views_and_nothing_else(settings: Settings) -> None:
+    url = await new_database(settings)
+    store = PostgresAuditStore(url)
+    log = await two_versions_of_iris()
+    await store.append([audit_row(each) for each in await log.read()], ORIGIN)
+    name = f"reader_{uuid4().hex}"
+    await store.make_reader(name, "it's secret")
+    await rebuild(log, store, switch=True)  # what was granted holds for the rebuilt table
+    await store.close()
+    reader = await asyncpg.connect(url.replace("postgres@", f"{name}@"))
+    try:
+        for view in audit_sql.VIEWS:
+            await reader.fetch(f"select * from {view}")
+        assert await reader.fetchval("select count(*) from audit") == await log.head()
+        assert await reader.fetchval("select count(*) from replica_lives where type = 'ReplicaReady'") >= 2
+        await reader.execute("set default_transaction_read_only = off")
+        for forbidden in ("delete from audit", "select * from rows_2", "select * from cursor", "create table mine ()"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await reader.execute(forbidden)
+    finally:
+        await reader.close()
 
 
 async def reached(store: AuditStore, position: Position) -> None:

@@ -12,6 +12,7 @@ import httpx
 
 from events.base import Actor, CommandId, CorrelationId, Event, EventId, KeyId, Metadata, Position, StreamName
 from events.log.memory import MemoryLog
+from events.signals.refusals import MemoryRefusals
 from gateway.control.app import create_control_app
 from gateway.control.plane import ControlViews
 from gateway.insight.worker import Moment
@@ -26,6 +27,7 @@ from projections.deployments import DEPLOYMENTS
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.follow import Follower
+from projections.stores.audit import MemoryAuditStore, follow_into, follow_refused_into
 from projections.stores.blobs import FolderBlobs
 from projections.view import View
 
@@ -58,7 +60,9 @@ class Stand:
         self.views = ControlViews(View(DEPLOYMENTS), View(ENVIRONMENTS), View(ACCESS), View(FLEET))
         mine = self.views
         self.follower = Follower(self.log, (self.decisions, mine.catalogue, mine.environments, mine.access, mine.fleet))
-        self.dispatch = Dispatch(self.log, self.decisions, SystemClock())
+        self.audit = MemoryAuditStore()
+        self.refusals = MemoryRefusals()
+        self.dispatch = Dispatch(self.log, self.decisions, SystemClock(), self.refusals)
         self.blobs = FolderBlobs(state / "blobs")
         self.stale_since: float | None = None
         self.app = create_control_app(
@@ -78,6 +82,7 @@ class Stand:
             history=lambda stream, until: self.log.read(until=until, stream=stream),
             head=self.ask_head,
             moments=self.ask_moments,
+            audit=self.audit,
         )  # fmt: skip
         self.client = self.client_with(MANAGE)
         self.moments: list[Moment] = []
@@ -94,7 +99,9 @@ class Stand:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Stand"]:
-        following = asyncio.create_task(self.follower.run())
+        following = asyncio.gather(
+            self.follower.run(), follow_into(self.log, self.audit), follow_refused_into(self.refusals, self.audit)
+        )
         await self.command(IssueKey, key_id=KeyId("abcd1234"), name="ada", hash=hash_of(MANAGE), scopes=("manage",))
         await self.command(IssueKey, key_id=KeyId("beef1234"), name="bob", hash=hash_of(INVOKE), scopes=("invoke",))
         try:

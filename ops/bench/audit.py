@@ -1,0 +1,173 @@
+"""The audit trail: a rebuild of all its rows beside its limit, and how long filtered pages take.
+
+    python -m ops.bench.audit [--events 1000000] [--write]
+
+Starts a nats-server and a PostgreSQL of its own in a temporary folder, configured as the local stack configures them.
+The limit is COPY of the same rows when they lie ready in memory. Takes about two minutes for a million events.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+from events.base import ORIGIN, Position
+from events.codec import Recorded
+from events.log import Log
+from ops.bench.history import BEGAN, history
+from ops.bench.log import connected, fill, server
+from ops.bench.results import table, write_section
+from ops.config import load
+from ops.local.child import start
+from ops.local.postgres import prepare
+from projections.audit import AuditQuery, AuditRow, audit_row
+from projections.stores.audit_rebuild import BATCH, rebuild
+from projections.stores.postgres import PostgresAuditStore
+
+COPIED = 200_000
+"""Rows that the limit is measured with, half of them before the rebuild and half after it."""
+PAGES = 15
+REBUILD_GOAL, PAGE_GOAL_S = 50_000, 0.020
+
+Row = tuple[str, str, str, str]
+
+
+@asynccontextmanager
+async def postgres(folder: Path) -> AsyncIterator[PostgresAuditStore]:
+    """A store on a server of its own, as the local stack would start it."""
+    settings = load({"CAUSEWAY_STATE": str(folder), "PATH": os.defpath})
+    server = prepare(settings)
+    started = start(server.child)
+    draining = await asyncio.create_subprocess_exec("cat", stdin=started.output, stdout=subprocess.DEVNULL)
+    try:
+        assert server.child.ready is not None, "PostgreSQL is probed"
+        while not await server.child.ready():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        store = PostgresAuditStore(server.place.url)
+        try:
+            yield store
+        finally:
+            await store.close()
+    finally:
+        started.popen.send_signal(server.child.stop_signal)
+        await asyncio.to_thread(started.popen.wait)
+        await draining.wait()
+
+
+async def copies(store: PostgresAuditStore, rows: list[AuditRow]) -> float:
+    """Rows a second, as a rebuild writes them, with nothing else to do."""
+    await store.begin_rebuild()
+    began = time.perf_counter()
+    for at in range(0, len(rows), BATCH):
+        await store.append_rebuilt(rows[at : at + BATCH])
+    rate = len(rows) / (time.perf_counter() - began)
+    await store.drop_rebuilt()
+    return rate
+
+
+async def rebuilds(log: Log, store: PostgresAuditStore, count: int) -> list[Row]:
+    ready = [
+        audit_row(Recorded(Position(number), stream, *draft))
+        for number, (stream, draft) in enumerate(islice(history("filled"), min(count, COPIED) // 2), 1)
+    ]
+    before = await copies(store, ready)
+    steps: list[tuple[str, float]] = []
+    began, busy = time.perf_counter(), time.process_time()
+    done = await rebuild(log, store, switch=True, tell=lambda step, rows: steps.append((step, time.perf_counter())))
+    ended, busy_s = time.perf_counter(), time.process_time() - busy
+    loaded = next(at for step, at in steps if step == "indexes")
+    indexed = next(at for step, at in steps if step == "compare")
+    after = await copies(store, ready)
+    assert (done.rows, await store.position()) == (count, count), "every event is a row"
+    limit = (before + after) / 2
+    rate, loading = count / (indexed - began), count / (loaded - began)
+    return [
+        ("COPY of rows that lie ready, no index", f"{limit:,.0f} rows/s ({before:,.0f}, {after:,.0f})", "limit", ""),
+        ("rebuild: the log read, rows made, copied", f"{loading:,.0f} rows/s", f"{loading / limit:.2f}", ""),
+        (
+            "rebuild with its indexes",
+            f"{rate:,.0f} rows/s; own CPU {busy_s * 1e6 / count:.1f} µs a row",
+            f"{rate / limit:.2f}",
+            f">= {REBUILD_GOAL:,}",
+        ),
+        ("comparing with the live table, and the switch", f"{ended - indexed:.1f} s", "", ""),
+    ]
+
+
+def queries(count: int, rows: tuple[AuditRow, ...]) -> dict[str, AuditQuery]:
+    middle = BEGAN + timedelta(milliseconds=137 * (count // 2))
+    some = rows[len(rows) // 2]
+    return {
+        "newest, no filter": AuditQuery(newest=True),
+        "one deployment": AuditQuery(entity=some.entity, newest=True),
+        "one node (every sixth row)": AuditQuery(entity="node-1", newest=True),
+        "one node, from the middle on": AuditQuery(entity="node-1", after=Position(count // 2)),
+        "one type": AuditQuery(types=("PromotionCompleted",), newest=True),
+        "types by pattern": AuditQuery(types=("Replica*",), newest=True),
+        "an actor that nobody is": AuditQuery(actor="key:*", newest=True),
+        "a minute in the middle": AuditQuery(since=middle, until=middle + timedelta(minutes=1)),
+        "one type, newest before the middle": AuditQuery(types=("DeploymentPushed",), until=middle, newest=True),
+        "one request's consequences": AuditQuery(correlation=some.correlation_id),
+    }
+
+
+async def pages(store: PostgresAuditStore, count: int) -> list[Row]:
+    sample = await store.page(AuditQuery(after=Position(count // 2), limit=50, types=("DeploymentPushed",)))
+    measured: list[Row] = []
+    for name, query in queries(count, sample).items():
+        spent, found = [], tuple[AuditRow, ...]()
+        for _ in range(PAGES):
+            began = time.perf_counter()
+            found = await store.page(query)
+            spent.append(time.perf_counter() - began)
+        worst = f"slowest of {PAGES} {max(spent) * 1e3:.1f} ms"
+        text = f"{median(spent) * 1e3:.1f} ms, {worst}, {len(found)} rows"
+        measured.append((f"page: {name}", text, "", f"< {PAGE_GOAL_S * 1e3:.0f} ms"))
+    return measured
+
+
+async def measure(count: int) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="causeway-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # PostgreSQL may run as a user of its own
+        with server(folder) as address:
+            async with connected(address) as (log, client), postgres(folder / "state") as store:
+                began = time.perf_counter()
+                await fill(client, count)
+                print(f"filled {count:,} events in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+                assert await store.position() == ORIGIN
+                rows = await rebuilds(log, store, count)
+                return [*rows, *await pages(store, count)]
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ops.bench.audit", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--events", type=int, default=1_000_000, help="how many rows")
+    parser.add_argument("--write", action="store_true", help="put the result into ops/bench/RESULTS.md")
+    options = parser.parse_args(arguments)
+    measured = table(("what", "measured", "of its limit", "goal"), asyncio.run(measure(options.events)))
+    print(measured)
+    if options.write:
+        load_average = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+        where = (
+            f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} shared cores ({platform.machine()}, load {load_average}),"
+            f" Python {platform.python_version()}: `python -m ops.bench.audit --events {options.events} --write`."
+            " nats-server, PostgreSQL and the rebuild share the machine. The goal for pages is stated for 10,000,000"
+            " rows; this table has fewer."
+        )
+        write_section("The audit trail", f"{where}\n\n{measured}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
