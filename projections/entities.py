@@ -3,6 +3,7 @@
 Read from the field names alone, so an event of a newer version is found by its ids as well.
 """
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import msgspec
@@ -22,7 +23,9 @@ ID_FIELDS = (
     "key_id",
 )
 
-_OF_KIND = {kind: tuple(name for name in ID_FIELDS if name in kind.__struct_fields__) for kind in get_args(AnyEvent)}
+_OF_KIND: Mapping[type[Any], tuple[str, ...]] = {
+    kind: tuple(name for name in ID_FIELDS if name in kind.__struct_fields__) for kind in get_args(AnyEvent)
+}
 
 
 def entities(stream: StreamName, event: AnyEvent | UnknownEvent) -> tuple[str, ...]:
