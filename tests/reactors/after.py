@@ -51,8 +51,16 @@ class After:
     def due(self) -> tuple[Command, ...]:
         commands = tuple(due.command for due in called_for(self._reactor, self._state, self.now))
         again = tuple(due.command for due in called_for(self._reactor, self._state, self.now))
-        assert commands == again, "asking twice is asking once"
+        # One that says itself when it is ripe notes what it has looked at.
+        assert again == (() if self._reactor.ripe is not None else commands), "asking twice is asking once"
         return commands
+
+    def sleeps_s(self) -> float | None:
+        """Of a reactor that says itself when it is ripe: for how long, if nothing happens; None: for ever."""
+        assert self._reactor.ripe is not None
+        ripe, next_at = self._reactor.ripe(self._state, self.now)
+        assert not ripe, ripe
+        return None if next_at is None else (next_at - self.now).total_seconds()
 
     def calls_for(self) -> tuple[type[Command], ...]:
         return tuple(type(command) for command in self.due())
