@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from events.base import Actor, CommandId, CorrelationId, NodeId, derive
+from events.base import Actor, CommandId, CorrelationId, NodeId, ReplicaId, derive
 from events.codec import Recorded
 from events.node import NodeJoined, NodeLeft, NodeLost
 from events.signals import Heartbeat, Resumed, Signal
@@ -31,7 +31,7 @@ class Watch(msgspec.Struct):
     joining: dict[NodeId, None] = {}
     """Joined, and nothing has been heard from anybody since."""
     gone: dict[NodeId, Cause] = {}
-    """Nodes that are lost, have left or have restarted, while replicas of theirs still count as live."""
+    """Nodes that are lost or have left; and those that are back, while replicas of the time before count as live."""
 
 
 def evolve(state: Watch, recorded: Recorded) -> Watch:
@@ -46,16 +46,21 @@ def evolve(state: Watch, recorded: Recorded) -> Watch:
         state.gone[event.node_id] = cause(recorded)
     FLEET.evolve(state.fleet, recorded)
     for node_id in tuple(state.gone):
-        if not _orphans(state, node_id):
+        if _is_back(state, node_id) and not _orphans(state, node_id):
             del state.gone[node_id]
     return state
 
 
-def _orphans(state: Watch, node_id: NodeId) -> list[str]:
-    """Replicas that were placed on the node before it was gone."""
-    gone_at = state.gone[node_id].position
-    live = state.fleet.replicas.values()
-    return [each.replica_id for each in live if each.node_id == node_id and each.position < gone_at]
+def _is_back(state: Watch, node_id: NodeId) -> bool:
+    return state.fleet.nodes[node_id].status in ("up", "draining")
+
+
+def _orphans(state: Watch, node_id: NodeId) -> list[ReplicaId]:
+    """Live replicas of a node that is gone: also one that a scheduler who did not know it yet has put there since."""
+    own = [each for each in state.fleet.replicas.values() if each.node_id == node_id]
+    if _is_back(state, node_id):
+        own = [each for each in own if each.position < state.gone[node_id].position]
+    return [each.replica_id for each in own]
 
 
 def hear(state: Watch, signal: Signal, now: datetime) -> Watch:
@@ -85,11 +90,9 @@ def due(state: Watch) -> Iterable[Due]:
                 ),
             )
     for node_id, why in state.gone.items():
-        for replica in state.fleet.replicas.values():
-            if replica.node_id == node_id and replica.position < why.position:
-                fields = caused_by(why, NAME, replica.replica_id)
-                reason = f"its node {node_id} is gone"
-                yield Due(NOW, DeclareReplicaLost(**fields, replica_id=replica.replica_id, reason=reason))
+        for replica_id in _orphans(state, node_id):
+            fields = caused_by(why, NAME, replica_id)
+            yield Due(NOW, DeclareReplicaLost(**fields, replica_id=replica_id, reason=f"its node {node_id} is gone"))
 
 
 def _initial(now: datetime) -> Watch:

@@ -64,3 +64,11 @@ def test_a_machine_that_restarted_lost_what_it_ran_before() -> None:
 def test_an_agent_that_restarted_on_the_same_boot_lost_nothing() -> None:
     story = After(DETECT_LOST, node("n1"), assigned("d"), ready("d"), node("n1", cpu_millicores=1000))
     assert story.calls_for() == ()
+
+
+def test_a_replica_that_a_late_scheduler_put_on_a_lost_node_is_lost_too() -> None:
+    """The simulator found this: it was waited for, for ever."""
+    story = After(DETECT_LOST, node("n1"), node_lost("n1"), assigned("d"))
+    assert story.the(DeclareReplicaLost).replica_id == "d-1"
+    assert story.then(lost("d"), assigned("d", 2)).the(DeclareReplicaLost).replica_id == "d-2"
+    assert story.then(lost("d", 2), node("n1"), assigned("d", 3)).calls_for() == ()
