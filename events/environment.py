@@ -121,6 +121,8 @@ class PromotionStarted(Event, frozen=True, kw_only=True):
     """From the start of the promotion, or its last step; a candidate that is not ready by then fails."""
     settings: PromotionSettings = PromotionSettings()
     """That the environment had when it began."""
+    current_replicas: int = 1
+    """Of the current deployment that the environment needed then, at least 1."""
 
 
 class PromotionStepped(Event, frozen=True, kw_only=True):

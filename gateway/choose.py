@@ -18,6 +18,8 @@ from gateway.errors import Problem, not_found
 from projections.routing import PRODUCTION, DeploymentRoutes, ModelRoutes, ReplicaRoute, RoutingTable
 
 _LISTED = 8
+_SPREAD = 61
+"""Has no divisor in common with 100: turns one after the other draw numbers far apart."""
 
 
 class Load(Protocol):
@@ -52,12 +54,18 @@ class Load(Protocol):
 class Route(msgspec.Struct, frozen=True):
     deployment_id: DeploymentId
     replica: ReplicaRoute
+    lot: DeploymentId | None = None
+    """For whom those wait who ask for the same, where that is another: an environment has one line, not two."""
 
 
 class Park(msgspec.Struct, frozen=True):
     deployment_id: DeploymentId
     full: bool = False
     """It has replicas, and all of them have as much as they may."""
+
+    @property
+    def lot(self) -> DeploymentId:
+        return self.deployment_id
 
 
 class Unroutable(msgspec.Struct, frozen=True):
@@ -72,6 +80,12 @@ def choose(
     `turn_has_come`: it is the first of those who wait.
     """
     deployment = resolve(table, target)
+    share = _share(table, target)
+    if share is not None:
+        candidate, percent = share
+        if not isinstance(deployment, Problem) and deployment.replicas:
+            return _choose_between(deployment, candidate, percent, load, affinity, turn_has_come)
+        deployment = candidate
     if isinstance(deployment, Problem):
         soon = _about_to_serve(table, target)
         return Unroutable(deployment) if soon is None else Park(soon)
@@ -84,12 +98,55 @@ def choose(
     return Park(deployment_id, full=True) if replica is None else Route(deployment_id, replica)
 
 
-def _about_to_serve(table: RoutingTable, target: Target) -> DeploymentId | None:
-    """A model's first ready deployment becomes production a moment later; its user may come in between."""
+def _share(table: RoutingTable, target: Target) -> tuple[DeploymentRoutes, int] | None:
+    """The candidate that gets some of these requests already, if it has replicas, and how many in a hundred."""
     model = table.models.get(target.model_id)
-    if model is None or target.by != "environment" or target.name != PRODUCTION:
+    if model is None or target.by != "environment" or not model.candidates:
         return None
-    if PRODUCTION not in model.environments or model.environments[PRODUCTION] is not None:
+    candidate = model.candidates.get(target.name)
+    if candidate is None or not candidate.percent:
+        return None
+    routes = table.deployments.get(candidate.deployment_id)
+    return (routes, candidate.percent) if routes is not None and routes.replicas and not routes.gone else None
+
+
+def _choose_between(
+    current: DeploymentRoutes,
+    candidate: DeploymentRoutes,
+    percent: int,
+    load: Load,
+    affinity: bytes | None,
+    turn_has_come: bool,
+) -> Route | Park:
+    """By the share, and the same session always to the same; where that one is full, to the other.
+
+    Who waits, waits for the one with the larger share.
+    """
+    lot = (candidate if percent >= 50 else current).deployment_id
+    if not turn_has_come and (current.deployment_id in load.waiting or candidate.deployment_id in load.waiting):
+        return Park(lot, full=True)
+    draw = load.turn * _SPREAD if affinity is None else int.from_bytes(affinity[:8])
+    first, second = (candidate, current) if draw % 100 < percent else (current, candidate)
+    for deployment in (first, second):
+        replica = _pick(deployment, load, affinity)
+        if replica is not None:
+            return Route(deployment.deployment_id, replica, lot)
+    return Park(lot, full=True)
+
+
+def _about_to_serve(table: RoutingTable, target: Target) -> DeploymentId | None:
+    """An environment that nothing serves yet, and who is to serve it soon; its user may come in between.
+
+    A model's first ready deployment becomes production a moment later.
+    """
+    model = table.models.get(target.model_id)
+    if model is None or target.by != "environment" or model.environments.get(target.name, "") is not None:
+        return None
+    candidate = model.candidates.get(target.name)
+    routes = None if candidate is None else table.deployments.get(candidate.deployment_id)
+    if routes is not None and not (routes.is_development or routes.refusal):
+        return routes.deployment_id
+    if target.name != PRODUCTION:
         return None
     published = (table.deployments[each] for each in sorted(model.deployments))
     fit = (each for each in published if each.replicas and not (each.is_development or each.refusal))

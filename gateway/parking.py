@@ -136,11 +136,11 @@ class Parking:
             if isinstance(choice, Unroutable):
                 self.leave(ticket)
                 ticket.request.unparked()
-            elif ticket.deployment_id != choice.deployment_id:
+            elif ticket.deployment_id != (lot := choice.lot or choice.deployment_id):
                 self._step_out(ticket)
-                ticket.deployment_id = choice.deployment_id
+                ticket.deployment_id = lot
                 self._line_up(ticket)
-                ticket.request.moved(choice.deployment_id)
+                ticket.request.moved(lot)
 
     def _line_up(self, ticket: Ticket) -> None:
         lot = self.lots.setdefault(ticket.deployment_id, {})

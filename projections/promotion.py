@@ -61,8 +61,7 @@ class Progress(msgspec.Struct, frozen=True):
 def advance(progress: Progress | None, event: PromotionEvent) -> Progress | None:
     """None: an event of a promotion whose beginning was not seen."""
     if isinstance(event, PromotionStarted):
-        wanted = event.wanted_replicas
-        return Progress(event, candidate_replicas=wanted, current_replicas=wanted)
+        return Progress(event, candidate_replicas=event.wanted_replicas, current_replicas=event.current_replicas)
     if progress is None:
         return None
     return msgspec.structs.replace(_moved(progress, event), moves=progress.moves + 1)
@@ -79,14 +78,11 @@ def _moved(progress: Progress, event: PromotionEvent) -> Progress:
         case PromotionResumed():
             return replace(progress, status=going, canary_over=progress.canary_over or progress.percent > 0)
         case PromotionRolledBack():
-            back = progress.current_replicas
-            if progress.status != "RAMPING_DOWN":
-                back = max(progress.started.wanted_replicas, back + progress.ready)
             return replace(
                 progress,
                 status="RAMPING_DOWN",
                 percent=event.percent,
-                current_replicas=back,
+                current_replicas=progress.started.current_replicas,
                 reason=event.reason,
                 figures=event.figures or progress.figures,
             )

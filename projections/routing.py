@@ -15,7 +15,12 @@ from events.codec import Recorded
 from events.environment import (
     EnvironmentCreated,
     EnvironmentDeleted,
+    PromotionCancelled,
     PromotionCompleted,
+    PromotionFailed,
+    PromotionRolledBack,
+    PromotionStarted,
+    PromotionStepped,
     RequestLimits,
     RequestLimitsSet,
 )
@@ -63,6 +68,17 @@ class DeploymentRoutes(msgspec.Struct):
     """Ready and not draining."""
 
 
+class Candidate(msgspec.Struct, frozen=True):
+    """Who is to serve an environment next: its promotion is active, or its push asked for it."""
+
+    deployment_id: DeploymentId
+    percent: int = 0
+    """Of the environment's requests that go to it already."""
+    promoted: bool = False
+    compared: bool = False
+    """Its answers and those of the current deployment are to be measured."""
+
+
 class ModelRoutes(msgspec.Struct):
     model_id: ModelId
     name: str
@@ -71,6 +87,8 @@ class ModelRoutes(msgspec.Struct):
     deployments: set[DeploymentId] = set()
     limits: dict[str, RequestLimits] = {}
     """By environment, where they are set."""
+    candidates: dict[str, Candidate] = {}
+    """By environment."""
 
 
 class RoutingTable(msgspec.Struct):
@@ -131,6 +149,10 @@ def _pushed(table: RoutingTable, event: DeploymentPushed) -> None:
     table.deployments[event.deployment_id] = DeploymentRoutes(
         event.model_id, event.deployment_id, event.is_development, event.predict_concurrency
     )
+    if event.environment is not None:
+        before = model.candidates.get(event.environment)
+        if before is None or not before.promoted:
+            model.candidates[event.environment] = Candidate(event.deployment_id)
 
 
 def _deleted(table: RoutingTable, event: DeploymentDeleted) -> None:
@@ -139,6 +161,8 @@ def _deleted(table: RoutingTable, event: DeploymentDeleted) -> None:
     table.deployments.pop(event.deployment_id, None)
     if model.development == event.deployment_id:
         model.development = None
+    for environment in [name for name, each in model.candidates.items() if each.deployment_id == event.deployment_id]:
+        del model.candidates[environment]
 
 
 def _points_to(table: RoutingTable, event: PromotionCompleted | EnvironmentCreated) -> None:
@@ -146,6 +170,28 @@ def _points_to(table: RoutingTable, event: PromotionCompleted | EnvironmentCreat
     if model is not None:
         current = event.deployment_id if isinstance(event, PromotionCompleted) else None
         model.environments[event.environment] = current
+        if current is not None:
+            model.candidates.pop(event.environment, None)
+
+
+def _promoted(table: RoutingTable, event: PromotionStarted) -> None:
+    model = table.models.get(event.model_id)
+    if model is not None:
+        compared = event.settings.compares
+        model.candidates[event.environment] = Candidate(event.deployment_id, promoted=True, compared=compared)
+
+
+def _weighed(table: RoutingTable, event: PromotionStepped | PromotionRolledBack) -> None:
+    model = table.models.get(event.model_id)
+    candidate = None if model is None else model.candidates.get(event.environment)
+    if model is not None and candidate is not None:
+        model.candidates[event.environment] = msgspec.structs.replace(candidate, percent=event.percent)
+
+
+def _not_promoted(table: RoutingTable, event: PromotionFailed | PromotionCancelled) -> None:
+    model = table.models.get(event.model_id)
+    if model is not None:
+        model.candidates.pop(event.environment, None)
 
 
 def _environment_deleted(table: RoutingTable, event: EnvironmentDeleted) -> None:
@@ -153,6 +199,7 @@ def _environment_deleted(table: RoutingTable, event: EnvironmentDeleted) -> None
     if model is not None:
         model.environments.pop(event.environment, None)
         model.limits.pop(event.environment, None)
+        model.candidates.pop(event.environment, None)
 
 
 def _limited(table: RoutingTable, event: RequestLimitsSet) -> None:
@@ -195,7 +242,12 @@ _STEPS: Mapping[type, Callable[[RoutingTable, Any], None]] = {
     ModelDeleted: _model_deleted,
     DeploymentPushed: _pushed,
     DeploymentDeleted: _deleted,
+    PromotionStarted: _promoted,
+    PromotionStepped: _weighed,
+    PromotionRolledBack: _weighed,
     PromotionCompleted: _points_to,
+    PromotionFailed: _not_promoted,
+    PromotionCancelled: _not_promoted,
     EnvironmentCreated: _points_to,
     EnvironmentDeleted: _environment_deleted,
     RequestLimitsSet: _limited,
@@ -208,4 +260,4 @@ _STEPS: Mapping[type, Callable[[RoutingTable, Any], None]] = {
     BuildRequested: _may_serve,
 }
 
-ROUTING: Projection[RoutingTable] = Projection("routing", 3, RoutingTable, RoutingTable, evolve)
+ROUTING: Projection[RoutingTable] = Projection("routing", 4, RoutingTable, RoutingTable, evolve)

@@ -176,8 +176,7 @@ class Promotion(msgspec.Struct, frozen=True):
 
 
 def begin(started: PromotionStarted) -> Promotion:
-    wanted = started.wanted_replicas
-    return Promotion(started, candidate_replicas=wanted, current_replicas=wanted)
+    return Promotion(started, candidate_replicas=started.wanted_replicas, current_replicas=started.current_replicas)
 
 
 def advance(promotion: Promotion, event: Event) -> Promotion:
@@ -214,7 +213,7 @@ def advance(promotion: Promotion, event: Event) -> Promotion:
 
 def _lowers(started: PromotionStarted, event: PromotionStepped) -> bool:
     replaced = started.settings.rolling_deploy and event.ready > 0
-    return replaced or event.current_replicas < started.wanted_replicas
+    return replaced or event.current_replicas < started.current_replicas
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -251,6 +250,7 @@ def _start(command: StartPromotion, place: Place) -> Sequence[Event]:
         cleanup=command.cleanup or settings.cleanup,
         deadline_s=command.deadline_s if settings.ready_deadline_s is None else settings.ready_deadline_s,
         settings=settings,
+        current_replicas=max(1, command.wanted_replicas),
     )
     return (started,)
 

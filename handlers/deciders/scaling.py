@@ -57,6 +57,8 @@ class HoldReplicas(Command, frozen=True, kw_only=True):
     deployment_id: DeploymentId
     promotion_id: PromotionId
     at_least: int
+    lower: bool = False
+    """The target goes down by as many as are held fewer than before: others have taken their place."""
 
 
 class ReleaseHold(Command, frozen=True, kw_only=True):
@@ -66,7 +68,7 @@ class ReleaseHold(Command, frozen=True, kw_only=True):
 
 class ScaleToZero(Command, frozen=True, kw_only=True):
     deployment_id: DeploymentId
-    rule: Literal["replaced", "deactivated", "failed", "deleted"]
+    rule: Literal["replaced", "not promoted", "deactivated", "failed", "deleted"]
 
 
 class ReportNoCapacity(Command, frozen=True, kw_only=True):
@@ -91,9 +93,17 @@ class ScalingState(msgspec.Struct, frozen=True, tag=True):
     target: int = 0
     resting: bool = False
     """At zero because it was quiet, not because it is not wanted: its schedule may wake it."""
-    hold: ReplicasHeld | None = None
+    holds: tuple[ReplicasHeld, ...] = ()
+    """One a promotion: of several environments, or of one as the candidate and of another as the current one."""
     lacking: str | None = None
     scheduled: MinimumScheduled | None = None
+
+    @property
+    def held(self) -> int:
+        return max((hold.at_least for hold in self.holds), default=0)
+
+    def without(self, promotion_id: PromotionId) -> tuple[ReplicasHeld, ...]:
+        return tuple(hold for hold in self.holds if hold.promotion_id != promotion_id)
 
     @property
     def scheduled_min(self) -> int:
@@ -113,9 +123,9 @@ def evolve(state: ScalingState, event: Event) -> ScalingState:
         case MinimumScheduled():
             return replace(state, scheduled=event)
         case ReplicasHeld():
-            return replace(state, hold=event)
+            return replace(state, holds=(*state.without(event.promotion_id), event))
         case ReplicaHoldReleased():
-            return replace(state, hold=None)
+            return replace(state, holds=state.without(event.promotion_id))
         case CapacityLacking():
             return replace(state, lacking=event.reason)
         case _:
@@ -134,13 +144,9 @@ def decide(command: ScalingCommand, state: ScalingState, ctx: Context) -> Sequen
         case ApplySchedule():
             return _schedule(command, state, ctx)
         case HoldReplicas():
-            if state.hold is not None and state.hold.promotion_id == command.promotion_id:
-                return ()
-            grounds = Grounds(settings=settings, promotion_id=command.promotion_id)
-            raised = _move(command, state, max(state.target, command.at_least), "promotion", grounds)
-            return (told(ReplicasHeld, command), *raised)
+            return _hold(command, state)
         case ReleaseHold():
-            if state.hold is None or state.hold.promotion_id != command.promotion_id:
+            if not any(hold.promotion_id == command.promotion_id for hold in state.holds):
                 return ()
             return (told(ReplicaHoldReleased, command),)
         case ScaleToZero():
@@ -149,11 +155,22 @@ def decide(command: ScalingCommand, state: ScalingState, ctx: Context) -> Sequen
             return () if state.lacking == command.reason else (told(CapacityLacking, command),)
 
 
+def _hold(command: HoldReplicas, state: ScalingState) -> Sequence[Event]:
+    own = next((hold.at_least for hold in state.holds if hold.promotion_id == command.promotion_id), None)
+    if own == command.at_least:
+        return ()
+    given = (state.target if own is None else own) - command.at_least if command.lower else 0
+    others = max((hold.at_least for hold in state.without(command.promotion_id)), default=0)
+    target = max(state.target - max(0, given), command.at_least, min(others, state.target))
+    grounds = Grounds(settings=state.settings, promotion_id=command.promotion_id)
+    return (told(ReplicasHeld, command), *_move(command, state, target, "promotion", grounds))
+
+
 def _scale(command: ScaleByLoad, state: ScalingState) -> Sequence[Event]:
     grounds = command.grounds
     if (command.target, grounds.settings, grounds.scheduled_min) != (state.target, state.settings, state.scheduled_min):
         return ()
-    found = verdict(state.target, grounds, state.hold.at_least if state.hold is not None else 0)
+    found = verdict(state.target, grounds, state.held)
     if found is None:
         return ()
     grounds = msgspec.structs.replace(grounds, wanted=found.wanted)
@@ -178,7 +195,7 @@ def _configure(command: ConfigureScaling, state: ScalingState) -> Sequence[Event
     if state.target == 0:
         return configured
     grounds = Grounds(settings=settings, note=command.source)
-    held = state.hold.at_least if state.hold is not None else 0
+    held = state.held
     ceiling = max(settings.max_replica, held)
     if state.target > ceiling:
         return (*configured, *_move(command, state, ceiling, "maximum", grounds))

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from events.base import ORIGIN, Actor, CommandId, CorrelationId, DeploymentId, Position, derive
+from events.base import ORIGIN, Actor, CommandId, CorrelationId, DeploymentId, Position, PromotionId, derive
 from events.build import BuildSucceeded
 from events.codec import Recorded
 from events.model import (
@@ -66,7 +66,7 @@ class Scale(msgspec.Struct):
     able: bool = False
     """Built and neither failed nor deactivated."""
     built: bool = False
-    held: int = 0
+    holds: dict[PromotionId, int] = {}
     serving: bool = True
     """A replica has been ready since the target left zero."""
     scheduled: MinimumScheduled | None = None
@@ -82,6 +82,10 @@ class Scale(msgspec.Struct):
     wake: bool = False
     timer: float | None = None
     """The earliest time at which it is looked at without anything happening."""
+
+    @property
+    def held(self) -> int:
+        return max(self.holds.values(), default=0)
 
 
 class AutoscaleState(msgspec.Struct):
@@ -132,9 +136,10 @@ def _change(scale: Scale, recorded: Recorded, at: float) -> bool:
         case MinimumScheduled() as event:
             scale.scheduled = event
         case ReplicasHeld() as event:
-            scale.held = event.at_least
-        case ReplicaHoldReleased():
-            scale.held, scale.changed_at = 0, at
+            scale.holds[event.promotion_id] = event.at_least
+        case ReplicaHoldReleased() as event:
+            scale.holds.pop(event.promotion_id, None)
+            scale.changed_at = at
         case ReplicaReady():
             scale.serving, scale.ready_at = True, at
         case BuildSucceeded():

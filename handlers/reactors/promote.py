@@ -16,22 +16,28 @@ import msgspec
 
 from events.base import DeploymentId, ModelId
 from events.codec import Recorded
-from events.environment import (
-    PromotionCompleted,
-    PromotionStarted,
-)
+from events.environment import PromotionCompleted
 from handlers.base import NOW, Cause, Due, Reactor, caused_by
 from handlers.deciders.environment import (
     PRODUCTION,
     DeleteEnvironment,
 )
 from handlers.deciders.model import DeactivateDeployment
-from handlers.deciders.promotion import CompletePromotion, RollBackPromotion, StartPromotion
+from handlers.deciders.promotion import (
+    CompletePromotion,
+    FinishRollBack,
+    RollBackPromotion,
+    StartPromotion,
+    StepPromotion,
+)
 from handlers.deciders.scaling import ConfigureScaling, HoldReplicas, ReleaseHold, ScaleToZero
-from handlers.reactors.promotion_state import Families, Family, Place, fold_family
+from handlers.reactors.promotion_state import Candidate, Families, Family, Place, fold_family
+from handlers.rollout import Step, complete, next_step, opening, pause_s, step_back
+from projections.promotion import Progress
 
 NAME = "promote"
 DEADLINE_S = 3600
+BACK = ("RAMPING_DOWN", "FAILED", "CANCELED")
 
 
 class PromoteState(msgspec.Struct):
@@ -58,6 +64,7 @@ def _steps(family: Family, place: Place) -> Iterable[Due]:
     else:
         yield from _begin(family, place)
     yield from _release(family, place)
+    yield from _give_up(family, place)
     yield from _settle(family, place)
     if place.orphaned is not None:
         fields = caused_by(place.orphaned, NAME, "orphan", place.environment)
@@ -75,7 +82,6 @@ def _begin(family: Family, place: Place) -> Iterable[Due]:
         asked = next(iter(fit), None)
     if asked is None or not asked.built or asked.failure:
         return
-    current = family.find(place.current)
     yield Due(
         NOW,
         StartPromotion(
@@ -84,51 +90,133 @@ def _begin(family: Family, place: Place) -> Iterable[Due]:
             environment=place.environment,
             deployment_id=asked.deployment_id,
             is_development=asked.is_development,
-            wanted_replicas=max(1, len(current.ready) if current else 1),
+            wanted_replicas=_needed(family, place),
             cleanup=place.asked_cleanup,
             deadline_s=asked.deadline_s or DEADLINE_S,
         ),
     )
 
 
-def _advance(family: Family, place: Place, active: PromotionStarted) -> Iterable[Due]:
-    why = place.why
-    candidate = family.find(active.deployment_id)
-    assert why is not None, "an active promotion has a beginning"
-    ids: dict[str, Any] = {
-        "model_id": place.model_id,
-        "environment": place.environment,
-        "promotion_id": active.promotion_id,
-    }
+def _advance(family: Family, place: Place, progress: Progress) -> Iterable[Due]:
+    if progress.status == "RAMPING_DOWN":
+        yield from _go_back(family, place, progress)
+        return
+    started, candidate = progress.started, family.find(progress.started.deployment_id)
     if candidate is None or candidate.failure:
         reason = candidate.failure if candidate else "the deployment is not known"
-        yield Due(NOW, RollBackPromotion(**caused_by(why, NAME, "fail"), **ids, reason=reason))
+        yield Due(NOW, RollBackPromotion(**_same_promotion(place, "fail"), reason=reason))
         return
-    if candidate.hold != active.promotion_id:
-        yield Due(
-            NOW,
-            HoldReplicas(
-                **caused_by(why, NAME, "hold"),
-                deployment_id=active.deployment_id,
-                promotion_id=active.promotion_id,
-                at_least=active.wanted_replicas,
-            ),
-        )
-    if len(candidate.ready) >= active.wanted_replicas:
-        yield Due(NOW, CompletePromotion(**caused_by(why, NAME, "complete"), **ids))
-    reason = f"not ready within {active.deadline_s} s"
-    at = place.active_at + timedelta(seconds=active.deadline_s)
-    yield Due(at, RollBackPromotion(**caused_by(why, NAME, "late"), **ids, reason=reason))
+    if progress.stepped or opening(started) is None:
+        yield from _hold(family, place, progress, candidate)
+    if progress.status == "PAUSED":
+        return
+    yield from _go_on(family, place, progress, candidate)
+    if started.settings.rollback_on_not_ready:
+        reason = f"not ready within {started.deadline_s} s"
+        at = place.moved_at + timedelta(seconds=pause_s(progress) + started.deadline_s)
+        yield Due(at, RollBackPromotion(**_same_promotion(place, "late"), reason=reason))
+
+
+def _go_on(family: Family, place: Place, progress: Progress, candidate: Candidate) -> Iterable[Due]:
+    """The next step, or the switch, once the replicas of the last step are called for and have had their time."""
+    at = place.moved_at + timedelta(seconds=pause_s(progress))
+    step = next_step(progress, len(candidate.ready))
+    if step is not None:
+        yield Due(at if progress.percent else NOW, _take(place, progress, step))
+    elif complete(progress, len(candidate.ready), _needed(family, place)):
+        yield Due(at if progress.percent else NOW, CompletePromotion(**_same_promotion(place, "complete")))
+
+
+def _go_back(family: Family, place: Place, progress: Progress) -> Iterable[Due]:
+    """Traffic first, as the current deployment has its replicas again; then the candidate's replicas."""
+    current, candidate = family.find(place.current), family.find(progress.started.deployment_id)
+    if current is None or current.failure or len(current.ready) >= progress.current_replicas:
+        yield Due(NOW, FinishRollBack(**_same_promotion(place, "finish")))
+        return
+    yield from _hold(family, place, progress, candidate)
+    step = step_back(progress, len(current.ready))
+    if step is not None:
+        yield Due(NOW, _take(place, progress, step))
+    at = place.moved_at + timedelta(seconds=progress.started.deadline_s)
+    yield Due(at, FinishRollBack(**_same_promotion(place, "finish")))
+
+
+def _take(place: Place, progress: Progress, step: Step) -> StepPromotion:
+    fields = msgspec.structs.asdict(step)
+    return StepPromotion(**_same_promotion(place, "step"), after=progress.moves, **fields)
+
+
+def _same_promotion(place: Place, label: str) -> dict[str, Any]:
+    """The fields that every command about the active promotion has."""
+    assert place.why is not None and place.progress is not None, "an active promotion has a beginning"
+    return {
+        **caused_by(place.why, NAME, label),
+        "model_id": place.model_id,
+        "environment": place.environment,
+        "promotion_id": place.progress.started.promotion_id,
+    }
+
+
+def _hold(family: Family, place: Place, progress: Progress, candidate: Candidate | None) -> Iterable[Due]:
+    """The replicas that the last step calls for, of both. What sleeps is not woken to be replaced."""
+    back, started = progress.status == "RAMPING_DOWN", progress.started
+    if candidate is not None and not candidate.failure and (progress.percent or not back):
+        at_least = progress.candidate_replicas
+        if at_least >= started.wanted_replicas and not started.settings.rolling_deploy:
+            at_least = max(at_least, _needed(family, place))
+        yield from _hold_one(family, place, candidate, at_least, lower=back)
+    current = family.find(place.current)
+    if current is not None and not current.failure and (current.target or back) and progress.stepped:
+        yield from _hold_one(family, place, current, progress.current_replicas, lower=not back)
+
+
+def _hold_one(family: Family, place: Place, whom: Candidate, at_least: int, *, lower: bool) -> Iterable[Due]:
+    """`lower`: others take the place of those that are held no more, unless another environment needs them."""
+    assert place.why is not None and place.progress is not None, "an active promotion has a beginning"
+    promotion_id = place.progress.started.promotion_id
+    held = whom.holds.get(promotion_id)
+    if held == at_least or (held is not None and at_least < held and not lower):
+        return
+    yield Due(
+        NOW,
+        HoldReplicas(
+            **caused_by(place.why, NAME, "hold", whom.deployment_id, at_least),
+            deployment_id=whom.deployment_id,
+            promotion_id=promotion_id,
+            at_least=at_least,
+            lower=lower and not _in_use(family, whom.deployment_id, but=place),
+        ),
+    )
+
+
+def _needed(family: Family, place: Place) -> int:
+    """Replicas that the environment uses now."""
+    current = family.find(place.current)
+    return max(1, current.target, len(current.ready)) if current is not None and not current.failure else 1
 
 
 def _release(family: Family, place: Place) -> Iterable[Due]:
     """Holds of this model's deployments that no active promotion needs."""
-    active = {p.active.promotion_id for p in family.places.values() if p.active is not None}
+    active = {p.active.started.promotion_id for p in family.places.values() if p.active is not None}
     for candidate in family.candidates.values():
-        if candidate.hold is not None and candidate.hold not in active:
-            fields = caused_by(place.why or candidate.why, NAME, "release", candidate.hold)
-            release = ReleaseHold(**fields, deployment_id=candidate.deployment_id, promotion_id=candidate.hold)
-            yield Due(NOW, release)
+        for promotion_id in candidate.holds:
+            if promotion_id not in active:
+                fields = caused_by(place.why or candidate.why, NAME, "release", candidate.deployment_id, promotion_id)
+                release = ReleaseHold(**fields, deployment_id=candidate.deployment_id, promotion_id=promotion_id)
+                yield Due(NOW, release)
+
+
+def _give_up(family: Family, place: Place) -> Iterable[Due]:
+    """The candidate of a promotion that did not succeed and has no traffic any more, unless it is wanted since."""
+    progress, why = place.progress, place.why
+    if progress is None or why is None or progress.percent or progress.status not in BACK:
+        return
+    candidate = family.find(progress.started.deployment_id)
+    if candidate is None or candidate.failure or not candidate.target or candidate.target_position > why.position:
+        return
+    if place.current != candidate.deployment_id and not _in_use(family, candidate.deployment_id, but=place):
+        fields = caused_by(why, NAME, "down", candidate.deployment_id)
+        yield Due(NOW, ScaleToZero(**fields, deployment_id=candidate.deployment_id, rule="not promoted"))
 
 
 def _settle(family: Family, place: Place) -> Iterable[Due]:
@@ -172,10 +260,13 @@ def _wind_down(family: Family, place: Place, last: PromotionCompleted, why: Caus
         )
 
 
-def _in_use(family: Family, deployment_id: DeploymentId) -> bool:
+def _in_use(family: Family, deployment_id: DeploymentId, but: Place | None = None) -> bool:
+    """By an environment (`but` this one): it is current there, or is to be."""
     return any(
-        place.current == deployment_id or (place.active is not None and place.active.deployment_id == deployment_id)
+        place.current == deployment_id
+        or (place.active is not None and place.active.started.deployment_id == deployment_id)
         for place in family.places.values()
+        if place is not but
     )
 
 

@@ -15,7 +15,11 @@ from events.environment import (
     PromotionCancelled,
     PromotionCompleted,
     PromotionFailed,
+    PromotionPaused,
+    PromotionResumed,
+    PromotionRolledBack,
     PromotionStarted,
+    PromotionStepped,
 )
 from events.model import (
     DeploymentActivated,
@@ -45,9 +49,8 @@ from events.scaling import (
     ScalingConfigured,
 )
 from handlers.base import NOW, Cause, cause
-from handlers.deciders.environment import (
-    PRODUCTION,
-)
+from handlers.deciders.environment import PRODUCTION
+from projections.promotion import Progress, PromotionEvent, advance
 
 _NOBODY = DeploymentId("")
 
@@ -69,7 +72,7 @@ class Candidate(msgspec.Struct):
     target: int = 0
     target_position: Position = Position(0)
     settings_position: Position = Position(0)
-    hold: PromotionId | None = None
+    holds: dict[PromotionId, int] = {}
 
 
 class Place(msgspec.Struct):
@@ -80,8 +83,10 @@ class Place(msgspec.Struct):
     current: DeploymentId | None = None
     autoscaling: AutoscalingSettings | None = None
     autoscaling_why: Cause | None = None
-    active: PromotionStarted | None = None
-    active_at: datetime = NOW
+    progress: Progress | None = None
+    """Of the active promotion, or of the last one."""
+    moved_at: datetime = NOW
+    """When it last moved."""
     last: PromotionCompleted | None = None
     why: Cause | None = None
     """The event that last changed the promotion."""
@@ -93,6 +98,10 @@ class Place(msgspec.Struct):
     """Its model is gone."""
     asked: DeploymentId | None = None
     asked_cleanup: Cleanup | None = None
+
+    @property
+    def active(self) -> Progress | None:
+        return self.progress if self.progress is not None and self.progress.active else None
 
 
 class Family(msgspec.Struct):
@@ -132,6 +141,10 @@ def fold_family(families: Families, recorded: Recorded) -> Family | None:
             EnvironmentCreated()
             | EnvironmentConfigured()
             | PromotionStarted()
+            | PromotionStepped()
+            | PromotionPaused()
+            | PromotionResumed()
+            | PromotionRolledBack()
             | PromotionCompleted()
             | PromotionFailed()
             | PromotionCancelled()
@@ -178,20 +191,33 @@ def _change_place(family: Family, place: Place, recorded: Recorded) -> None:
                 place.exists = True
                 place.orphaned = None if family.registered else cause(recorded)
             place.autoscaling, place.autoscaling_why = event.autoscaling, cause(recorded)
+        case EnvironmentDeleted():
+            del family.places[place.environment]
+        case (
+            PromotionStarted()
+            | PromotionStepped()
+            | PromotionPaused()
+            | PromotionResumed()
+            | PromotionRolledBack()
+            | PromotionCompleted()
+            | PromotionFailed()
+            | PromotionCancelled()
+        ):
+            place.progress = advance(place.progress, event)
+            place.why, place.moved_at = cause(recorded), recorded.meta.at
+            _move(family, place, event, place.why)
+
+
+def _move(family: Family, place: Place, event: PromotionEvent, why: Cause) -> None:
+    match event:
         case PromotionStarted():
-            place.active, place.active_at, place.why = event, recorded.meta.at, cause(recorded)
             if place.asked == event.deployment_id:
                 place.asked = None
         case PromotionCompleted():
-            place.active, place.current, place.last, place.why = None, event.deployment_id, event, cause(recorded)
-            place.switched = place.why
+            place.current, place.last, place.switched = event.deployment_id, event, why
             promoted = family.find(event.deployment_id)
             if promoted is None or promoted.gone:  # Deleted while the switch was on its way.
                 place.current = None
-        case PromotionFailed() | PromotionCancelled():
-            place.active, place.why = None, cause(recorded)
-        case EnvironmentDeleted():
-            del family.places[place.environment]
 
 
 def _change_candidate(family: Family, candidate: Candidate, recorded: Recorded) -> bool:
@@ -223,9 +249,9 @@ def _change_candidate(family: Family, candidate: Candidate, recorded: Recorded) 
         case ScalingConfigured():
             candidate.settings_position = recorded.position
         case ReplicasHeld() as event:
-            candidate.hold = event.promotion_id
-        case ReplicaHoldReleased():
-            candidate.hold = None
+            candidate.holds[event.promotion_id] = event.at_least
+        case ReplicaHoldReleased() as event:
+            candidate.holds.pop(event.promotion_id, None)
         case _:
             return False
     return True

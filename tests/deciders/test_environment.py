@@ -45,6 +45,7 @@ STARTED = PromotionStarted(
     wanted_replicas=2,
     cleanup="KEEP",
     deadline_s=60,
+    current_replicas=2,
 )
 COMPLETED = PromotionCompleted(promotion_id=P, **PRODUCTION, deployment_id=A, previous=None, cleanup="KEEP")
 SETTINGS = AutoscalingSettings(min_replica=1, max_replica=4)

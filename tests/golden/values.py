@@ -237,6 +237,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
         cleanup="SCALE_TO_ZERO",
         deadline_s=1800,
         settings=PROMOTION_SETTINGS,
+        current_replicas=2,
     ),
     PromotionCompleted(
         promotion_id=PROMOTION,

@@ -2,7 +2,7 @@
 
 from events.base import BlobDigest, BuildId, DeploymentId, ModelId, NodeId, PromotionId, ReplicaId
 from events.build import BuildFailed, BuildRequested, BuildSucceeded
-from events.environment import Cleanup, EnvironmentCreated, PromotionCompleted, PromotionStarted
+from events.environment import Cleanup, EnvironmentCreated, PromotionCompleted, PromotionSettings, PromotionStarted
 from events.model import DeploymentPushed, ModelRegistered
 from events.node import NodeJoined, NodeLost
 from events.replica import ReplicaAssigned, ReplicaDraining, ReplicaFailed, ReplicaLost, ReplicaReady, ReplicaStopped
@@ -19,6 +19,7 @@ from events.scaling import (
 M = ModelId("m")
 BLOB = BlobDigest("sha256:00")
 REGISTERED = ModelRegistered(model_id=M, name="iris", team="default")
+AT_ONCE = PromotionSettings()
 GROUNDS = Grounds(settings=AutoscalingSettings())
 
 
@@ -82,8 +83,8 @@ def to_zero(deployment: str, rule: Rule = "quiet") -> ScaledToZero:
     return ScaledToZero(deployment_id=DeploymentId(deployment), previous=1, rule=rule, grounds=GROUNDS)
 
 
-def held(deployment: str, promotion: str) -> ReplicasHeld:
-    return ReplicasHeld(deployment_id=DeploymentId(deployment), promotion_id=PromotionId(promotion), at_least=1)
+def held(deployment: str, promotion: str, at_least: int = 1) -> ReplicasHeld:
+    return ReplicasHeld(deployment_id=DeploymentId(deployment), promotion_id=PromotionId(promotion), at_least=at_least)
 
 
 def released(deployment: str, promotion: str) -> ReplicaHoldReleased:
@@ -157,7 +158,11 @@ def environment(name: str, **settings: int) -> EnvironmentCreated:
 
 
 def started(
-    deployment: str, into: str = "production", previous: str | None = None, wanted: int = 1
+    deployment: str,
+    into: str = "production",
+    previous: str | None = None,
+    wanted: int = 1,
+    settings: PromotionSettings = AT_ONCE,
 ) -> PromotionStarted:
     return PromotionStarted(
         promotion_id=PromotionId(f"p-{deployment}"),
@@ -168,6 +173,8 @@ def started(
         wanted_replicas=wanted,
         cleanup="SCALE_TO_ZERO",
         deadline_s=600,
+        settings=settings,
+        current_replicas=wanted,
     )
 
 

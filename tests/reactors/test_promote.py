@@ -57,7 +57,7 @@ def test_the_candidate_must_have_as_many_replicas_as_serve_now() -> None:
 def test_an_active_promotion_holds_the_candidates_replicas_and_completes_when_enough_are_ready() -> None:
     story = After(PROMOTE, *SERVING, pushed("b"), built("b"), started("b", previous="a", wanted=2))
     assert story.calls_for() == (HoldReplicas,)
-    assert story.then(held("b", "p-b"), ready("b", 1)).calls_for() == ()
+    assert story.then(held("b", "p-b", 2), ready("b", 1)).calls_for() == ()
     assert story.then(ready("b", 2)).calls_for() == (CompletePromotion,)
     assert story.then(draining("b", 2)).calls_for() == ()
 

@@ -14,6 +14,7 @@ from projections.base import fold
 from projections.deployments import DEPLOYMENTS, Catalogue, Deployment, status
 from projections.environments import ENVIRONMENTS, Environments
 from tests.sim.checkers.base import Violation
+from tests.sim.people import let_promotions_go_on
 from tests.sim.world import World
 
 WITHIN_S = 150.0
@@ -38,6 +39,7 @@ async def prove_alive(world: World) -> None:
         if world.loop.time() > until:
             break
         await asyncio.sleep(2.0)
+        let_promotions_go_on(world)
         world.check()
     if left and not _lacks_room(world, began_at):
         raise Violation(f"not within {WITHIN_S:g} s, though nothing is wrong: {'; '.join(left)}")

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from events.base import BlobDigest, DeploymentId, KeyId, ModelId, derive
+from events.environment import PromotionSettings
 from events.scaling import AutoscalingSettings
 from gateway.addresses import By, Target
 from handlers.base import Command
@@ -12,6 +14,7 @@ from handlers.deciders.environment import (
     ConfigureEnvironment,
     CreateEnvironment,
     DeleteEnvironment,
+    SetPromotionSettings,
 )
 from handlers.deciders.model import (
     ActivateDeployment,
@@ -22,7 +25,14 @@ from handlers.deciders.model import (
     RetryDeployment,
     model_id_of,
 )
-from handlers.deciders.promotion import CancelPromotion, StartPromotion
+from handlers.deciders.promotion import (
+    CancelPromotion,
+    PausePromotion,
+    ResumePromotion,
+    RollForward,
+    SetCanaryWeight,
+    StartPromotion,
+)
 from handlers.deciders.scaling import ConfigureScaling
 from tests.sim.processes import ApiProcess
 from tests.sim.world import NAMES, TEAM, World
@@ -81,8 +91,13 @@ def promote(world: World, dice: Random) -> None:
     seen, chosen = api(world), some(world, dice)
     if seen is None or chosen is None:
         return
-    model_id, deployment_id = chosen
-    environment = dice.choice(ENVIRONMENTS)
+    _promote(world, dice, chosen[0], dice.choice(ENVIRONMENTS), chosen[1])
+
+
+def _promote(world: World, dice: Random, model_id: ModelId, environment: str, deployment_id: DeploymentId) -> None:
+    seen = api(world)
+    if seen is None:
+        return
     known = seen.catalogue.deployments
     here = seen.environments.of(model_id).get(environment)
     current = known.get(here.current) if here is not None and here.current is not None else None
@@ -93,21 +108,88 @@ def promote(world: World, dice: Random) -> None:
             environment=environment,
             deployment_id=deployment_id,
             is_development=deployment_id in known and known[deployment_id].is_development,
-            wanted_replicas=max(1, current.count("ready") if current is not None else 1),
-            cleanup=dice.choice(("SCALE_TO_ZERO", "SCALE_TO_ZERO", "KEEP", "DEACTIVATE")),
+            wanted_replicas=max(1, current.target if current is not None else 1),
+            cleanup=dice.choice((None, "SCALE_TO_ZERO", "KEEP", "DEACTIVATE")),
             deadline_s=dice.choice((20, 60, 120)),
         )
     )
 
 
 def cancel(world: World, dice: Random) -> None:
-    command = CancelPromotion(
-        **world.identity(),
-        model_id=dice.choice(world.models),
-        environment=dice.choice(ENVIRONMENTS),
-        reason="changed my mind",
+    ids = {**world.identity(), "model_id": dice.choice(world.models), "environment": dice.choice(ENVIRONMENTS)}
+    world.ask(CancelPromotion(**ids, reason="changed my mind", force=dice.random() < 0.4))
+
+
+def steer(world: World, dice: Random) -> None:
+    """Pause, resume, weigh or end a promotion that is active, or one that has just ended."""
+    seen = api(world)
+    if seen is None:
+        return
+    places = [each for places in seen.environments.models.values() for each in places.values()]
+    active = [each for each in places if each.active is not None] or places
+    if not active:
+        return
+    place = dice.choice(active)
+    candidate = seen.catalogue.deployments.get(place.active.deployment_id) if place.active is not None else None
+    ids: dict[str, Any] = {**world.identity(), "model_id": place.model_id, "environment": place.name}
+    choices: tuple[Callable[[], Command], ...] = (
+        lambda: PausePromotion(**ids),
+        lambda: PausePromotion(**ids),
+        lambda: ResumePromotion(**ids),
+        lambda: ResumePromotion(**ids),
+        lambda: SetCanaryWeight(**ids, percent=dice.choice((0, 5, 30, 80))),
+        lambda: CancelPromotion(**ids, reason="changed my mind", force=dice.random() < 0.4),
+        lambda: RollForward(**ids, candidate_ready=candidate.count("ready") if candidate is not None else 0),
     )
-    world.ask(command)
+    world.ask(dice.choice(choices)())
+
+
+def promotion_settings(world: World, dice: Random) -> None:
+    seen, model_id = api(world), dice.choice(world.models)
+    if seen is None or model_id not in seen.catalogue.models:
+        return
+    surge = dice.choice((10, 50, 0))
+    settings = PromotionSettings(
+        rolling_deploy=dice.random() < 0.7,
+        max_surge_percent=surge,
+        max_unavailable_percent=0 if surge else 34,
+        stabilization_s=dice.choice((0, 0, 5)),
+        replica_overhead_percent=dice.choice((0, 0, 50)),
+        ramp_up_while_promoting=dice.random() < 0.4,
+        ramp_up_duration_s=dice.choice((10, 60)),
+        ready_deadline_s=dice.choice((None, 30)),
+        rollback_error_rate_percent=dice.choice((None, 5.0)),
+        rollback_p95_ratio=dice.choice((None, 3.0)),
+        canary_percent=dice.choice((None, None, 20)),
+    )
+    ids = {**world.identity(), "model_id": model_id, "environment": dice.choice(ENVIRONMENTS)}
+    world.ask(SetPromotionSettings(**ids, settings=settings))
+
+
+def roll_back(world: World, dice: Random) -> None:
+    """The one that was current before becomes it again."""
+    seen = api(world)
+    if seen is None:
+        return
+    done = [
+        each.progress.started
+        for places in seen.environments.models.values()
+        for each in places.values()
+        if each.progress is not None and each.progress.status == "SUCCEEDED" and each.progress.started.previous
+    ]
+    if done:
+        last = dice.choice(done)
+        assert last.previous is not None, "only such were chosen"
+        _promote(world, dice, last.model_id, last.environment, last.previous)
+
+
+def let_promotions_go_on(world: World) -> None:
+    """What somebody has paused, or a canary, waits for somebody."""
+    seen = api(world)
+    for places in seen.environments.models.values() if seen is not None else ():
+        for place in places.values():
+            if place.progress is not None and place.progress.status == "PAUSED":
+                world.ask(ResumePromotion(**world.identity(), model_id=place.model_id, environment=place.name))
 
 
 def change_deployment(world: World, dice: Random) -> None:
@@ -155,9 +237,20 @@ def change_environment(world: World, dice: Random) -> None:
 
 def change_mind(world: World, dice: Random) -> None:
     """A push or a promotion, and soon after something that contradicts it."""
-    first, second = dice.choice(((push, change_deployment), (promote, cancel), (push, cancel), (promote, promote)))
+    first, second = dice.choice(
+        ((push, change_deployment), (promote, cancel), (push, cancel), (promote, promote), (promote, steer))
+    )
     first(world, dice)
     world.loop.call_later(dice.choice((0.1, 1.0, 4.0, 8.0)), second, world, dice)
+
+
+CONTRADICTIONS: tuple[tuple[Act, Act], ...] = (
+    (push, change_deployment),
+    (promote, cancel),
+    (push, cancel),
+    (promote, promote),
+    (promote, steer),
+)
 
 
 def keys_and_secrets(world: World, dice: Random) -> None:
@@ -213,6 +306,9 @@ PEOPLE: tuple[tuple[int, Act], ...] = (
     (14, push),
     (10, promote),
     (3, cancel),
+    (7, steer),
+    (4, promotion_settings),
+    (2, roll_back),
     (9, change_deployment),
     (6, configure),
     (5, change_environment),

@@ -15,7 +15,7 @@ from tests.sim.alive import prove_alive
 from tests.sim.checkers.base import Violation
 from tests.sim.loop import SimLoop, run_simulated
 from tests.sim.mishaps import MISHAPS
-from tests.sim.people import PEOPLE, Act, push
+from tests.sim.people import PEOPLE, Act, let_promotions_go_on, push
 from tests.sim.settled import check_acknowledged, check_views, unsettled
 from tests.sim.world import NAMES, World
 
@@ -93,6 +93,7 @@ async def settle(world: World, within_s: float = SETTLE_S) -> None:
         left = unsettled(world)
         if not left:
             break
+        let_promotions_go_on(world)
         if world.loop.time() > until:
             raise Violation(f"not settled after {within_s:g} s without faults: " + "; ".join(left[:8]))
     check_views(world)

@@ -6,7 +6,7 @@ No raise without grounds; down by half the excess and never before its delay; to
 from fractions import Fraction
 from math import ceil, floor
 
-from events.base import DeploymentId
+from events.base import DeploymentId, PromotionId
 from events.codec import Recorded
 from events.scaling import (
     AutoscalingSettings,
@@ -26,14 +26,14 @@ NEAR = 1e-4
 class DecisionsFollowFromTheirGrounds(Checker):
     def __init__(self) -> None:
         self._targets: dict[DeploymentId, int] = {}
-        self._held: dict[DeploymentId, int] = {}
+        self._holds: dict[DeploymentId, dict[PromotionId, int]] = {}
 
     def see(self, recorded: Recorded) -> None:
         match recorded.event:
             case ReplicasHeld() as event:
-                self._held[event.deployment_id] = event.at_least
+                self._holds.setdefault(event.deployment_id, {})[event.promotion_id] = event.at_least
             case ReplicaHoldReleased() as event:
-                self._held.pop(event.deployment_id, None)
+                self._holds.get(event.deployment_id, {}).pop(event.promotion_id, None)
             case ReplicaTargetRaised() | ReplicaTargetLowered() | ScaledToZero() as event:
                 before = self._targets.get(event.deployment_id, 0)
                 after = 0 if isinstance(event, ScaledToZero) else event.target
@@ -44,7 +44,7 @@ class DecisionsFollowFromTheirGrounds(Checker):
 
     def _wrong(self, event: Moved, after: int) -> str:
         """Empty: nothing."""
-        grounds, held = event.grounds, self._held.get(event.deployment_id, 0)
+        grounds, held = event.grounds, max(self._holds.get(event.deployment_id, {}).values(), default=0)
         match event.rule:
             case "load" | "burst" if not grounds.window_filled:
                 return "the window was not full"
