@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: help setup demo up down test chaos soak check types lint format sim fuzz bench bench-gateway schema golden bench-autoscale
+.PHONY: help setup demo up down test chaos soak check types lint format sim fuzz bench bench-gateway schema diagram golden bench-autoscale
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,7 @@ check: lint types ## everything that is decided without running the system
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest -q -rP tests/architecture
 	@$(BIN)/python -m ops.schema --check
+	@$(BIN)/python -m ops.promotion_diagram --check
 
 lint: setup
 	@$(BIN)/ruff check --quiet .
@@ -76,6 +77,9 @@ bench-autoscale: setup ## what a tick of the autoscaler costs a deployment, from
 
 schema: setup ## write events/schema.json anew from the event types
 	@$(BIN)/python -m ops.schema
+
+diagram: setup ## draw the states of a promotion anew in ops/docs/promotion.md
+	@$(BIN)/python -m ops.promotion_diagram
 
 golden: setup ## freeze fixtures for event types that have none yet (never rewrites one)
 	@$(BIN)/python -m tests.golden

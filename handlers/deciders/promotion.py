@@ -191,7 +191,7 @@ def advance(promotion: Promotion, event: Event) -> Promotion:
                 ready=event.ready,
                 candidate_replicas=event.candidate_replicas,
                 current_replicas=event.current_replicas,
-                lowered=promotion.lowered or _lowers(promotion.started, event),
+                lowered=promotion.lowered or event.current_replicas < promotion.started.current_replicas,
                 paused=event.held,
             )
         case PromotionPaused():
@@ -209,11 +209,6 @@ def advance(promotion: Promotion, event: Event) -> Promotion:
             )
         case _:
             return promotion
-
-
-def _lowers(started: PromotionStarted, event: PromotionStepped) -> bool:
-    replaced = started.settings.rolling_deploy and event.ready > 0
-    return replaced or event.current_replicas < started.current_replicas
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from events.base import BlobDigest, BuildId, DeploymentId, ModelId, derive
+from events.base import ORIGIN, BlobDigest, BuildId, DeploymentId, ModelId, Position, derive
 from events.build import BuildFailed, BuildRequested, BuildStopped, BuildSucceeded
 from events.codec import Recorded
 from events.model import (
@@ -51,6 +51,8 @@ class Course(msgspec.Struct):
     """It is a copy, and this is what the original runs."""
     brought_up: bool = False
     target: int = 0
+    moved: Position = ORIGIN
+    """Where the target last changed: somebody may raise it once more who has not yet seen that it is not wanted."""
 
 
 class BringUpState(msgspec.Struct):
@@ -93,7 +95,7 @@ def _change(state: BringUpState, course: Course, recorded: Recorded) -> None:
         case BuildFailed() | BuildStopped():
             course.build, course.wanted = "failed", False
         case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
-            course.target, course.brought_up = event.target, True
+            course.target, course.brought_up, course.moved = event.target, True, recorded.position
         case ScaledToZero() as event:
             course.target = 0
             if event.rule in ("deactivated", "failed"):  # It may be wanted again since, before this came.
@@ -145,7 +147,7 @@ def _step(course: Course) -> Due | None:
             StopBuild(**fields, build_id=build_id_of(course), reason=f"the deployment was {course.ended}"),
         )
     if not course.wanted and course.target > 0:
-        fields = caused_by(course.why, NAME, "down", deployment_id)
+        fields = caused_by(course.why, NAME, "down", deployment_id, course.moved)
         return Due(NOW, ScaleToZero(**fields, deployment_id=deployment_id, rule=course.ended))
     return None
 

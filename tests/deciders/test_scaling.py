@@ -31,7 +31,7 @@ from handlers.deciders.scaling import (
     ScaleByLoad,
     ScaleToZero,
 )
-from tests.spec import given, ids
+from tests.spec import changed, given, ids
 
 D, P = DeploymentId("d"), PromotionId("p")
 DEFAULT = AutoscalingSettings()
@@ -163,6 +163,27 @@ def test_a_hold_of_another_promotion_is_not_released() -> None:
     held = ReplicasHeld(deployment_id=D, promotion_id=P, at_least=1)
     other = ReleaseHold(**ids(), deployment_id=D, promotion_id=PromotionId("other"))
     given(SCALING, held).when(other).unchanged()
+
+
+def test_each_promotion_holds_for_itself() -> None:
+    held = ReplicasHeld(deployment_id=D, promotion_id=P, at_least=2)
+    more = ReplicasHeld(deployment_id=D, promotion_id=PromotionId("other"), at_least=3)
+    released = ReplicaHoldReleased(deployment_id=D, promotion_id=PromotionId("other"))
+    quiet = measured(3, quiet_for_s=5000.0)
+    given(SCALING, held, more, raised(0, 3), released).when(quiet).unchanged()
+
+
+def test_as_many_go_as_are_held_fewer_and_what_the_load_raised_stays() -> None:
+    held = ReplicasHeld(deployment_id=D, promotion_id=P, at_least=4)
+    fewer = HoldReplicas(**ids(), deployment_id=D, promotion_id=P, at_least=3, lower=True)
+    for target, left in ((4, 3), (6, 5)):
+        given(SCALING, held, raised(0, target)).when(fewer).then_like(
+            (ReplicasHeld, {"at_least": 3}), (ReplicaTargetLowered, {"target": left, "rule": "promotion"})
+        )
+    given(SCALING, raised(0, 4)).when(fewer).then_like((ReplicasHeld, {}), (ReplicaTargetLowered, {"target": 3}))
+    other = ReplicasHeld(deployment_id=D, promotion_id=PromotionId("other"), at_least=4)
+    given(SCALING, held, other, raised(0, 4)).when(fewer).then_like((ReplicasHeld, {"at_least": 3}))
+    given(SCALING, held, raised(0, 4)).when(changed(fewer, lower=False)).then_like((ReplicasHeld, {"at_least": 3}))
 
 
 def test_new_limits_move_the_target_into_them() -> None:

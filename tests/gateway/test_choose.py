@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from events.base import DeploymentId, ModelId, ReplicaId
 from gateway.addresses import Target
-from gateway.choose import Park, Route, Unroutable, choose
+from gateway.choose import Park, Route, Unroutable, affinity_of, choose
 from gateway.errors import Problem
 from gateway.parking import Parking, Rank
-from projections.routing import DeploymentRoutes, ModelRoutes, ReplicaRoute, RoutingTable
+from projections.routing import Candidate, DeploymentRoutes, ModelRoutes, ReplicaRoute, RoutingTable
 
 MODEL, ONE = ModelId("m"), DeploymentId("d")
 PRODUCTION, BY_ID = Target(MODEL, "environment", "production"), Target(MODEL, "deployment", ONE)
@@ -153,3 +153,94 @@ def test_slots_go_to_sync_before_async_and_then_by_arrival_however_they_were_add
         assert len(gone) == before + 1, "one slot, one request"
         assert max(load.in_flight.values()) <= limit
     assert gone == sorted(ranks)
+
+
+# An environment whose traffic is shared by two
+
+
+OTHER = DeploymentId("e")
+
+
+def shared(percent: int, current: int = 2, candidate: int = 2, limit: int = 1) -> RoutingTable:
+    routes = table(current, limit)
+    replicas = {ReplicaId(f"e{n}"): ReplicaRoute(ReplicaId(f"e{n}"), f"h:9{n}") for n in range(candidate)}
+    routes.deployments[OTHER] = DeploymentRoutes(MODEL, OTHER, False, limit, replicas=replicas)
+    routes.models[MODEL].deployments.add(OTHER)
+    routes.models[MODEL].candidates["production"] = Candidate(OTHER, percent, promoted=True)
+    return routes
+
+
+@given(st.integers(0, 99), st.integers(0, 10**9))
+def test_of_a_hundred_requests_the_candidate_gets_its_share_exactly(percent: int, turn: int) -> None:
+    routes = shared(percent)
+    chosen = [choose(routes, PRODUCTION, Now({}, turn=turn + n)) for n in range(100)]
+    assert sum(isinstance(each, Route) and each.deployment_id == OTHER for each in chosen) == percent
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.binary(min_size=1, max_size=20))
+def test_a_session_stays_with_one_version_and_changes_over_at_most_once(low: int, more: int, said: bytes) -> None:
+    """As the share grows."""
+    affinity = affinity_of(said)
+    before, after = (choose(shared(each), PRODUCTION, Now({}), affinity=affinity) for each in (low, max(low, more)))
+    assert isinstance(before, Route) and isinstance(after, Route)
+    assert before.deployment_id == after.deployment_id or after.deployment_id == OTHER
+
+
+@given(st.integers(1, 99), LOADS, st.booleans())
+def test_nobody_waits_while_one_of_the_two_has_room(percent: int, load: Now, turn_has_come: bool) -> None:
+    choice = choose(shared(percent, current=1, candidate=1), PRODUCTION, load, turn_has_come=turn_has_come)
+    if load.in_flight.get(ReplicaId("r0"), 0) and not isinstance(choice, Park):
+        assert choice == Route(OTHER, ReplicaRoute(ReplicaId("e0"), "h:90"), OTHER if percent >= 50 else ONE)
+    assert isinstance(choice, Route)
+
+
+def test_who_waits_stands_in_one_line_that_of_the_larger_share() -> None:
+    full = {ReplicaId(name): 1 for name in ("r0", "r1", "e0", "e1")}
+    assert choose(shared(20), PRODUCTION, Now(full)) == Park(ONE, full=True)
+    assert choose(shared(80), PRODUCTION, Now(full)) == Park(OTHER, full=True)
+    some_wait = Now({})
+    some_wait.waiting = {ONE}
+    assert choose(shared(80), PRODUCTION, some_wait) == Park(OTHER, full=True), "behind those who came before"
+    assert isinstance(choose(shared(80), PRODUCTION, some_wait, turn_has_come=True), Route)
+
+
+def test_a_candidate_without_replicas_or_without_a_share_gets_nothing() -> None:
+    for routes in (shared(90, candidate=0), shared(0)):
+        chosen = [choose(routes, PRODUCTION, Now({}, turn=n)) for n in range(100)]
+        assert all(isinstance(each, Route) and each.deployment_id == ONE for each in chosen)
+    assert choose(shared(0, current=0), PRODUCTION, Now({})) == Park(ONE)
+    chosen_alone = choose(shared(5, current=0), PRODUCTION, Now({}))
+    assert isinstance(chosen_alone, Route) and chosen_alone.deployment_id == OTHER
+
+
+def test_a_share_is_of_the_environment_alone() -> None:
+    by_id = [choose(shared(99), BY_ID, Now({}, turn=n)) for n in range(100)]
+    assert all(isinstance(each, Route) and each.deployment_id == ONE for each in by_id)
+
+
+def test_an_environment_that_is_about_to_get_its_first_deployment_lets_requests_wait_for_it() -> None:
+    routes = table(2, 1)
+    staging = Target(MODEL, "environment", "staging")
+    routes.models[MODEL].environments["staging"] = None
+    assert isinstance(choose(routes, staging, Now({})), Unroutable)
+    routes.models[MODEL].candidates["staging"] = Candidate(ONE)
+    assert choose(routes, staging, Now({})) == Park(ONE), "it has replicas, and is not to answer before the switch"
+    routes.deployments[ONE].refusal = "the build failed"
+    assert isinstance(choose(routes, staging, Now({})), Unroutable)
+
+
+def test_after_a_change_of_shares_all_stand_in_the_line_of_the_larger_one() -> None:
+    parking, routes = Parking(10, 1000), shared(20)
+    for number in range(3):
+        parking.park((False, number), PRODUCTION, Waiting(), ONE)
+    routes.models[MODEL].candidates["production"] = Candidate(OTHER, 80, promoted=True)
+    parking.follow(lambda target: choose(routes, target, Now({}), turn_has_come=True))
+    assert list(parking.lots) == [OTHER]
+
+
+class Waiting:
+    def unparked(self) -> None:
+        raise AssertionError("it is not its turn")
+
+    def moved(self, deployment_id: DeploymentId) -> None:
+        self.moved_to = deployment_id

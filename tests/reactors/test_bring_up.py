@@ -76,3 +76,10 @@ def test_a_late_scale_to_zero_does_not_undo_an_activation() -> None:
     story = After(BRING_UP, *UP, DEACTIVATED, ACTIVATED)
     assert story.calls_for() == ()
     assert story.then(to_zero("d", "deactivated")).calls_for() == (BringUp,)
+
+
+def test_what_somebody_raises_who_has_not_seen_that_it_is_not_wanted_goes_down_again() -> None:
+    story = After(BRING_UP, *UP, DEACTIVATED)
+    first = story.the(ScaleToZero)
+    again = story.then(to_zero("d", "deactivated"), raised("d")).the(ScaleToZero)
+    assert again.id != first.id, "the same id would be taken for the same request, which was carried out"
