@@ -9,12 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from events.log import Log
+from handlers.redecide import Redecided
 from ops import render, replay
 from ops.capsule.export import export as make
 from ops.capsule.file import Manifest, read
+from ops.capsule.redecide import by_code_in
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, moment, session_of
-from ops.cli.session import Session
+from ops.cli.session import Session, run
+from ops.config import CHECKOUT
+from ops.describe import describe_body
 
 capsule = typer.Typer(no_args_is_help=True, help="A stretch of history in one file: to take home, to hand over.")
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The capsule.", dir_okay=False)]
@@ -23,7 +27,7 @@ ENDS = ("exit", "quit")
 
 
 def register(app: typer.Typer) -> None:
-    for command in (export, open_):
+    for command in (export, open_, replay_):
         capsule.command(command.__name__.rstrip("_"))(command)
     app.add_typer(capsule, name="capsule", rich_help_panel="Time travel")
 
@@ -60,6 +64,48 @@ def open_(context: typer.Context, file: File, output: Output = Format.table) -> 
         root: Any = context.find_root().command
         for line in _lines(session):
             _run(root, session, line)
+
+
+def replay_(
+    context: typer.Context,
+    file: File,
+    code: Annotated[
+        Path, typer.Option("--with-code", metavar="FOLDER", file_okay=False, exists=True, help="The checkout to ask.")
+    ] = CHECKOUT,
+    output: Output = Format.table,
+) -> None:
+    """Decide the whole file again with the code at hand, and list every decision that would differ.
+
+    Exit code 1 if one does: the check that a new version decides old histories the same way.
+    """
+    session = session_of(context)
+    manifest = read(file).manifest
+    found = run(by_code_in(code, file))
+    if output is Format.json:
+        render.as_json(session.out, found)
+    else:
+        _print_differences(session, manifest, found)
+    if found.differences:
+        raise typer.Exit(1)
+
+
+def _print_differences(session: Session, manifest: Manifest, found: Redecided) -> None:
+    out = session.out
+    for each in found.differences:
+        out.print(f"{each.position:>6}  {each.kind}: {each.stream} by {each.actor}", style="bold", soft_wrap=True)
+        for mark, events in (("-", each.recorded), ("+", each.now)):
+            for body in events:
+                style = "red" if mark == "-" else "green"
+                out.print(f"        {mark} {body['type']}  {describe_body(body)}", style=style, soft_wrap=True)
+        if each.reason:
+            out.print(f"        {each.reason}", soft_wrap=True)
+    differences, left = len(found.differences), sum(found.not_decided.values())
+    told = f"{found.alike} alike, {differences} differences, {left} not decided again"
+    out.print(f"{found.decisions} decisions: {told}", soft_wrap=True)
+    for kind, count in found.not_decided.items():
+        out.print(f"  not decided again, for its command cannot be known: {kind}, {count} times", soft_wrap=True)
+    if not found.reactors_asked:
+        out.print(f"  reactors were not asked: they need the history before {manifest.begin} (export with --from 0)")
 
 
 def _lines(session: Session) -> Iterator[str]:

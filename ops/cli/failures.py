@@ -10,6 +10,7 @@ from handlers.base import Refused
 from handlers.dispatch import Contended
 from ops.audit_files import PyarrowMissing
 from ops.capsule.file import CapsuleBroken
+from ops.capsule.redecide import CodeFailed
 from ops.config import BadSetting
 from ops.demo import DemoFailed
 from ops.explain import Unexplained
@@ -44,7 +45,7 @@ EXPECTED = (
     Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
     ToolchainMissing, RequestFailed, LoadsUnavailable, Unexplained, NotFound, BadExpression,
-    CapsuleBroken,
+    CapsuleBroken, CodeFailed,
     RefusalsUnavailable, PyarrowMissing,
 )  # fmt: skip
 
