@@ -96,6 +96,8 @@ def setting(text: str) -> tuple[str, Any]:
 
 def held_back_now(session: Session) -> tuple[HeldBack, ...]:
     """None, where the load is not known: whoever asks wants to know other things first."""
+    if session.of_a_capsule:
+        return ()
 
     async def ask(log: Log) -> tuple[HeldBack, ...]:
         async with session.open_loads(session.settings) as loads:

@@ -108,6 +108,11 @@ class Session:
 
         return run(asking())
 
+    @property
+    def of_a_capsule(self) -> bool:
+        """Questions are about the history in a file: there is no plane and no present."""
+        return (self.capsule or self.settings.capsule) is not None
+
     def _opened_capsule(self) -> Past | None:
         """Raises CapsuleBroken."""
         file = self.capsule or self.settings.capsule
@@ -118,7 +123,7 @@ class Session:
         return past_in(read(file))
 
     def _not_in_a_capsule(self, what: str) -> None:
-        if self.capsule or self.settings.capsule:
+        if self.of_a_capsule:
             raise Failure(f"a capsule holds no {what}", "ask the plane itself: without --capsule and CAUSEWAY_CAPSULE")
 
     def with_loads(self, ask: Callable[[LoadHistory], Awaitable[T]]) -> T:
