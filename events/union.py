@@ -2,7 +2,7 @@
 
 import msgspec
 
-from events import access, build, environment, model, node, replica, scaling
+from events import access, build, environment, model, node, replica, scaling, webhook
 
 AnyEvent = (
     model.ModelRegistered
@@ -59,9 +59,15 @@ AnyEvent = (
     | access.KeyRevoked
     | access.SecretStored
     | access.SecretRemoved
+    | webhook.WebhookRegistered
+    | webhook.WebhookMoved
+    | webhook.WebhookRemoved
+    | webhook.DeliveryGivenUp
+    | webhook.RedeliveryRequested
+    | webhook.RedeliverySucceeded
 )
 
-CATEGORIES = ("model", "build", "environment", "scaling", "replica", "node", "key", "secret")
+CATEGORIES = ("model", "build", "environment", "scaling", "replica", "node", "key", "secret", "webhook")
 
 
 class UnknownEvent(msgspec.Struct, frozen=True):

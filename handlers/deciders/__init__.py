@@ -12,8 +12,9 @@ from handlers.deciders.model import MODEL, ModelState
 from handlers.deciders.node import NODE, NodeState
 from handlers.deciders.replica import REPLICA, ReplicaState
 from handlers.deciders.scaling import SCALING, ScalingState
+from handlers.deciders.webhook import WEBHOOK, WebhookState
 
-DECIDERS: tuple[Decider[Any, Any], ...] = (MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET)
+DECIDERS: tuple[Decider[Any, Any], ...] = (MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET, WEBHOOK)
 
 DECIDER_OF: Mapping[type[Command], Decider[Any, Any]] = MappingProxyType(
     {command: decider for decider in DECIDERS for command in decider.commands}
@@ -21,6 +22,14 @@ DECIDER_OF: Mapping[type[Command], Decider[Any, Any]] = MappingProxyType(
 DECIDER_FOR: Mapping[str, Decider[Any, Any]] = MappingProxyType({d.category: d for d in DECIDERS})
 
 AggregateState = (
-    ModelState | BuildState | EnvironmentState | ScalingState | ReplicaState | NodeState | KeyState | SecretState
+    ModelState
+    | BuildState
+    | EnvironmentState
+    | ScalingState
+    | ReplicaState
+    | NodeState
+    | KeyState
+    | SecretState
+    | WebhookState
 )
 """Tagged, so that a snapshot of all aggregates can be read back."""

@@ -25,6 +25,7 @@ from events.base import (
     Position,
     PromotionId,
     ReplicaId,
+    WebhookId,
 )
 from events.build import BuildFailed, BuildRequested, BuildStarted, BuildStepFinished, BuildStopped, BuildSucceeded
 from events.environment import (
@@ -84,10 +85,19 @@ from events.scaling import (
     ScheduledMinimum,
 )
 from events.union import AnyEvent
+from events.webhook import (
+    DeliveryGivenUp,
+    RedeliveryRequested,
+    RedeliverySucceeded,
+    WebhookMoved,
+    WebhookRegistered,
+    WebhookRemoved,
+)
 
 MODEL, DEPLOYMENT, PREVIOUS = ModelId("k5xq2m3a7bcd"), DeploymentId("w7x2kq4zabcd"), DeploymentId("p3r5t7v2abcd")
 BUILD, REPLICA, NODE = BuildId("b2c4d6f2abcd"), ReplicaId("r2s4t6u2abcd"), NodeId("node-1")
 PROMOTION, KEY = PromotionId("m2n4p6q2abcd"), KeyId("k2l4m6n2")
+WEBHOOK = WebhookId("w2b4h6k2m4n6")
 SOURCE, CONFIG = BlobDigest("sha256:" + "1" * 64), BlobDigest("sha256:" + "2" * 64)
 RAW_CONFIG, BUNDLE = BlobDigest("sha256:" + "3" * 64), BlobDigest("sha256:" + "4" * 64)
 ENVIRONMENT = BlobDigest("sha256:" + "5" * 64)
@@ -307,6 +317,21 @@ _EVENTS: tuple[AnyEvent, ...] = (
     KeyRevoked(key_id=KEY),
     SecretStored(name="hf_access_token", version="x2y4z6a2"),
     SecretRemoved(name="hf_access_token"),
+    WebhookRegistered(
+        webhook_id=WEBHOOK,
+        url="https://example.com/hook",
+        types=("Replica*", "PromotionCompleted"),
+        entities=(MODEL,),
+        after=Position(41),
+        description="pager",
+    ),
+    WebhookMoved(webhook_id=WEBHOOK, url="https://example.com/new"),
+    WebhookRemoved(webhook_id=WEBHOOK),
+    DeliveryGivenUp(
+        webhook_id=WEBHOOK, position=Position(42), event_id=EventId("e42"), attempts=12, reason="answered 500"
+    ),
+    RedeliveryRequested(webhook_id=WEBHOOK, position=Position(42), asked=1),
+    RedeliverySucceeded(webhook_id=WEBHOOK, position=Position(42), attempts=1),
 )
 
 _LATER_VERSIONS: Mapping[str, AnyEvent] = MappingProxyType({})

@@ -12,9 +12,10 @@ from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS
 from projections.routing import ROUTING
+from projections.webhooks import WEBHOOKS
 from tests.sim.checkers.base import Checker, Violation
 
-FOLDS: tuple[Projection[Any], ...] = (ACCESS, DEPLOYMENTS, ENVIRONMENTS, FLEET, REPLICA_TARGETS, ROUTING)
+FOLDS: tuple[Projection[Any], ...] = (ACCESS, DEPLOYMENTS, ENVIRONMENTS, FLEET, REPLICA_TARGETS, ROUTING, WEBHOOKS)
 EVERY = 97
 """Positions between two snapshots: not a multiple of anything."""
 

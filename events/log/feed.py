@@ -1,0 +1,59 @@
+"""One reading of the log for many readers that each have a place of their own.
+
+The newest events are held in memory; who is further behind reads the log itself, piece by piece. A slow reader thus
+costs nobody anything: nothing is kept for it, and nothing waits for it.
+"""
+
+import asyncio
+
+from events.base import ORIGIN, Position
+from events.codec import Recorded
+from events.log import Log
+
+HELD = 4096
+PIECE = 256
+
+
+class Feed:
+    def __init__(self, log: Log, held: int = HELD) -> None:
+        self._log = log
+        self._held = held
+        self._recent: list[Recorded] = []
+        self._last = ORIGIN
+        self._grown = asyncio.Event()
+        self._begun = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever; ends by being cancelled, or by LogBroken."""
+        self._last = await self._log.head()
+        self._begun.set()
+        async for batch in self._log.follow(self._last):
+            self._recent += batch
+            if len(self._recent) > 2 * self._held:
+                self._recent = self._recent[-self._held :]
+            self._last = batch[-1].position
+            self._grown.set()
+            self._grown = asyncio.Event()
+
+    @property
+    def head(self) -> Position:
+        """The newest position known here."""
+        return self._last
+
+    async def after(self, position: Position, most: int = PIECE) -> tuple[Recorded, ...]:
+        """The next events after a position, at least one: waits for it. Raises LogUnavailable, LogBroken."""
+        await self._begun.wait()
+        while self._last <= position:
+            await self._grown.wait()
+        first = self._recent[0].position if self._recent else self._last + 1
+        if position + 1 < first:
+            return await self._log.read(position, Position(min(position + most, self._last)))
+        begin = position + 1 - first
+        return tuple(self._recent[begin : begin + most])
+
+    async def read(self, after: Position, until: Position) -> tuple[Recorded, ...]:
+        return await self._log.read(after, until)
+
+    async def one(self, position: Position) -> Recorded:
+        found = await self._log.read(Position(position - 1), position)
+        return found[0]

@@ -1,0 +1,87 @@
+"""All webhooks: begins one delivery a webhook that is registered, ends those that are removed. One worker a plane.
+
+A second one would do no harm but send everything twice.
+"""
+
+import asyncio
+import random
+
+import structlog
+
+from events.base import WebhookId
+from events.log import Log
+from events.log.feed import Feed
+from events.signals.deliveries import Deliveries
+from gateway.secrets import SecretFiles
+from gateway.webhooks.delivery import Delivery, Post
+from gateway.webhooks.lanes import Policy
+from handlers.dispatch import Dispatch
+from projections.follow import Follower
+from projections.view import View
+from projections.webhooks import WEBHOOKS, Webhook
+
+_log = structlog.get_logger()
+
+
+class Worker:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        dispatch: Dispatch,
+        deliveries: Deliveries,
+        secrets: SecretFiles,
+        post: Post,
+        rng: random.Random,
+        policy: Policy | None = None,
+    ) -> None:
+        self._feed = Feed(log)
+        self._view = View(WEBHOOKS)
+        self._follower = Follower(log, (self._view,))
+        self._dispatch, self._deliveries, self._secrets, self._post = dispatch, deliveries, secrets, post
+        self._rng, self._policy = rng, policy or Policy()
+        self._running: dict[WebhookId, tuple[Webhook, Delivery, asyncio.Task[None]]] = {}
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled. Raises LogBroken."""
+        await self._follower.catch_up()
+        self._view.on_change(self._woken.set)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._feed.run())
+            tasks.create_task(self._follower.run())
+            while True:
+                self._woken.clear()
+                await self._follow_changes(tasks)
+                await self._woken.wait()
+
+    async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
+        webhooks = dict(self._view.state)
+        for webhook_id in self._running.keys() - webhooks.keys():
+            _, _, task = self._running.pop(webhook_id)
+            task.cancel()
+        for webhook_id, webhook in webhooks.items():
+            running = self._running.get(webhook_id)
+            if running is None:
+                delivery = await self._begin(webhook)
+                if delivery is not None:
+                    self._running[webhook_id] = webhook, delivery, tasks.create_task(delivery.run())
+            elif running[0] is not webhook:
+                running[1].changed(webhook)
+                self._running[webhook_id] = (webhook, *running[1:])
+
+    async def _begin(self, webhook: Webhook) -> Delivery | None:
+        secret = await asyncio.to_thread(self._secrets.read, webhook.webhook_id)
+        if secret is None:
+            _log.error("webhook without its secret: remove it and add it again", webhook=webhook.webhook_id)
+            return None
+        return Delivery(
+            webhook,
+            secret,
+            feed=self._feed,
+            deliveries=self._deliveries,
+            dispatch=self._dispatch,
+            post=self._post,
+            rng=self._rng,
+            policy=self._policy,
+        )
