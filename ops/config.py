@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,6 +105,13 @@ def _domain(text: str) -> str:
     if not text or "/" in text or ":" in text or " " in text:
         raise ValueError
     return text.lower().strip(".")
+
+
+def _networks(text: str) -> str:
+    """Kept as it was written: CIDR blocks."""
+    for each in text.split(","):
+        ip_network(each.strip())
+    return text
 
 
 def _rate(text: str) -> float:
@@ -253,6 +261,12 @@ class Settings:
         "a number of bytes, 0 for off",
         "LLM requests whose prompts begin with the same so many bytes go to the same replica.",
         0,
+    )
+    webhook_networks: str | None = _setting(
+        _networks,
+        "networks such as 10.1.0.0/16, several separated by commas",
+        "Internal networks that webhooks may reach. Not given: public addresses only.",
+        None,
     )
     gateway_workers: int = _setting(
         _positive,

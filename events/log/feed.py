@@ -15,35 +15,23 @@ PIECE = 256
 
 
 class Feed:
+    """Begins to follow the log when somebody first asks what comes next."""
+
     def __init__(self, log: Log, held: int = HELD) -> None:
         self._log = log
         self._held = held
         self._recent: list[Recorded] = []
         self._last = ORIGIN
         self._grown = asyncio.Event()
-        self._begun = asyncio.Event()
-
-    async def run(self) -> None:
-        """For ever; ends by being cancelled, or by LogBroken."""
-        self._last = await self._log.head()
-        self._begun.set()
-        async for batch in self._log.follow(self._last):
-            self._recent += batch
-            if len(self._recent) > 2 * self._held:
-                self._recent = self._recent[-self._held :]
-            self._last = batch[-1].position
-            self._grown.set()
-            self._grown = asyncio.Event()
-
-    @property
-    def head(self) -> Position:
-        """The newest position known here."""
-        return self._last
+        self._following: asyncio.Task[None] | None = None
 
     async def after(self, position: Position, most: int = PIECE) -> tuple[Recorded, ...]:
         """The next events after a position, at least one: waits for it. Raises LogUnavailable, LogBroken."""
-        await self._begun.wait()
+        following = self._begin()
         while self._last <= position:
+            if following.done():
+                self._following = None
+                following.result()
             await self._grown.wait()
         first = self._recent[0].position if self._recent else self._last + 1
         if position + 1 < first:
@@ -55,5 +43,31 @@ class Feed:
         return await self._log.read(after, until)
 
     async def one(self, position: Position) -> Recorded:
-        found = await self._log.read(Position(position - 1), position)
-        return found[0]
+        return (await self._log.read(Position(position - 1), position))[0]
+
+    async def close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait({self._following})
+
+    def _begin(self) -> asyncio.Task[None]:
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow())
+            # Whoever waits learns how it ended.
+            self._following.add_done_callback(lambda _: self._grown.set())
+        return self._following
+
+    async def _follow(self) -> None:
+        """For ever; ends by LogUnavailable at its beginning, and by LogBroken."""
+        self._recent, self._last = [], await self._log.head()
+        self._tell()
+        async for batch in self._log.follow(self._last):
+            self._recent += batch
+            if len(self._recent) > 2 * self._held:
+                self._recent = self._recent[-self._held :]
+            self._last = batch[-1].position
+            self._tell()
+
+    def _tell(self) -> None:
+        self._grown.set()
+        self._grown = asyncio.Event()

@@ -17,6 +17,7 @@ from events.log.nats_wire import Login
 from events.signals.deliveries import NOTES_KEPT, Attempt, DeliveriesUnavailable, Note, Place, newest
 
 STREAM = "CAUSEWAY_DELIVERIES"
+CONNECT_S = 5.0
 _SETTINGS = StreamConfig(
     name=STREAM,
     description="Where webhooks stand, and their last deliveries.",
@@ -30,69 +31,75 @@ _decoder = msgspec.json.Decoder(Note)
 
 
 class JetStreamDeliveries:
-    """Made by `open_deliveries`. The stream is made when something is to be kept."""
+    """Connects when first used. The stream is made when something is to be kept."""
 
-    def __init__(self, client: Client) -> None:
-        self._jetstream: JetStreamContext = client.jetstream()
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._client: Client | None = None
+        self._opening = asyncio.Lock()
         self._there = False
 
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
     async def keep(self, webhook_id: WebhookId, note: Note) -> None:
-        try:
+        async with self._answering() as jetstream:
             if not self._there:
-                await self._jetstream.add_stream(_SETTINGS)
+                await jetstream.add_stream(_SETTINGS)
                 self._there = True
-            await self._jetstream.publish(_subject(webhook_id), _encoder.encode(note))
+            await jetstream.publish(_subject(webhook_id), _encoder.encode(note))
+
+    async def place(self, webhook_id: WebhookId) -> Place | None:
+        async with self._answering() as jetstream:
+            try:
+                last = await jetstream.get_last_msg(STREAM, _subject(webhook_id))
+            except NotFoundError:
+                return None
+            return _decoder.decode(last.data or b"").place
+
+    async def attempts(self, webhook_id: WebhookId, most: int) -> list[Attempt]:
+        async with self._answering() as jetstream:
+            try:
+                return newest([note async for note in _notes(jetstream, webhook_id)], most)
+            except NotFoundError:
+                return []
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[JetStreamContext]:
+        try:
+            yield (await self._connected()).jetstream()
         except (Error, TimeoutError, OSError) as error:
             self._there = False
             raise DeliveriesUnavailable(str(error) or type(error).__name__) from error
 
-    async def place(self, webhook_id: WebhookId) -> Place | None:
-        try:
-            last = await self._jetstream.get_last_msg(STREAM, _subject(webhook_id))
-        except NotFoundError:
-            return None
-        except (Error, TimeoutError, OSError) as error:
-            raise DeliveriesUnavailable(str(error) or type(error).__name__) from error
-        return _decoder.decode(last.data or b"").place
+    async def _connected(self) -> Client:
+        async with self._opening:
+            if self._client is None:
+                client = Client()
+                try:
+                    async with asyncio.timeout(CONNECT_S):
+                        await client.connect(**client_options(self._login, "causeway deliveries"))
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client
 
-    async def attempts(self, webhook_id: WebhookId, most: int) -> list[Attempt]:
-        try:
-            return newest([note async for note in self._notes(webhook_id)], most)
-        except NotFoundError:
-            return []
-        except (Error, TimeoutError, OSError) as error:
-            raise DeliveriesUnavailable(str(error) or type(error).__name__) from error
 
-    async def _notes(self, webhook_id: WebhookId) -> AsyncIterator[Note]:
-        await self._jetstream.stream_info(STREAM)
-        reading = await self._jetstream.subscribe(_subject(webhook_id), stream=STREAM, ordered_consumer=True)
-        try:
-            known = await reading.consumer_info()
-            left = (known.num_pending or 0) + (known.delivered.consumer_seq if known.delivered is not None else 0)
-            while left > 0:
-                message = await reading.next_msg(timeout=5.0)
-                left = message.metadata.num_pending
-                yield _decoder.decode(message.data)
-        finally:
-            await reading.unsubscribe()
+async def _notes(jetstream: JetStreamContext, webhook_id: WebhookId) -> AsyncIterator[Note]:
+    await jetstream.stream_info(STREAM)
+    reading = await jetstream.subscribe(_subject(webhook_id), stream=STREAM, ordered_consumer=True)
+    try:
+        known = await reading.consumer_info()
+        left = (known.num_pending or 0) + (known.delivered.consumer_seq if known.delivered is not None else 0)
+        while left > 0:
+            message = await reading.next_msg(timeout=CONNECT_S)
+            left = message.metadata.num_pending
+            yield _decoder.decode(message.data)
+    finally:
+        await reading.unsubscribe()
 
 
 def _subject(webhook_id: WebhookId) -> str:
     return f"deliveries.{webhook_id}"
-
-
-@asynccontextmanager
-async def open_deliveries(
-    url: str, *, user: str | None = None, password: str | None = None, token: str | None = None
-) -> AsyncIterator[JetStreamDeliveries]:
-    """Raises DeliveriesUnavailable."""
-    client, login = Client(), Login(url=url, user=user, password=password, token=token, tls=None)
-    try:
-        async with asyncio.timeout(5.0):
-            await client.connect(**client_options(login, "causeway deliveries"))
-    except (Error, OSError, TimeoutError) as error:
-        raise DeliveriesUnavailable(str(error) or type(error).__name__) from error
-    try:
-        yield JetStreamDeliveries(client)
-    finally:
-        await client.close()

@@ -22,13 +22,16 @@ from gateway.control.rest import (
     audit_logs,
     deployments,
     environments,
+    events,
     later,
     logs,
     models,
     promotions,
     reverts,
     status,
+    webhooks,
 )
+from gateway.control.subscriptions import Subscriptions
 from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
 from gateway.secrets import SecretFiles
 from handlers.clock import Clock
@@ -54,6 +57,7 @@ def create_control_app(
     moments: metrics.Moments | None = None,
     head: Callable[[], Awaitable[Position]] | None = None,
     audit: AuditStore | None = None,
+    subscriptions: Subscriptions | None = None,
 ) -> FastAPI:
     """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
 
@@ -81,10 +85,10 @@ def create_control_app(
         head=head,
         audit=audit,
     )
-    return _routed(plane, moments)
+    return _routed(plane, moments, subscriptions)
 
 
-def _routed(plane: Plane, moments: metrics.Moments | None) -> FastAPI:
+def _routed(plane: Plane, moments: metrics.Moments | None, subscriptions: Subscriptions | None) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app)
     graphql.install(app, plane)
@@ -94,6 +98,9 @@ def _routed(plane: Plane, moments: metrics.Moments | None) -> FastAPI:
         noun.install(router, plane)
     if moments is not None:
         metrics.install(router, plane, moments)
+    if subscriptions is not None:
+        events.install(router, plane, subscriptions)
+        webhooks.install(router, plane, subscriptions)
     later.install(router)
     app.include_router(router)
     app.add_middleware(Door, plane=plane)

@@ -142,7 +142,11 @@ class Delivery:
                 self._lanes.away(job, now, self._rng.random(), answer.retry_after_s)
             case "failed":
                 if not self._lanes.failed(job, now, self._rng.random()):
-                    told = {"event_id": job.recorded.meta.id, "attempts": number, "reason": answer.reason}
+                    told: dict[str, Any] = {
+                        "event_id": job.recorded.meta.id,
+                        "attempts": number,
+                        "reason": answer.reason,
+                    }
                     await self._say(GiveUpDelivery(**self._ids("given up", job), **told))
                     self._lanes.dropped(job)
         self._waits = answer.reason if self._lanes.paused(time.monotonic()) else None

@@ -48,7 +48,6 @@ class Worker:
         await self._follower.catch_up()
         self._view.on_change(self._woken.set)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._feed.run())
             tasks.create_task(self._follower.run())
             while True:
                 self._woken.clear()

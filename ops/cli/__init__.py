@@ -26,6 +26,7 @@ from ops.cli import (
     stack,
     travel,
     truss,
+    webhooks,
     whatif,
 )
 from ops.cli.failures import EXPECTED, explained
@@ -84,7 +85,7 @@ def _begin(
 
 _MODULES = (
     stack, models, deployments, environments, promotions, history, audit, travel, reasons, capsule, scaling, whatif,
-    access, truss,
+    webhooks, access, truss,
 )  # fmt: skip
 for _module in _MODULES:
     _module.register(app)

@@ -1,11 +1,13 @@
 """The control process: reactors, the followers that keep the audit trail and snapshots to look back from, the keeper of
-recent load."""
+recent load, and the worker that delivers to webhooks."""
 
 import asyncio
 import random
 
 from events.base import Position
+from events.log import Log
 from handlers.clock import SystemClock
+from handlers.dispatch import Dispatch
 from handlers.record_load import record_load
 from handlers.run_reactors import Control
 from ops.config import Settings
@@ -13,6 +15,7 @@ from ops.local.readiness import announce
 from ops.past import HISTORY
 from ops.replay import LOOKED_BACK_AT
 from ops.wiring.parts import open_load_history, open_log, open_refused, open_signals, remember_position
+from ops.wiring.subscriptions import webhook_worker
 from projections.stores.audit import follow_into, follow_refused_into
 from projections.stores.kept import KeptSnapshots, keep_snapshots
 from projections.stores.postgres import PostgresAuditStore
@@ -42,9 +45,15 @@ async def serve(settings: Settings) -> None:
             tasks.create_task(record_load(signals, loads, SystemClock()))
             tasks.create_task(_remember(settings, control))
             await control.caught_up.wait()
+            tasks.create_task(_deliver(settings, log, control))
             announce(settings.ready_fd)
     finally:
         await store.close()
+
+
+async def _deliver(settings: Settings, log: Log, control: Control) -> None:
+    async with webhook_worker(settings, log, Dispatch(log, control.decisions, SystemClock())) as worker:
+        await worker.run()
 
 
 async def _remember(settings: Settings, control: Control) -> None:

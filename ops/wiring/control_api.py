@@ -3,6 +3,7 @@
 from gateway.control.app import create_control_app
 from gateway.control.metrics import Moments
 from gateway.control.plane import ControlViews
+from gateway.control.subscriptions import Subscriptions
 from ops.config import Settings
 from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
 from ops.wiring.parts import Parts
@@ -24,6 +25,7 @@ def control_api(
     access: View[Access],
     fleet: View[Fleet],
     moments: Moments,
+    subscriptions: Subscriptions,
 ) -> App:
     return create_control_app(
         dispatch=own.dispatch,
@@ -46,4 +48,5 @@ def control_api(
         head=own.log.head,
         # It connects when it is first asked, and its connections end with the process.
         audit=None if settings.postgres_url is None else PostgresAuditStore(settings.postgres_url),
+        subscriptions=subscriptions,
     )

@@ -27,6 +27,7 @@ from projections.fleet import FLEET
 from projections.follow import Follower
 from projections.routing import ROUTING
 from projections.view import View
+from projections.webhooks import WEBHOOKS
 
 BACKLOG = 2048
 DRAIN_SIGNAL = signal.SIGUSR2
@@ -54,8 +55,8 @@ class Server(uvicorn.Server):
 
 async def serve(settings: Settings) -> None:
     routing, access, catalogue = View(ROUTING), View(ACCESS), View(DEPLOYMENTS)
-    environments, fleet = View(ENVIRONMENTS), View(FLEET)
-    views = (routing, access, catalogue, environments, fleet)
+    environments, fleet, webhooks = View(ENVIRONMENTS), View(FLEET), View(WEBHOOKS)
+    views = (routing, access, catalogue, environments, fleet, webhooks)
 
     def status_of(deployment_id: DeploymentId) -> str | None:
         deployment = catalogue.state.deployments.get(deployment_id)
@@ -80,8 +81,10 @@ async def serve(settings: Settings) -> None:
 
         def control() -> App:
             from ops.wiring.control_api import control_api
+            from ops.wiring.subscriptions import subscriptions_of
 
-            return control_api(settings, own, catalogue, environments, access, fleet, siblings.moments)
+            subscriptions = subscriptions_of(settings, own.log, webhooks, lambda: plane.draining)
+            return control_api(settings, own, catalogue, environments, access, fleet, siblings.moments, subscriptions)
 
         beside = {asyncio.create_task(siblings.run())}
         if settings.gateway_worker == 1:  # for all: they lie in one folder

@@ -20,6 +20,7 @@ PURE = (
     "handlers/redecide.py",
     "projections/*.py",
     "gateway/choose.py",
+    "gateway/webhooks/lanes.py",
     "agents/reconcile.py",
     "agents/state.py",
 )

@@ -64,7 +64,7 @@ def _query(request: Request) -> Query:
     try:
         query = msgspec.convert(given, Query, strict=False)
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `")
+        place = str(error).partition(" - at `")[2]
         raise invalid(f"the query is wrong: {error}", place.rstrip("`").removeprefix("$.") or None) from error
     if not 1 <= query.limit <= LIMIT_MAX:
         raise invalid(f"limit must be 1 to {LIMIT_MAX}, not {query.limit}", "limit")

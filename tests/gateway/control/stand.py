@@ -11,12 +11,17 @@ from typing import Any
 import httpx
 
 from events.base import Actor, CommandId, CorrelationId, Event, EventId, KeyId, Metadata, Position, StreamName
+from events.log.feed import Feed
 from events.log.memory import MemoryLog
+from events.signals.deliveries import MemoryDeliveries
 from events.signals.refusals import MemoryRefusals
 from gateway.control.app import create_control_app
 from gateway.control.plane import ControlViews
+from gateway.control.subscriptions import Subscriptions
 from gateway.insight.worker import Moment
 from gateway.keys import hash_of
+from gateway.secrets import SecretFiles
+from gateway.webhooks.targets import Lookup, Targets
 from handlers.base import Command
 from handlers.clock import SystemClock
 from handlers.deciders.access import IssueKey
@@ -30,6 +35,7 @@ from projections.follow import Follower
 from projections.stores.audit import MemoryAuditStore, follow_into, follow_refused_into
 from projections.stores.blobs import FolderBlobs
 from projections.view import View
+from projections.webhooks import WEBHOOKS
 
 ROOT = Path(__file__).parents[3]
 TOOLCHAIN = ROOT / ".venv-truss"
@@ -58,13 +64,25 @@ class Stand:
         self.state = state
         self.decisions = View(DECISIONS)
         self.views = ControlViews(View(DEPLOYMENTS), View(ENVIRONMENTS), View(ACCESS), View(FLEET))
-        mine = self.views
-        self.follower = Follower(self.log, (self.decisions, mine.catalogue, mine.environments, mine.access, mine.fleet))
+        mine, self.webhooks = self.views, View(WEBHOOKS)
+        self.follower = Follower(
+            self.log, (self.decisions, mine.catalogue, mine.environments, mine.access, mine.fleet, self.webhooks)
+        )
         self.audit = MemoryAuditStore()
         self.refusals = MemoryRefusals()
         self.dispatch = Dispatch(self.log, self.decisions, SystemClock(), self.refusals)
         self.blobs = FolderBlobs(state / "blobs")
         self.stale_since: float | None = None
+        self.ending = False
+        self.subscriptions = Subscriptions(
+            webhooks=self.webhooks,
+            feed=Feed(self.log),
+            deliveries=MemoryDeliveries(),
+            secrets=SecretFiles(state / "secrets" / "webhooks"),
+            targets=Targets(),
+            lookup=Lookup(),
+            ending=lambda: self.ending,
+        )
         self.app = create_control_app(
             dispatch=self.dispatch,
             views=self.views,
@@ -83,6 +101,7 @@ class Stand:
             head=self.ask_head,
             moments=self.ask_moments,
             audit=self.audit,
+            subscriptions=self.subscriptions,
         )  # fmt: skip
         self.client = self.client_with(MANAGE)
         self.moments: list[Moment] = []
@@ -108,6 +127,8 @@ class Stand:
             yield self
         finally:
             following.cancel()
+            await self.subscriptions.feed.close()
+            await self.subscriptions.lookup.close()
             await asyncio.gather(following, return_exceptions=True)
             await self.client.aclose()
 
