@@ -73,15 +73,16 @@ class Deliveries(Protocol):
 class MemoryDeliveries:
     def __init__(self) -> None:
         self._notes: dict[WebhookId, list[Note]] = {}
+        self.places: dict[WebhookId, Place] = {}
 
     async def keep(self, webhook_id: WebhookId, note: Note) -> None:
         notes = self._notes.setdefault(webhook_id, [])
         notes.append(note)
         del notes[:-NOTES_KEPT]
+        self.places[webhook_id] = note.place
 
     async def place(self, webhook_id: WebhookId) -> Place | None:
-        notes = self._notes.get(webhook_id)
-        return notes[-1].place if notes else None
+        return self.places.get(webhook_id)
 
     async def attempts(self, webhook_id: WebhookId, most: int) -> list[Attempt]:
         return newest(self._notes.get(webhook_id, []), most)

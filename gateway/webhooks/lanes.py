@@ -17,8 +17,8 @@ from events.signals.deliveries import Open
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    attempts_max: int = 12
-    """Then an event is a dead letter: with these pauses after about three hours and a half."""
+    attempts_max: int = 14
+    """Then an event is a dead letter: with these pauses after an hour and a half to three hours."""
     first_pause_s: float = 2.0
     pause_max_s: float = 3600.0
     """Of a lane."""

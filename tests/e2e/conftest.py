@@ -23,6 +23,7 @@ ORDER = (
     "test_wheel_models",
     "test_bad_input",
     "test_autoscaling",
+    "test_subscriptions",
     "test_kill",
 )
 """What a reader looks for first comes first; what breaks things on purpose comes last."""

@@ -232,7 +232,8 @@ async def until(ask: Callable[[], Awaitable[Found | None]], meaning: str, deadli
 def start(state: Path, home: Path) -> Plane:
     """A stack on a free port, up and ready. Of the test run's own CAUSEWAY_* variables only the cache counts."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("CAUSEWAY_")}
-    settings = config.load(own | {"CAUSEWAY_STATE": str(state), "CAUSEWAY_PORT": "0"}).but(cache=config.load().cache)
+    own |= {"CAUSEWAY_STATE": str(state), "CAUSEWAY_PORT": "0", "CAUSEWAY_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    settings = config.load(own).but(cache=config.load().cache)
     home.mkdir(parents=True, exist_ok=True)
     running = attach.start_detached(settings)
     return Plane(settings, running.url, home, _operators_key(settings))

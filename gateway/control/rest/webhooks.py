@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
 from events.base import Position, WebhookId, derive
 from events.signals.deliveries import Attempt, DeliveriesUnavailable, Place
@@ -109,7 +110,8 @@ def _letters(router: APIRouter, subscriptions: Subscriptions) -> None:
     async def dead_letters(request: Request, webhook_id: str) -> Any:
         dead = sorted(_find(subscriptions, webhook_id).dead.values(), key=lambda each: each.position)
         shown = [await _shown_letter(subscriptions, each) for each in dead[: _limit(request)]]
-        return {"dead_letters": shown, "count": len(dead)}
+        body = msgspec.json.encode({"dead_letters": shown, "count": len(dead)})
+        return Response(body, media_type="application/json")
 
     @router.post("/v1/webhooks/{webhook_id}/redeliver")
     async def redeliver(request: Request, webhook_id: str) -> Any:
@@ -192,5 +194,5 @@ async def _shown_letter(subscriptions: Subscriptions, letter: DeadLetter) -> dic
         "reason": letter.reason,
         "given_up_at": letter.given_up_at,
         "redelivering": letter.waiting,
-        "event": msgspec.to_builtins(cloudevent(await subscriptions.feed.one(letter.position))),
+        "event": cloudevent(await subscriptions.feed.one(letter.position)),
     }
