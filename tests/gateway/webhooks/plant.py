@@ -40,7 +40,7 @@ from projections.webhooks import WEBHOOKS, Webhook
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 QUICK = Policy(
-    attempts_max=3, first_pause_s=0.02, pause_max_s=0.1, away_pause_max_s=0.1, deadline_s=0.5, concurrency=4, window=60
+    attempts_max=3, first_pause_s=0.02, pause_max_s=0.1, away_pause_max_s=0.1, deadline_s=60, concurrency=4, window=60
 )
 
 
