@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from agents.effects.limits import members
+from agents.effects.news import NEWS_FD
 from agents.effects.replica_folder import Keeper, Record, ReplicaFolder
 
 MARKER_VARIABLE = "CAUSEWAY_REPLICA"
@@ -41,23 +42,28 @@ async def begin(
     *,
     env: Mapping[str, str],
     cwd: Path,
+    news: int,
     join: Sequence[Path] = (),
 ) -> Keeper:
-    """Raises KeeperFailed, and RuntimeError when the replica runs already."""
+    """`news`: where the replica tells how its start goes.
+
+    Raises KeeperFailed, and RuntimeError when the replica runs already.
+    """
     lock = folder.take_lock()
     if lock is None:
         raise RuntimeError(f"{folder.path.name} is started while it runs")
     with open(lock, "rb"), folder.output.open("ab") as output:
-        pid = _spawn(("keeper", folder.path, cwd, *join, "--", *command), env, (lock, output.fileno(), output.fileno()))
+        standard = {0: lock, 1: output.fileno(), 2: output.fileno(), NEWS_FD: news}
+        pid = _spawn(("keeper", folder.path, cwd, *join, "--", *command), env, standard)
     keeper = await begun(folder)
     if keeper is None:
         raise KeeperFailed(f"the process did not begin (its keeper was {pid}); see the replica's output")
     return keeper
 
 
-def _spawn(arguments: tuple[str | Path, ...], env: Mapping[str, str], standard: tuple[int, int, int]) -> int:
+def _spawn(arguments: tuple[str | Path, ...], env: Mapping[str, str], standard: Mapping[int, int]) -> int:
     """subprocess would tie the process to an object of ours; this one outlives us."""
-    files = [(os.POSIX_SPAWN_DUP2, handle, number) for number, handle in enumerate(standard)]
+    files = [(os.POSIX_SPAWN_DUP2, handle, number) for number, handle in standard.items()]
     argv = ("/bin/sh", "-c", _SCRIPT, *arguments)
     return os.posix_spawn(argv[0], argv, dict(env), file_actions=files, setsid=True)
 

@@ -38,6 +38,7 @@ from agents.effects.environments import Environment, EnvironmentFailed
 from agents.effects.interpreters import PythonMissing
 from agents.effects.keeper import MARKER_VARIABLE, KeeperFailed, begin, begun, gone, kill, reap, server_of, terminate
 from agents.effects.limits import Limits, join_files, ran_out_of_memory, remove_group
+from agents.effects.news import Newsroom
 from agents.effects.output import Output
 from agents.effects.ports import Ports, listens
 from agents.effects.probe import probe, wait_until_listening
@@ -50,8 +51,8 @@ from projections.replica_targets import ReplicaTarget
 from projections.stores.blobs import BlobMissing, FolderBlobs
 
 _log = structlog.get_logger()
-LISTENING_WITHIN_S = 0.5
-"""A probe of a replica that loads waits so long for its port, where it notices at once that it is open."""
+NEW_WITHIN_S = 0.5
+"""A probe of a replica that loads waits so long for something new of it, which it learns at once."""
 
 OnLine = Callable[[str], None]
 EnsureEnvironment = Callable[[Path, str, OnLine], Awaitable[Environment]]
@@ -85,6 +86,7 @@ class LocalRuntime:
         self._probe_timeout_s = probe_timeout_s
         self._prepared: dict[ReplicaId, tuple[Prepared, Path]] = {}
         self._ports = Ports(host)
+        self._news = Newsroom()
         self._writing = threading.Lock()
 
     async def survey(self) -> tuple[Found, ...]:
@@ -183,7 +185,11 @@ class LocalRuntime:
             surroundings=self._surroundings,
         )
         join = join_files([Path(group) for group in record.cgroups])
-        keeper = await begin(folder, launch.command, env=launch.env, cwd=folder.app, join=join)
+        news = self._news.expected_of(target.replica_id)
+        try:
+            keeper = await begin(folder, launch.command, env=launch.env, cwd=folder.app, news=news.writing, join=join)
+        finally:
+            news.handed_over()
         output.say(f"started on {record.address} ({self._sandbox.name})")
         return Running(keeper.server, record.address, record.started_at)
 
@@ -208,6 +214,7 @@ class LocalRuntime:
         reap(folder)
         kill(folder, record)
         self._ports.release(record.address)
+        self._news.forget(record.replica_id)
         await asyncio.to_thread(output.convert, to_the_end=True)
         exited = self._how(folder, record, output)
         output.say(f"ended with exit code {exited.exit_code}: {exited.reason}", "warning")
@@ -231,13 +238,15 @@ class LocalRuntime:
         record = folder.record()
         assert record is not None, f"{folder.path} has no record"
         folder.show_secrets(self._secrets, record.secrets)
-        if not folder.was_ready():
-            await wait_until_listening(record.address, LISTENING_WITHIN_S)
+        # A server that loads has more to do than to answer.
+        if not folder.was_ready() and not await self._news.of(record.replica_id, NEW_WITHIN_S):
+            await wait_until_listening(record.address, NEW_WITHIN_S)
         probed = await probe(record.address, self._probe_timeout_s)
         if probed.health == "ready" and not folder.was_ready():
             if not listens(server_of(folder), record.address):
                 return Probed("silent", f"another program answers on {record.address}")
             folder.mark_ready()
+            self._news.forget(record.replica_id)
         if probed.health != "ready" and folder.output.exists():
             return msgspec.structs.replace(probed, output_bytes=folder.output.stat().st_size)
         return probed

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents.effects.news import NEWS_FD
 from agents.effects.replica_folder import ReplicaFolder
 
 LAUNCHER = Path(__file__).with_name("serve_bundle.py")
@@ -71,11 +72,12 @@ class Sandbox(msgspec.Struct, frozen=True):
             "TMPDIR": "/tmp" if inside else str(folder.tmp),
             **variables,
         }
+        telling = ("--news", str(NEWS_FD))
         if self.bubblewrap is None:
             folders = ("--folders", folder.packages, folder.secrets, folder.dynamic_config)
-            return Launch((python, LAUNCHER, "--listen", listen, *folders), env)
+            return Launch((python, LAUNCHER, *telling, "--listen", listen, *folders), env)
         walls = (self.bubblewrap, *ISOLATED, *self.flags, *_mounts(folder, environment, env))
-        return Launch((*walls, "--", python, _LAUNCHER_INSIDE, "--listen", listen), env)
+        return Launch((*walls, "--", python, _LAUNCHER_INSIDE, *telling, "--listen", listen), env)
 
 
 def _mounts(folder: ReplicaFolder, environment: Path, env: Mapping[str, str]) -> Iterator[str | Path]:

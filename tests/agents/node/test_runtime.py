@@ -12,12 +12,14 @@ import aiohttp
 import psutil
 import pytest
 
+from agents.effects import Probed
 from agents.effects.end_all import end_all
 from agents.effects.keeper import server_of
 from agents.effects.limits import find_limits
 from agents.effects.replica_folder import ReplicaFolder
-from agents.effects.runtime import LocalRuntime
+from agents.effects.runtime import NEW_WITHIN_S, LocalRuntime
 from agents.effects.sandbox import Sandbox
+from agents.state import Finished
 from events.base import DeploymentId
 from events.log.memory import MemoryLog
 from events.replica import ReplicaFailed, ReplicaReady, ReplicaStopped, ReplicaUnready
@@ -156,6 +158,19 @@ async def test_a_request_that_runs_is_answered_while_its_replica_drains(
         stopped = await site.until(ReplicaStopped)
         assert request.done() and await request == "slept"
         assert stopped.exit_code in (0, 143)
+
+
+async def test_a_replica_that_loads_tells_when_it_has_and_is_not_asked_again_and_again(
+    machine: LocalRuntime, assign: Assign, tmp_path: Path
+) -> None:
+    async with Site(MemoryLog(), machine).running() as site:
+        await assign(site, model=ECHO.replace("print(", "time.sleep(3); print("))
+        await served(site, tmp_path)
+        ended = (each for each in site.node.loop.story if isinstance(each, Finished))
+        probed = [(each.at, each.result) for each in ended if isinstance(each.result, Probed)]
+    (began, _), *_, (ready_at, last) = probed
+    assert last.health == "ready"
+    assert len(probed) <= 5 + (ready_at - began).total_seconds() / (NEW_WITHIN_S / 2), "else 20 to 50 a second"
 
 
 async def test_a_crash_is_told_with_its_signal(machine: LocalRuntime, assign: Assign, tmp_path: Path) -> None:
