@@ -100,7 +100,7 @@ def _print_differences(session: Session, manifest: Manifest, found: Redecided) -
         if each.reason:
             out.print(f"        {each.reason}", soft_wrap=True)
     differences, left = len(found.differences), sum(found.not_decided.values())
-    told = f"{found.alike} alike, {differences} differences, {left} not decided again"
+    told = f"{found.alike} alike, {differences} otherwise, {left} not decided again"
     out.print(f"{found.decisions} decisions: {told}", soft_wrap=True)
     for kind, count in found.not_decided.items():
         out.print(f"  not decided again, for its command cannot be known: {kind}, {count} times", soft_wrap=True)

@@ -62,14 +62,14 @@ def test_as_typed(tmp_path: Path) -> None:
     plane = Shell(tmp_path, EVENTS)
     plane.run(f"capsule export {tmp_path}/c")
     same = plane.run(f"capsule replay {tmp_path}/c --with-code {CHECKOUT}")
-    assert same.code == 0 and "0 differences, 0 not decided again" in same.out
+    assert same.code == 0 and "0 otherwise, 0 not decided again" in same.out
     assert plane.run(f"capsule replay {tmp_path}/c -o json").json["differences"] == []
     late = tuple(each for each in EVENTS if each.meta.actor.name != "reactor:bring_up")
     renumbered = asyncio.run(_renumbered(late))
     changed = Shell(tmp_path / "changed", renumbered)
     changed.run(f"capsule export {tmp_path}/d")
     differs = changed.run(f"capsule replay {tmp_path}/d")
-    assert differs.code == 1 and "differences" in differs.out and "        - " in differs.out
+    assert differs.code == 1 and " otherwise, " in differs.out and "        - " in differs.out
 
 
 async def _renumbered(events: tuple[Recorded, ...]) -> tuple[Recorded, ...]:
