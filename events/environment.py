@@ -65,7 +65,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     requests: int
     errors: int
-    """5xx."""
+    """5xx, and attempts that failed though another replica answered in the end."""
     p95_s: float | None
     """Without the waiting for a replica; None: nothing was answered."""
 

@@ -118,7 +118,7 @@ def _choose_between(
     affinity: bytes | None,
     turn_has_come: bool,
 ) -> Route | Park:
-    """By the share, and the same session always to the same; where that one is full, to the other.
+    """By the share, and the same session always to the same; where that one is full or has just failed, to the other.
 
     Who waits, waits for the one with the larger share.
     """
@@ -127,10 +127,13 @@ def _choose_between(
         return Park(lot, full=True)
     draw = load.turn * _SPREAD if affinity is None else int.from_bytes(affinity[:8])
     first, second = (candidate, current) if draw % 100 < percent else (current, candidate)
+    found: Route | None = None
     for deployment in (first, second):
         replica = _pick(deployment, load, affinity)
-        if replica is not None:
-            return Route(deployment.deployment_id, replica, lot)
+        if replica is not None and (found is None or found.replica.replica_id in load.avoided):
+            found = Route(deployment.deployment_id, replica, lot)
+    if found is not None:
+        return found
     return Park(lot, full=True)
 
 

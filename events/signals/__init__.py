@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from events.base import DeploymentId, NodeId, Position, ReplicaId
+from events.signals.answers import Durations
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +44,22 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     at: datetime
 
 
+class Answers(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What one gateway worker answered for one deployment since its last report: sent only while a promotion is to be
+    judged by it."""
+
+    worker: str
+    number: int
+    """Counts this worker's reports: a smaller one is old news."""
+    deployment_id: DeploymentId
+    requests: int
+    errors: int
+    """5xx, and attempts that failed though another replica answered in the end."""
+    durations: tuple[Durations, ...]
+    """From the head to the last byte, without the waiting for a replica."""
+    at: datetime
+
+
 class WakeAsked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Somebody called `wake`: have a replica ready, though no request waits."""
 
@@ -62,7 +79,7 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     at: datetime
 
 
-Signal = Load | WakeAsked | Heartbeat | Resumed
+Signal = Load | Answers | WakeAsked | Heartbeat | Resumed
 
 
 class Signals(Protocol):

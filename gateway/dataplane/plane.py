@@ -190,6 +190,7 @@ class DataPlane:
         self._reports.slot_freed(route.deployment_id)
 
     def failed(self, route: Route) -> None:
+        self.insight.failed(route.deployment_id)
         rest_s = self._circuits.failed(route.replica.replica_id, self.loop.time())
         if rest_s is not None:
             self.loop.call_later(rest_s, self._room, route.deployment_id)

@@ -15,6 +15,7 @@ from gateway.insight.tallies import Series, Tallies
 from gateway.insight.trip import Trace, Trip, continued
 
 if TYPE_CHECKING:
+    from gateway.insight.answers import AnswersTold
     from gateway.insight.spans import Spans
 
 
@@ -63,11 +64,22 @@ class Insight:
         self.started_at = time.time()
         self._access_log, self._spans = access_log, spans
         self._trace_sample = trace_sample
+        self._answers: AnswersTold | None = None
         self.traces = spans is not None or trace_sample > 0
         """False: `trace` need not be asked."""
         self._tell: tuple[Callable[[Trip], None], ...] = tuple(
             each.add for each in (self.tallies, access_log, spans) if each is not None
         )
+
+    def also(self, answers: "AnswersTold") -> None:
+        """Told of every request that ends and of every attempt that failed, from now on."""
+        self._tell = (*self._tell, answers.add)
+        self._answers = answers
+
+    def failed(self, deployment_id: DeploymentId) -> None:
+        """An attempt at one of its replicas; the request may yet be answered by another."""
+        if self._answers is not None:
+            self._answers.failed(deployment_id)
 
     def trace(self, traceparent: bytes | None) -> Trace | None:
         """None: what the caller sent, if anything, is passed on as it is."""

@@ -8,5 +8,6 @@ from handlers.reactors.bring_up import BRING_UP
 from handlers.reactors.detect_lost import DETECT_LOST
 from handlers.reactors.place_replicas import PLACE_REPLICAS
 from handlers.reactors.promote import PROMOTE
+from handlers.reactors.roll_back import ROLL_BACK
 
-REACTORS: tuple[Reactor[Any], ...] = (BRING_UP, PLACE_REPLICAS, DETECT_LOST, PROMOTE, AUTOSCALE)
+REACTORS: tuple[Reactor[Any], ...] = (BRING_UP, PLACE_REPLICAS, DETECT_LOST, PROMOTE, ROLL_BACK, AUTOSCALE)

@@ -14,6 +14,7 @@ from events.base import DeploymentId
 from gateway.bucket import RateLimit
 from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from gateway.insight.answers import AnswersTold
 from gateway.insight.siblings import Siblings
 from ops.config import Settings
 from ops.local.readiness import announce
@@ -77,6 +78,8 @@ async def serve(settings: Settings) -> None:
             status_of=status_of,
             insight=insight,
         )
+        answers = AnswersTold(routing, own.signals, worker)
+        insight.also(answers)
         siblings = Siblings(settings.folder("run") / "gateways", plane.moment)
 
         def control() -> App:
@@ -96,6 +99,7 @@ async def serve(settings: Settings) -> None:
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside)
+            await answers.close()
             await plane.close()
 
 

@@ -11,7 +11,8 @@ import nats
 import pytest
 
 from events.base import DeploymentId, NodeId
-from events.signals import Heartbeat, Load, Resumed, Signal, Signals, WakeAsked
+from events.signals import Answers, Heartbeat, Load, Resumed, Signal, Signals, WakeAsked
+from events.signals.answers import Durations
 from events.signals.core_nats import CoreNatsSignals
 from events.signals.memory import MemorySignals
 from tests.contract.decisions import GENEROUS_S
@@ -22,6 +23,15 @@ WAKE = WakeAsked(deployment_id=DeploymentId("d"), at=AT)
 ALL: tuple[Signal, ...] = (
     Load(worker="w", deployment_id=DeploymentId("d"), in_flight=3, parked=1, at=AT),
     WAKE,
+    Answers(
+        worker="w",
+        number=1,
+        deployment_id=DeploymentId("d"),
+        requests=3,
+        errors=1,
+        durations=(Durations(140, 2), Durations(7, 1)),
+        at=AT,
+    ),
     Heartbeat(node_id=NodeId("n"), boot_id="b", at=AT),
 )
 

@@ -16,6 +16,8 @@ from events.signals import Signal
 from gateway.addresses import Target
 from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from gateway.insight.answers import AnswersTold
+from gateway.insight.worker import Insight
 from projections.access import ACCESS
 from projections.follow import Follower
 from projections.routing import ROUTING
@@ -74,6 +76,9 @@ class GatewayProcess(Process):
         follower = Follower(self.log, self.views, self.snapshots)
         await follower.catch_up()
         mouth = Mouth(self.signals)
+        insight = Insight()
+        answers = AnswersTold(table, mouth, f"{self.name}.{self.lives}")
+        insight.also(answers)
         self.plane = plane = DataPlane(
             table,
             access,
@@ -82,6 +87,7 @@ class GatewayProcess(Process):
             worker=f"{self.name}.{self.lives}",
             stale_since=lambda: None,
             status_of=lambda deployment_id: None,
+            insight=insight,
         )
         self._listen(plane)
         try:
@@ -90,6 +96,7 @@ class GatewayProcess(Process):
             mouth.shut, self.plane = True, None
             for caller in tuple(self.callers):
                 caller.over("broken", f"{self.name} died")
+            await answers.close()
             await plane.close()
 
     def _listen(self, plane: DataPlane) -> None:

@@ -32,12 +32,24 @@ class Machine(msgspec.Struct):
     powered: Callable[[], bool]
 
 
+class Manner(msgspec.Struct, frozen=True):
+    """How a deployment answers."""
+
+    status: int = 200
+    times_as_long: float = 1.0
+
+
 class SimWire:
     def __init__(
-        self, random: Random, machine_at: Callable[[str], Machine], broken: Callable[[Exception], None]
+        self,
+        random: Random,
+        machine_at: Callable[[str], Machine],
+        manner_of: Callable[[DeploymentId], Manner],
+        broken: Callable[[Exception], None],
     ) -> None:
         self._random = random
         self._machine_at = machine_at
+        self._manner_of = manner_of
         self._broken = broken
 
     async def connect(self, factory: Callable[[], Any], host: str, port: int) -> tuple[asyncio.Transport, Any]:
@@ -49,7 +61,8 @@ class SimWire:
         if process is None or process.exited.done() or process.terminated:
             raise ConnectionRefusedError(111, "Connection refused")
         protocol = factory()
-        transport = ReplicaTransport(protocol, machine.effects, process, self._broken)
+        manner = self._manner_of(process.target.deployment_id)
+        transport = ReplicaTransport(protocol, machine.effects, process, manner, self._broken)
         protocol.connection_made(transport)
         return transport, protocol
 
@@ -58,10 +71,16 @@ class ReplicaTransport(asyncio.Transport):
     """The gateway's end of a connection; the replica's end is played here as well."""
 
     def __init__(
-        self, protocol: Any, effects: FakeEffects, process: Process, broken: Callable[[Exception], None]
+        self,
+        protocol: Any,
+        effects: FakeEffects,
+        process: Process,
+        manner: Manner,
+        broken: Callable[[Exception], None],
     ) -> None:
         super().__init__()
         self._protocol, self._effects, self._process = protocol, effects, process
+        self._manner = manner
         self._broken = broken
         self._loop = asyncio.get_running_loop()
         self._arrived = b""
@@ -81,7 +100,7 @@ class ReplicaTransport(asyncio.Transport):
     async def _serve(self, seconds: float) -> None:
         process = self._process
         try:
-            await self._effects.handle(process.running.address, seconds)
+            await self._effects.handle(process.running.address, seconds * self._manner.times_as_long)
         except ConnectionRefusedError:
             self._lose(None)  # It has been told to stop and takes no more.
         except ConnectionResetError:
@@ -92,7 +111,8 @@ class ReplicaTransport(asyncio.Transport):
         else:
             self._request = None
             body = msgspec.json.encode(Answered(process.target.deployment_id, process.target.replica_id))
-            answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+            head = b"HTTP/1.1 %d Said\r\ncontent-length: %d\r\n\r\n" % (self._manner.status, len(body))
+            answer = head + body
             if not self._closing:
                 self._protocol.data_received(answer)
 

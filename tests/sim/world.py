@@ -31,7 +31,7 @@ from tests.sim.machines import BuilderProcess, NodeProcess, Scripts
 from tests.sim.network import SimNetwork
 from tests.sim.processes import ApiProcess, ControlProcess, Down, Process
 from tests.sim.watched import WatchedLog
-from tests.sim.wire import Machine, SimWire
+from tests.sim.wire import Machine, Manner, SimWire
 
 USUAL = Faults(unavailable=0.02, request_lost=0.02, request_late=0.03, answer_lost=0.05, longest_delay_s=0.02)
 TEAM = "default"
@@ -53,11 +53,13 @@ class World:
         self.network = SimNetwork(self.dice("network"))
         self.scripts = Scripts(seed, self.dice("scripts"))
         self.calls: list[CallRecord] = []
+        self.manners: dict[DeploymentId, Manner] = {}
+        """How deployments answer that do not answer as usual."""
         self.acknowledged: list[tuple[Command, Outcome]] = []
         self._asked = 0
         self._tasks: dict[asyncio.Task[Any], None] = {}
         loop.set_exception_handler(self._stray)
-        loop.connect = SimWire(self.dice("wire"), self._machine_at, self.fail).connect
+        loop.connect = SimWire(self.dice("wire"), self._machine_at, self._manner_of, self.fail).connect
 
         self.control = tuple(ControlProcess(self, f"control-{n}") for n in range(2))
         self.nodes = tuple(NodeProcess(self, n) for n in range(3))
@@ -168,6 +170,9 @@ class World:
     def _machine_at(self, host: str) -> Machine:
         node = next(each for each in self.nodes if each.host == host)
         return Machine(node.effects, lambda: node.powered)
+
+    def _manner_of(self, deployment_id: DeploymentId) -> Manner:
+        return self.manners.get(deployment_id, Manner())
 
     # The end of all faults
 
