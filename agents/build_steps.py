@@ -91,6 +91,7 @@ class Built(msgspec.Struct, frozen=True):
     environment: BlobDigest
     python_version: str
     truss_hash: str
+    truss_signature: BlobDigest
 
 
 FAILURES = (
@@ -156,7 +157,8 @@ class BuildRun:
             step.reused, step.detail = environment.reused, environment.path.name
         await self._commands(bundle, environment, python)
         packed = await self._package()
-        return Built(packed, locked, python.minor, bundle.truss_hash)
+        signature = await self._shop.blobs.put(bundle.truss_signature.encode())
+        return Built(packed, locked, python.minor, bundle.truss_hash, signature)
 
     async def _unpack(self) -> None:
         async with self._timed("unpack") as step:

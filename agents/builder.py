@@ -181,6 +181,7 @@ class Builder:
                 environment=built.environment,
                 python_version=built.python_version,
                 truss_hash=built.truss_hash,
+                truss_signature=built.truss_signature,
                 seconds=seconds,
             )
         )

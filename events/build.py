@@ -40,6 +40,9 @@ class BuildSucceeded(Event, frozen=True, kw_only=True):
     python_version: str
     """`3.11`."""
     truss_hash: str
+    """truss's hash of the pushed source: what the first patch of a live reload must start from."""
+    truss_signature: BlobDigest
+    """truss's signature of the pushed source, as JSON: what a client computes its first patch against."""
     seconds: float
 
 

@@ -48,6 +48,37 @@ class DeploymentCopied(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class DevelopmentPatched(Event, frozen=True, kw_only=True):
+    """A development deployment's source was changed: by which patch, from what to what.
+
+    A replica takes it on when a sync asks for it; one that starts after that starts with it.
+    """
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    number: int
+    """1, 2, 3 … per deployment: the chain."""
+    from_hash: str
+    """truss's hash of the source that it changes: the build's, or the patch's before."""
+    to_hash: str
+    patch: BlobDigest
+    """What changes: a JSON list of truss's patch operations."""
+    signature: BlobDigest
+    """truss's signature of the source with it, as JSON."""
+    kinds: tuple[str, ...]
+    """Of its operations: model_code, python_requirement …"""
+
+
+class DevelopmentSyncRequested(Event, frozen=True, kw_only=True):
+    """The running replica is to have the chain up to this patch; replicas that start from now on begin with it."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    number: int
+    attempt: int
+    """1, 2, 3 … per deployment: what failed is tried again under the next."""
+
+
 class DeploymentFailed(Event, frozen=True, kw_only=True):
     """A built deployment could not be brought up: its replicas failed again and again before one was ready."""
 

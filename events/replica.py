@@ -49,6 +49,31 @@ class ReplicaReady(Event, frozen=True, kw_only=True):
     """Since its process was started."""
 
 
+class ReplicaPatched(Event, frozen=True, kw_only=True):
+    """A development deployment's replica runs its source with the chain up to this patch."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    number: int
+    attempt: int
+    """Of the sync that asked for it."""
+    restarted: bool
+    """Its model server began anew; else the code was exchanged and the model's memory kept."""
+    seconds: float
+
+
+class ReplicaPatchFailed(Event, frozen=True, kw_only=True):
+    """A sync did not succeed on this replica. The next patch, or a push, mends it."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    number: int
+    attempt: int
+    reason: str
+    needs_push: bool
+    """No further patch can help."""
+
+
 class ReplicaUnready(Event, frozen=True, kw_only=True):
     """Its readiness probe failed: takes no new requests until it is ready again."""
 

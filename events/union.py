@@ -8,6 +8,8 @@ AnyEvent = (
     model.ModelRegistered
     | model.DeploymentPushed
     | model.DeploymentCopied
+    | model.DevelopmentPatched
+    | model.DevelopmentSyncRequested
     | model.DeploymentFailed
     | model.DeploymentRetried
     | model.DeploymentDeactivated
@@ -46,6 +48,8 @@ AnyEvent = (
     | replica.ReplicaEnvironmentReady
     | replica.ReplicaProcessStarted
     | replica.ReplicaReady
+    | replica.ReplicaPatched
+    | replica.ReplicaPatchFailed
     | replica.ReplicaUnready
     | replica.ReplicaDraining
     | replica.ReplicaStopped

@@ -159,6 +159,7 @@ def _built() -> BuildSucceeded:
         environment=_DIGEST,
         python_version="",
         truss_hash="",
+        truss_signature=_DIGEST,
         seconds=0.0,
     )
 

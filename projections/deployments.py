@@ -22,6 +22,8 @@ from events.model import (
     DeploymentFailed,
     DeploymentPushed,
     DeploymentRetried,
+    DevelopmentPatched,
+    DevelopmentSyncRequested,
     ModelDeleted,
     ModelRegistered,
 )
@@ -31,6 +33,8 @@ from events.replica import (
     ReplicaEnvironmentReady,
     ReplicaFailed,
     ReplicaLost,
+    ReplicaPatched,
+    ReplicaPatchFailed,
     ReplicaProcessStarted,
     ReplicaReady,
     ReplicaStopped,
@@ -45,6 +49,7 @@ from events.scaling import (
     ScalingConfigured,
 )
 from projections.base import Projection
+from projections.patches import Patches, changed
 
 Status = Literal[
     "BUILDING",
@@ -62,6 +67,14 @@ Status = Literal[
 ]
 BuildPhase = Literal["none", "requested", "running", "succeeded", "failed", "stopped"]
 ReplicaPhase = Literal["starting", "loading", "ready", "unready", "draining"]
+
+
+class Synced(msgspec.Struct, frozen=True):
+    """How the last sync of a development deployment ended that ended."""
+
+    attempt: int
+    failure: str | None = None
+    needs_push: bool = False
 
 
 class Deployment(msgspec.Struct):
@@ -86,6 +99,11 @@ class Deployment(msgspec.Struct):
     build: BuildPhase = "none"
     build_id: BuildId | None = None
     truss_hash: str = ""
+    truss_signature: BlobDigest | None = None
+    patches: Patches = Patches()
+    running: int = 0
+    """How much of the patch chain its replica is known to run."""
+    synced: Synced = Synced(0)
     settings: AutoscalingSettings = AutoscalingSettings()
     target: int = 0
     replicas: dict[ReplicaId, ReplicaPhase] = {}
@@ -210,7 +228,8 @@ def _change(deployment: Deployment, recorded: Recorded) -> str | None:
         case BuildStepFinished() as event:
             return f"build step {event.step} is done"
         case BuildSucceeded() as event:
-            deployment.build, deployment.truss_hash = "succeeded", event.truss_hash
+            deployment.build = "succeeded"
+            deployment.truss_hash, deployment.truss_signature = event.truss_hash, event.truss_signature
             return f"built in {event.seconds:.1f} s"
         case BuildFailed() as event:
             deployment.build = "failed"
@@ -237,6 +256,8 @@ def _change(deployment: Deployment, recorded: Recorded) -> str | None:
             return f"{event.previous} -> 0 replicas: {event.rule}"
         case CapacityLacking() as event:
             return event.reason
+        case DevelopmentPatched() | DevelopmentSyncRequested() as event:
+            deployment.patches = changed(deployment.patches, event) or deployment.patches
     return None
 
 
@@ -258,6 +279,12 @@ def _replica_change(deployment: Deployment, recorded: Recorded) -> str | None:
         case ReplicaUnready() as event:
             _set_unless_draining(deployment, event.replica_id, "unready")
             return f"replica {event.replica_id} is not ready: {event.reason}"
+        case ReplicaPatched() as event:
+            deployment.running, deployment.synced = event.number, Synced(event.attempt)
+            return f"replica {event.replica_id} runs patch {event.number}"
+        case ReplicaPatchFailed() as event:
+            deployment.synced = Synced(event.attempt, event.reason, event.needs_push)
+            return f"patch {event.number} failed on replica {event.replica_id}: {event.reason}"
         case ReplicaDraining() as event:
             if event.replica_id in replicas:
                 replicas[event.replica_id] = "draining"
@@ -275,4 +302,4 @@ def _set_unless_draining(deployment: Deployment, replica_id: ReplicaId, phase: R
         deployment.replicas[replica_id] = phase
 
 
-DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 1, Catalogue, Catalogue, evolve)
+DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 2, Catalogue, Catalogue, evolve)

@@ -4,8 +4,10 @@ import msgspec
 
 from events.base import BlobDigest, CorrelationId, DeploymentId, EventId, ModelId, NodeId, ReplicaId
 from events.codec import Recorded
+from events.model import DeploymentDeleted, DeploymentPushed, DevelopmentPatched, DevelopmentSyncRequested
 from events.replica import ReplicaAssigned, ReplicaDraining, ReplicaFailed, ReplicaLost, ReplicaStopped
 from projections.base import Projection
+from projections.patches import Patches, changed
 
 
 class ReplicaTarget(msgspec.Struct, frozen=True):
@@ -23,6 +25,8 @@ class ReplicaTarget(msgspec.Struct, frozen=True):
     correlation_id: CorrelationId
     draining: bool = False
     reason: str = ""
+    patches: Patches | None = None
+    """None: not a development deployment's."""
 
 
 NodeTarget = dict[ReplicaId, ReplicaTarget]
@@ -31,6 +35,8 @@ NodeTarget = dict[ReplicaId, ReplicaTarget]
 class ReplicaTargets(msgspec.Struct):
     nodes: dict[NodeId, NodeTarget] = {}
     node_of: dict[ReplicaId, NodeId] = {}
+    patches: dict[DeploymentId, Patches] = {}
+    """Of development deployments."""
 
     def of(self, node_id: NodeId) -> NodeTarget:
         return self.nodes.get(node_id, {})
@@ -52,7 +58,14 @@ def evolve(targets: ReplicaTargets, recorded: Recorded) -> ReplicaTargets:
                 event.predict_concurrency,
                 recorded.meta.id,
                 recorded.meta.correlation_id,
+                patches=targets.patches.get(event.deployment_id),
             )
+        case DeploymentPushed(is_development=True, deployment_id=deployment_id):
+            targets.patches[deployment_id] = Patches()
+        case DeploymentDeleted(deployment_id=deployment_id):
+            targets.patches.pop(deployment_id, None)
+        case DevelopmentPatched() | DevelopmentSyncRequested() as event:
+            _patch(targets, event, recorded)
         case ReplicaDraining(replica_id=replica_id, reason=reason) if replica_id in targets.node_of:
             target = targets.nodes[targets.node_of[replica_id]]
             target[replica_id] = msgspec.structs.replace(
@@ -69,4 +82,23 @@ def evolve(targets: ReplicaTargets, recorded: Recorded) -> ReplicaTargets:
     return targets
 
 
-REPLICA_TARGETS: Projection[ReplicaTargets] = Projection("replica_targets", 1, ReplicaTargets, ReplicaTargets, evolve)
+def _patch(
+    targets: ReplicaTargets, event: DevelopmentPatched | DevelopmentSyncRequested, recorded: Recorded
+) -> None:
+    patches = changed(targets.patches[event.deployment_id], event)
+    assert patches is not None
+    targets.patches[event.deployment_id] = patches
+    if isinstance(event, DevelopmentPatched):
+        return  # Nothing is asked of a replica yet.
+    for node in targets.nodes.values():
+        for target in tuple(node.values()):
+            if target.deployment_id == event.deployment_id and not target.draining:
+                node[target.replica_id] = msgspec.structs.replace(
+                    target,
+                    patches=patches,
+                    cause_id=recorded.meta.id,
+                    correlation_id=recorded.meta.correlation_id,
+                )
+
+
+REPLICA_TARGETS: Projection[ReplicaTargets] = Projection("replica_targets", 2, ReplicaTargets, ReplicaTargets, evolve)

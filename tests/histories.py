@@ -218,6 +218,7 @@ class Plane:
                 environment=_BLOB,
                 python_version="3.11",
                 truss_hash="f" * 16,
+                truss_signature=_BLOB,
                 seconds=2.5,
             )
         )

@@ -41,6 +41,7 @@ class Bundle(msgspec.Struct, frozen=True):
     """What the builder needs of bundle.json; the node reads the rest."""
 
     truss_hash: str
+    truss_signature: str
     requirements: tuple[str, ...]
     python_version: str | None = None
     """None: the project does not say, so the plane's own."""

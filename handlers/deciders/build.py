@@ -47,6 +47,7 @@ class ReportBuildSucceeded(Command, frozen=True, kw_only=True):
     environment: BlobDigest
     python_version: str
     truss_hash: str
+    truss_signature: BlobDigest
     seconds: float
 
 

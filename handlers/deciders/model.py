@@ -16,6 +16,8 @@ from events.model import (
     DeploymentFailed,
     DeploymentPushed,
     DeploymentRetried,
+    DevelopmentPatched,
+    DevelopmentSyncRequested,
     ModelDeleted,
     ModelRegistered,
 )
@@ -48,6 +50,27 @@ class PushDeployment(Command, frozen=True, kw_only=True):
     copy_of: DeploymentId | None = None
     """The deployment whose build it runs; None: it is built from its source."""
     copy_reason: str = ""
+
+
+class PatchDevelopment(Command, frozen=True, kw_only=True):
+    """Append to the chain of a development deployment; nothing is applied before a sync."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    base_hash: str
+    """truss's hash of what was built: where the chain begins."""
+    from_hash: str
+    to_hash: str
+    patch: BlobDigest
+    signature: BlobDigest
+    kinds: tuple[str, ...]
+
+
+class SyncDevelopment(Command, frozen=True, kw_only=True):
+    """Have the running replica take on the whole chain, or try again to."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
 
 
 class FailDeployment(Command, frozen=True, kw_only=True):
@@ -87,6 +110,8 @@ class DeleteModel(Command, frozen=True, kw_only=True):
 
 ModelCommand = (
     PushDeployment
+    | PatchDevelopment
+    | SyncDevelopment
     | FailDeployment
     | RetryDeployment
     | DeactivateDeployment
@@ -101,6 +126,12 @@ class Slot(msgspec.Struct, frozen=True):
     name: str
     phase: Phase
     attempt: int = 1
+    is_development: bool = False
+    patches: int = 0
+    """The length of its chain."""
+    source: str = ""
+    """truss's hash of the source with the chain; empty while there is no chain."""
+    syncs: int = 0
 
 
 class ModelState(msgspec.Struct, frozen=True, tag=True):
@@ -128,10 +159,16 @@ def evolve(state: ModelState, event: Event) -> ModelState:
             gone = {key: replace(slot, phase="deleted") for key, slot in state.slots.items()}
             return replace(state, registered=False, slots=gone)
         case DeploymentPushed():
-            slot = Slot(event.name, "active")
+            slot = Slot(event.name, "active", is_development=event.is_development)
             return replace(state, pushes=event.number, slots={**state.slots, event.deployment_id: slot})
         case DeploymentRetried():
             slot = replace(state.slots[event.deployment_id], phase="active", attempt=event.attempt)
+            return replace(state, slots={**state.slots, event.deployment_id: slot})
+        case DevelopmentPatched():
+            slot = replace(state.slots[event.deployment_id], patches=event.number, source=event.to_hash)
+            return replace(state, slots={**state.slots, event.deployment_id: slot})
+        case DevelopmentSyncRequested():
+            slot = replace(state.slots[event.deployment_id], syncs=event.attempt)
             return replace(state, slots={**state.slots, event.deployment_id: slot})
         case DeploymentFailed() | DeploymentDeactivated() | DeploymentActivated() | DeploymentDeleted():
             slot = replace(state.slots[event.deployment_id], phase=_PHASE_AFTER[type(event)])
@@ -151,6 +188,13 @@ def decide(command: ModelCommand, state: ModelState, ctx: Context) -> Sequence[E
     if slot is None or slot.phase == "deleted":
         raise Refused("not_found", f"there is no deployment {command.deployment_id}", "deployment_id")
     match command:
+        case PatchDevelopment():
+            return _patch(command, slot)
+        case SyncDevelopment():
+            _require_patchable(slot)
+            if not slot.patches:
+                return ()
+            return (told(DevelopmentSyncRequested, command, number=slot.patches, attempt=slot.syncs + 1),)
         case FailDeployment():
             return (told(DeploymentFailed, command),) if slot.phase == "active" else ()
         case RetryDeployment():
@@ -171,12 +215,36 @@ def decide(command: ModelCommand, state: ModelState, ctx: Context) -> Sequence[E
             return (told(DeploymentDeleted, command),)
 
 
+def _require_patchable(slot: Slot) -> None:
+    if not slot.is_development:
+        raise Refused("precondition", "only a development deployment takes patches: push again", "deployment_id")
+    if slot.phase != "active":
+        now = "failed" if slot.phase == "failed" else "is deactivated"
+        raise Refused("precondition", f"the development deployment {now}: push again", "deployment_id")
+
+
+def _patch(command: PatchDevelopment, slot: Slot) -> Sequence[Event]:
+    _require_patchable(slot)
+    source = slot.source or command.base_hash
+    if command.to_hash == source:
+        return ()
+    if command.from_hash != source:
+        reason = (
+            f"the patch was made against source {command.from_hash[:12]}, and the deployment's is {source[:12]} by now"
+            " (another watch, or an older push): push again"
+        )
+        raise Refused("conflict", reason, "prev_hash")
+    return (told(DevelopmentPatched, command, number=slot.patches + 1),)
+
+
 def _retry(command: RetryDeployment, slot: Slot) -> Sequence[Event]:
     if slot.phase == "inactive":
         raise Refused("precondition", "the deployment is deactivated: activate it instead", "deployment_id")
     return (told(DeploymentRetried, command, attempt=slot.attempt + 1),)
 
 
+DEVELOPMENT = "development"
+"""The name of the one mutable deployment of a model, and of its address."""
 _NAME = re.compile(r"[0-9a-zA-Z_\-.]{1,128}")
 
 
@@ -188,12 +256,14 @@ def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
         raise Refused("invalid", reason, "environment")
     number = state.pushes + 1
     deployment_id = DeploymentId(derive("deployment", command.id))
-    name = "development" if command.is_development else command.name or f"deployment-{number}"
+    name = DEVELOPMENT if command.is_development else command.name or f"deployment-{number}"
     if not _NAME.fullmatch(name):
         raise Refused("invalid", f"deployment name {name!r} may hold only letters, digits, _ - and .", "name")
     original = state.slots.get(command.copy_of) if command.copy_of is not None else None
     if command.copy_of is not None and (original is None or original.phase == "deleted"):
         raise Refused("not_found", f"there is no deployment {command.copy_of} to copy", "deployment_id")
+    if name == DEVELOPMENT and not command.is_development:
+        raise Refused("invalid", f"{name!r} is the development deployment's name: choose another", "name")
     replaced: list[Event] = []
     for other_id, slot in state.slots.items():
         if slot.phase == "deleted" or slot.name != name:
@@ -222,6 +292,8 @@ MODEL: Decider[ModelCommand, ModelState] = Decider(
     category="model",
     commands=(
         PushDeployment,
+        PatchDevelopment,
+        SyncDevelopment,
         FailDeployment,
         RetryDeployment,
         DeactivateDeployment,

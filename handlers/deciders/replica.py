@@ -15,6 +15,8 @@ from events.replica import (
     ReplicaEnvironmentReady,
     ReplicaFailed,
     ReplicaLost,
+    ReplicaPatched,
+    ReplicaPatchFailed,
     ReplicaProcessStarted,
     ReplicaReady,
     ReplicaStopped,
@@ -57,6 +59,22 @@ class ReportReady(Command, frozen=True, kw_only=True):
     seconds: float
 
 
+class ReportPatched(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    number: int
+    attempt: int
+    restarted: bool
+    seconds: float
+
+
+class ReportPatchFailed(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    number: int
+    attempt: int
+    reason: str
+    needs_push: bool
+
+
 class ReportUnready(Command, frozen=True, kw_only=True):
     replica_id: ReplicaId
     reason: str
@@ -90,6 +108,8 @@ ReplicaCommand = (
     | ReportEnvironmentReady
     | ReportProcessStarted
     | ReportReady
+    | ReportPatched
+    | ReportPatchFailed
     | ReportUnready
     | DrainReplica
     | ReportStopped
@@ -105,6 +125,8 @@ class ReplicaState(msgspec.Struct, frozen=True, tag=True):
     phase: Phase = "none"
     deployment_id: DeploymentId = DeploymentId("")
     draining: bool = False
+    patch_attempt: int = 0
+    """The last sync whose outcome was told."""
 
 
 _PHASE_AFTER: tuple[tuple[type, Phase], ...] = (
@@ -124,6 +146,8 @@ def evolve(state: ReplicaState, event: Event) -> ReplicaState:
             return ReplicaState("assigned", event.deployment_id)
         case ReplicaDraining():
             return msgspec.structs.replace(state, draining=True)
+        case ReplicaPatched() | ReplicaPatchFailed():
+            return msgspec.structs.replace(state, patch_attempt=event.attempt)
     for kind, phase in _PHASE_AFTER:
         if isinstance(event, kind):
             return msgspec.structs.replace(state, phase=phase)
@@ -135,6 +159,8 @@ _REPORTS: tuple[tuple[type[Command], frozenset[Phase], type[Event]], ...] = (
     (ReportProcessStarted, frozenset({"assigned", "prepared"}), ReplicaProcessStarted),
     (ReportReady, frozenset({"assigned", "prepared", "started", "unready"}), ReplicaReady),
     (ReportUnready, frozenset({"ready"}), ReplicaUnready),
+    (ReportPatched, LIVE, ReplicaPatched),
+    (ReportPatchFailed, LIVE, ReplicaPatchFailed),
     (ReportStopped, LIVE, ReplicaStopped),
     (ReportFailed, LIVE, ReplicaFailed),
     (DeclareReplicaLost, LIVE, ReplicaLost),
@@ -151,6 +177,8 @@ def decide(command: ReplicaCommand, state: ReplicaState, ctx: Context) -> Sequen
         if state.draining or state.phase == "ended":
             return ()
         return (told(ReplicaDraining, command, deployment_id=state.deployment_id),)
+    if isinstance(command, ReportPatched | ReportPatchFailed) and command.attempt <= state.patch_attempt:
+        return ()
     for report, news_in, fact in _REPORTS:
         if isinstance(command, report) and state.phase in news_in:
             return (told(fact, command, deployment_id=state.deployment_id),)
@@ -164,6 +192,8 @@ REPLICA: Decider[ReplicaCommand, ReplicaState] = Decider(
         ReportEnvironmentReady,
         ReportProcessStarted,
         ReportReady,
+        ReportPatched,
+        ReportPatchFailed,
         ReportUnready,
         DrainReplica,
         ReportStopped,

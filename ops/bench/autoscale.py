@@ -59,6 +59,7 @@ def life_of(deployment_id: DeploymentId, number: int) -> Iterator[AnyEvent]:
         environment=_DIGEST,
         python_version="3.11",
         truss_hash="",
+        truss_signature=_DIGEST,
         seconds=1.0,
     )
     yield ScalingConfigured(deployment_id=deployment_id, settings=SETTINGS, source="settings")

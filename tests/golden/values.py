@@ -56,6 +56,8 @@ from events.model import (
     DeploymentFailed,
     DeploymentPushed,
     DeploymentRetried,
+    DevelopmentPatched,
+    DevelopmentSyncRequested,
     ModelDeleted,
     ModelRegistered,
 )
@@ -66,6 +68,8 @@ from events.replica import (
     ReplicaEnvironmentReady,
     ReplicaFailed,
     ReplicaLost,
+    ReplicaPatched,
+    ReplicaPatchFailed,
     ReplicaProcessStarted,
     ReplicaReady,
     ReplicaStopped,
@@ -101,6 +105,8 @@ WEBHOOK = WebhookId("w2b4h6k2m4n6")
 SOURCE, CONFIG = BlobDigest("sha256:" + "1" * 64), BlobDigest("sha256:" + "2" * 64)
 RAW_CONFIG, BUNDLE = BlobDigest("sha256:" + "3" * 64), BlobDigest("sha256:" + "4" * 64)
 ENVIRONMENT = BlobDigest("sha256:" + "5" * 64)
+SIGNATURE = BlobDigest("sha256:" + "9" * 64)
+PATCH = BlobDigest("sha256:" + "a" * 64)
 SETTINGS = AutoscalingSettings(
     min_replica=1,
     max_replica=8,
@@ -187,6 +193,17 @@ _EVENTS: tuple[AnyEvent, ...] = (
     DeploymentCopied(
         model_id=MODEL, deployment_id=DEPLOYMENT, original=PREVIOUS, reason="it is current in staging as well"
     ),
+    DevelopmentPatched(
+        model_id=MODEL,
+        deployment_id=DEPLOYMENT,
+        number=2,
+        from_hash="7" * 64,
+        to_hash="8" * 64,
+        patch=PATCH,
+        signature=SIGNATURE,
+        kinds=("config", "model_code"),
+    ),
+    DevelopmentSyncRequested(model_id=MODEL, deployment_id=DEPLOYMENT, number=2, attempt=3),
     DeploymentFailed(model_id=MODEL, deployment_id=DEPLOYMENT, reason="load() raised"),
     DeploymentRetried(model_id=MODEL, deployment_id=DEPLOYMENT, attempt=2),
     DeploymentDeactivated(model_id=MODEL, deployment_id=DEPLOYMENT, reason="asked"),
@@ -205,6 +222,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
         environment=ENVIRONMENT,
         python_version="3.11",
         truss_hash="6" * 64,
+        truss_signature=SIGNATURE,
         seconds=31.5,
     ),
     BuildFailed(build_id=BUILD, deployment_id=DEPLOYMENT, step="resolve", reason="no such package", seconds=1.0),
@@ -295,6 +313,17 @@ _EVENTS: tuple[AnyEvent, ...] = (
     ReplicaEnvironmentReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, seconds=4.5, reused=False),
     ReplicaProcessStarted(replica_id=REPLICA, deployment_id=DEPLOYMENT, pid=4242, address="127.0.0.1:40123"),
     ReplicaReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, address="127.0.0.1:40123", seconds=3.75),
+    ReplicaPatched(
+        replica_id=REPLICA, deployment_id=DEPLOYMENT, number=2, attempt=3, restarted=True, seconds=2.5
+    ),
+    ReplicaPatchFailed(
+        replica_id=REPLICA,
+        deployment_id=DEPLOYMENT,
+        number=2,
+        attempt=3,
+        reason="Hot reload failed: SyntaxError",
+        needs_push=False,
+    ),
     ReplicaUnready(replica_id=REPLICA, deployment_id=DEPLOYMENT, reason="readiness probe: 503"),
     ReplicaDraining(replica_id=REPLICA, deployment_id=DEPLOYMENT, reason="target lowered"),
     ReplicaStopped(replica_id=REPLICA, deployment_id=DEPLOYMENT, reason="drained", exit_code=0),

@@ -59,6 +59,7 @@ def built(deployment: str) -> BuildSucceeded:
         environment=BLOB,
         python_version="3.11",
         truss_hash="h",
+        truss_signature=BLOB,
         seconds=1.0,
     )
 

@@ -119,7 +119,7 @@ class SimBench:
             if step in ("environment", "package"):
                 await on_step(StepEnded(step, round(seconds / 5, 3), False, ""))
         digest = BlobDigest(f"sha256:{derive(build.source)}")
-        return Built(digest, digest, "3.11", derive("truss", build.source))
+        return Built(digest, digest, "3.11", derive("truss", build.source), digest)
 
 
 class NoLines:
