@@ -15,6 +15,8 @@ from agents.effects import (
     AwaitExit,
     DrainReplica,
     ForgetReplica,
+    Patched,
+    PatchReplica,
     PrepareReplica,
     ProbeReplica,
     Running,
@@ -27,6 +29,8 @@ from handlers.base import NOW
 from handlers.deciders.replica import (
     ReportEnvironmentReady,
     ReportFailed,
+    ReportPatched,
+    ReportPatchFailed,
     ReportProcessStarted,
     ReportReady,
     ReportStopped,
@@ -101,6 +105,8 @@ def _keep(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) -> 
     if wanted.draining or replica.drain_began_at is not None:
         yield from _drain(replica, wanted.reason, patience)
         return
+    if wanted.patches is not None and wanted.patches.attempt > (replica.patched.attempt if replica.patched else 0):
+        yield DueDeed(NOW, PatchReplica(wanted))
     yield from _give_up(replica, patience)
     yield DueDeed(_next_probe(replica, patience), ProbeReplica(replica.replica_id))
 
@@ -191,6 +197,8 @@ _Report = (
     type[ReportEnvironmentReady]
     | type[ReportProcessStarted]
     | type[ReportReady]
+    | type[ReportPatched]
+    | type[ReportPatchFailed]
     | type[ReportUnready]
     | type[ReportStopped]
     | type[ReportFailed]
@@ -206,11 +214,20 @@ def _facts(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) ->
     end = ending(replica, wanted, patience)
     if end is None:
         if process is not None and not wanted.draining:
+            if replica.patched is not None:
+                yield _patched(replica.patched)
             yield from _health(replica, process, patience)
     elif end.stage is None:
         yield "ended", ReportStopped, {"reason": end.reason, "exit_code": end.exit_code}
     else:
         yield "ended", ReportFailed, {"stage": end.stage, "reason": end.reason, "exit_code": end.exit_code}
+
+
+def _patched(patched: Patched) -> _Fact:
+    key, sync = f"patched-{patched.attempt}", {"number": patched.number, "attempt": patched.attempt}
+    if patched.failure is not None:
+        return key, ReportPatchFailed, {**sync, "reason": patched.failure, "needs_push": patched.needs_push}
+    return key, ReportPatched, {**sync, "restarted": patched.restarted, "seconds": patched.seconds}
 
 
 def _health(replica: ReplicaActual, process: Running, patience: Patience) -> Iterator[_Fact]:

@@ -17,6 +17,7 @@ from agents.effects import (
     Exited,
     ForgetReplica,
     Found,
+    Patched,
     Prepared,
     PrepareReplica,
     Probed,
@@ -84,6 +85,8 @@ class ReplicaActual(msgspec.Struct, frozen=True):
     clashes: int = 0
     """Starts that lost their port to somebody else."""
     process: Running | None = None
+    patched: Patched | None = None
+    """The last sync of the patch chain that it has been through."""
     probed_at: datetime | None = None
     probes: int = 0
     output_bytes: int = 0
@@ -141,6 +144,7 @@ def _found(found: Found, at: datetime) -> ReplicaActual:
         found.deployment_id,
         prepared=found.prepared,
         process=found.process,
+        patched=found.patched,
         ready_at=at if found.was_ready else None,
     )
 
@@ -166,7 +170,10 @@ def _finished(replica: ReplicaActual, stimulus: Finished) -> ReplicaActual:
         case Prepared():
             return replace(replica, prepared=result, failures=0, retry_after=None)
         case Running():
-            return replace(replica, process=result, probed_at=None, probes=0, output_bytes=0, progress_at=None)
+            return _running(replica, deed, result)
+        case Patched():
+            # A server that begins anew may load for long, and has not failed yet.
+            return replace(replica, patched=result, **({"failing_since": None} if result.restarted else {}))
         case Probed():
             return _probed(replica, result, at)
         case Exited():
@@ -175,6 +182,13 @@ def _finished(replica: ReplicaActual, stimulus: Finished) -> ReplicaActual:
             return _failed(replica, deed, result, at)
         case _:
             return replica
+
+
+def _running(replica: ReplicaActual, deed: Deed, result: Running) -> ReplicaActual:
+    """A replica of a development deployment begins with all patches that are wanted by then."""
+    begun = deed.target.patches if isinstance(deed, StartReplica) else None
+    patched = Patched(begun.wanted, begun.attempt, restarted=True) if begun is not None and begun.attempt else None
+    return replace(replica, process=result, patched=patched, probed_at=None, probes=0, output_bytes=0, progress_at=None)
 
 
 def _told(replica: ReplicaActual, deed: Deed, result: Told, at: datetime) -> ReplicaActual:

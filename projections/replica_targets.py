@@ -82,9 +82,7 @@ def evolve(targets: ReplicaTargets, recorded: Recorded) -> ReplicaTargets:
     return targets
 
 
-def _patch(
-    targets: ReplicaTargets, event: DevelopmentPatched | DevelopmentSyncRequested, recorded: Recorded
-) -> None:
+def _patch(targets: ReplicaTargets, event: DevelopmentPatched | DevelopmentSyncRequested, recorded: Recorded) -> None:
     patches = changed(targets.patches[event.deployment_id], event)
     assert patches is not None
     targets.patches[event.deployment_id] = patches

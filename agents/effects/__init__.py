@@ -39,6 +39,16 @@ class StartReplica(msgspec.Struct, frozen=True, tag=True):
         return self.target.replica_id
 
 
+class PatchReplica(msgspec.Struct, frozen=True, tag=True):
+    """Gives a development deployment's replica all of the chain that the target wants and it does not have."""
+
+    target: ReplicaTarget
+
+    @property
+    def replica_id(self) -> ReplicaId:
+        return self.target.replica_id
+
+
 class AwaitExit(msgspec.Struct, frozen=True, tag=True):
     replica_id: ReplicaId
 
@@ -69,7 +79,9 @@ class ForgetReplica(msgspec.Struct, frozen=True, tag=True):
     deployment_id: DeploymentId
 
 
-Effect = PrepareReplica | StartReplica | AwaitExit | ProbeReplica | DrainReplica | StopReplica | ForgetReplica
+Effect = (
+    PrepareReplica | StartReplica | PatchReplica | AwaitExit | ProbeReplica | DrainReplica | StopReplica | ForgetReplica
+)
 
 
 class Prepared(msgspec.Struct, frozen=True, tag=True):
@@ -84,6 +96,17 @@ class Running(msgspec.Struct, frozen=True, tag=True):
     address: str
     """`host:port`."""
     started_at: datetime
+
+
+class Patched(msgspec.Struct, frozen=True, tag=True):
+    """How a sync of the patch chain ended."""
+
+    number: int
+    attempt: int
+    restarted: bool = False
+    seconds: float = 0.0
+    failure: str | None = None
+    needs_push: bool = False
 
 
 class Exited(msgspec.Struct, frozen=True, tag=True):
@@ -115,7 +138,7 @@ class EffectFailed(msgspec.Struct, frozen=True, tag=True):
     """Trying again may help."""
 
 
-Result = Prepared | Running | Exited | Probed | Done | EffectFailed
+Result = Prepared | Running | Patched | Exited | Probed | Done | EffectFailed
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -126,6 +149,7 @@ class Found(msgspec.Struct, frozen=True):
     prepared: Prepared
     process: Running
     was_ready: bool
+    patched: Patched | None = None
 
 
 class Effects(Protocol):

@@ -21,6 +21,8 @@ from agents.effects import (
     Exited,
     ForgetReplica,
     Found,
+    Patched,
+    PatchReplica,
     Prepared,
     PrepareReplica,
     Probed,
@@ -46,6 +48,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     crashes_after_s: float | None = None
     """Since it was loaded."""
     says: str = "ValueError: scripted"
+    patch_s: float = 0.5
+    patch_fails: bool = False
 
 
 Scripts = Callable[[ReplicaTarget, Random], Script]
@@ -58,6 +62,8 @@ class Process:
         self.target, self.script, self.running, self.prepared = target, script, running, prepared
         self.loaded = self.was_ready = self.hung = self.terminated = False
         self.in_flight = 0
+        begun = target.patches
+        self.patched = Patched(begun.wanted, begun.attempt, restarted=True) if begun and begun.attempt else None
         self.exited: asyncio.Future[Exited] = asyncio.get_running_loop().create_future()
 
     def exit(self, code: int | None, reason: str) -> None:
@@ -99,7 +105,14 @@ class FakeEffects:
     async def survey(self) -> tuple[Found, ...]:
         self._prepared.clear()
         return tuple(
-            Found(replica_id, process.target.deployment_id, process.prepared, process.running, process.was_ready)
+            Found(
+                replica_id,
+                process.target.deployment_id,
+                process.prepared,
+                process.running,
+                process.was_ready,
+                process.patched,
+            )
             for replica_id, process in self.processes.items()
         )
 
@@ -109,6 +122,8 @@ class FakeEffects:
                 return await self._prepare(target)
             case StartReplica(target=target):
                 return await self._start(target)
+            case PatchReplica(target=target):
+                return await self._patch(target)
             case AwaitExit(replica_id=replica_id):
                 return await asyncio.shield(self.processes[replica_id].exited)
             case ProbeReplica(replica_id=replica_id):
@@ -146,6 +161,14 @@ class FakeEffects:
         self.processes[target.replica_id] = process
         asyncio.get_running_loop().call_later(script.load_s, process.loads)
         return running
+
+    async def _patch(self, target: ReplicaTarget) -> Patched:
+        process, script, patches = self.processes[target.replica_id], self._script_of(target), target.patches
+        assert patches is not None, "only a development deployment's replica is patched"
+        await asyncio.sleep(script.patch_s)
+        failure = script.says if script.patch_fails else None
+        process.patched = Patched(patches.wanted, patches.attempt, seconds=script.patch_s, failure=failure)
+        return process.patched
 
     def _script_of(self, target: ReplicaTarget) -> Script:
         if target.replica_id not in self._chosen:

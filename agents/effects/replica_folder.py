@@ -9,13 +9,25 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 
 import msgspec
 
-from agents.effects import HealthChecks, Prepared
+from agents.effects import HealthChecks, Patched, Prepared
 from agents.effects.folders import remove
 from events.base import DeploymentId, ReplicaId
 from handlers.deciders.access import SECRET_NAME
+
+
+class Reloader(msgspec.Struct, frozen=True):
+    """How the agent reaches the live reload server of a development deployment's replica."""
+
+    address: str
+    inference: str
+    """Of the model server behind it."""
+    base_hash: str
+    """truss's hash of what was built."""
+    token: str = msgspec.field(default_factory=lambda: token_hex(16))
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -29,6 +41,13 @@ class Record(msgspec.Struct, frozen=True):
     """Value of CAUSEWAY_REPLICA in its processes: whose they are, wherever they hide."""
     secrets: tuple[str, ...]
     cgroups: tuple[str, ...]
+    reloader: Reloader | None = None
+    """Of a development deployment's replica."""
+
+    @property
+    def probed(self) -> str:
+        """Where it is asked how it is."""
+        return self.address if self.reloader is None else self.reloader.inference
 
 
 class Keeper(msgspec.Struct, frozen=True):
@@ -67,6 +86,9 @@ class ReplicaFolder:
         self.secrets = path / "secrets"
         self.dynamic_config = path / "dynamic_config"
         self.output = path / "output.log"
+        self.environment = path / "environment"
+        """Packages of its own, which patches change: a development deployment's only."""
+        self.control_settings = path / "control.json"
 
     def make(self) -> None:
         """A fresh one; what was there is removed."""
@@ -103,6 +125,17 @@ class ReplicaFolder:
     def record(self) -> Record | None:
         try:
             return msgspec.json.decode((self.path / "record.json").read_bytes(), type=Record)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def write_patched(self, patched: Patched) -> None:
+        aside = self.path / "patched.aside"
+        aside.write_bytes(msgspec.json.encode(patched))
+        aside.replace(self.path / "patched.json")
+
+    def patched(self) -> Patched | None:
+        try:
+            return msgspec.json.decode((self.path / "patched.json").read_bytes(), type=Patched)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 

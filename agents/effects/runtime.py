@@ -25,6 +25,7 @@ from agents.effects import (
     Exited,
     ForgetReplica,
     Found,
+    PatchReplica,
     Prepared,
     PrepareReplica,
     Probed,
@@ -38,11 +39,12 @@ from agents.effects.environments import Environment, EnvironmentFailed
 from agents.effects.interpreters import PythonMissing
 from agents.effects.keeper import MARKER_VARIABLE, KeeperFailed, begin, begun, gone, kill, reap, server_of, terminate
 from agents.effects.limits import Limits, join_files, ran_out_of_memory, remove_group
+from agents.effects.live_reload import Tools, copy_environment, set_up, sync
 from agents.effects.news import Newsroom
 from agents.effects.output import Output
 from agents.effects.ports import Ports, listens
 from agents.effects.probe import probe, wait_until_listening
-from agents.effects.replica_folder import Record, ReplicaFolder
+from agents.effects.replica_folder import Record, Reloader, ReplicaFolder
 from agents.effects.sandbox import Sandbox
 from agents.effects.unpack import BadArchive, unpack
 from events.base import BlobDigest, DeploymentId, ReplicaId
@@ -71,6 +73,7 @@ class LocalRuntime:
         sandbox: Sandbox,
         limits: Limits,
         surroundings: Mapping[str, str],
+        reload_with: Tools,
         host: str = "127.0.0.1",
         probe_timeout_s: float = 5.0,
     ) -> None:
@@ -82,6 +85,7 @@ class LocalRuntime:
         self._sandbox = sandbox
         self._limits = limits
         self._surroundings = surroundings
+        self._reload_with = reload_with
         self._host = host
         self._probe_timeout_s = probe_timeout_s
         self._prepared: dict[ReplicaId, tuple[Prepared, Path]] = {}
@@ -100,8 +104,10 @@ class LocalRuntime:
                 await asyncio.to_thread(_clear, folder, record)
                 continue
             running = Running(keeper.server, record.address, record.started_at)
-            self._ports.keep(record.address)
-            found.append(Found(record.replica_id, record.deployment_id, record.prepared, running, folder.was_ready()))
+            for address in {record.address, record.probed}:
+                self._ports.keep(address)
+            ids = (record.replica_id, record.deployment_id)
+            found.append(Found(*ids, record.prepared, running, folder.was_ready(), folder.patched()))
         if found:
             _log.info("replicas of an earlier agent", replicas=[each.replica_id for each in found])
         return tuple(found)
@@ -113,6 +119,8 @@ class LocalRuntime:
                 return await self._prepare(target, folder)
             case StartReplica(target=target):
                 return await self._start(target, folder)
+            case PatchReplica(target=target):
+                return await self._patch(target, folder)
             case AwaitExit():
                 return await self._await_exit(folder)
             case ProbeReplica():
@@ -132,6 +140,8 @@ class LocalRuntime:
             lock, bundle = (self._blob(digest) for digest in (target.environment, target.bundle))
             environment = await self._ensure_environment(lock, target.python_version, output.say)
             await asyncio.to_thread(unpack, bundle, folder.path / "bundle")
+            if target.patches is not None:
+                await asyncio.to_thread(copy_environment, environment.path, folder.environment)
             facts = folder.facts()
         except (BlobMissing, EnvironmentFailed, OSError) as error:
             output.say(f"cannot be prepared: {error}", "error")
@@ -142,14 +152,15 @@ class LocalRuntime:
         for path in (folder.packages, folder.app):
             path.mkdir(exist_ok=True)
         prepared = Prepared(time.monotonic() - began, environment.reused, facts.patience())
-        self._prepared[target.replica_id] = prepared, environment.path
+        own = environment.path if target.patches is None else folder.environment
+        self._prepared[target.replica_id] = prepared, own
         return prepared
 
     async def _start(self, target: ReplicaTarget, folder: ReplicaFolder) -> Result:
         output = self._output(folder, target.deployment_id, target.replica_id)
         try:
             return await self._begin(target, folder, output)
-        except (KeeperFailed, OSError) as error:
+        except (KeeperFailed, BlobMissing, OSError) as error:
             output.say(f"cannot be started: {error}", "error")
             return EffectFailed(str(error))
 
@@ -157,6 +168,17 @@ class LocalRuntime:
         facts, marker = folder.facts(), _marker(folder)
         prepared, environment = self._prepared_as(target.replica_id, folder)
         port = self._ports.pick()
+        reloader = None
+        if target.patches is not None:
+            reloader = await set_up(
+                folder,
+                target.patches,
+                Reloader(f"{self._host}:{port}", f"{self._host}:{self._ports.pick()}", facts.truss_hash),
+                tools=self._reload_with,
+                home=self._sandbox.home(folder),
+                command=self._sandbox.model_server(folder, environment, self._host),
+                read=self._blobs.read,
+            )
         record = Record(
             replica_id=target.replica_id,
             deployment_id=target.deployment_id,
@@ -167,6 +189,7 @@ class LocalRuntime:
             marker=marker,
             secrets=facts.secrets,
             cgroups=tuple(map(str, self._limits.make(marker, target.cpu_millicores, target.memory_bytes))),
+            reloader=reloader,
         )
         folder.write_record(record)
         folder.clear_process()
@@ -183,6 +206,7 @@ class LocalRuntime:
             listen=self._host,
             variables=variables,
             surroundings=self._surroundings,
+            reload_with=None if reloader is None else self._reload_with,
         )
         join = join_files([Path(group) for group in record.cgroups])
         news = self._news.expected_of(target.replica_id)
@@ -192,6 +216,20 @@ class LocalRuntime:
             news.handed_over()
         output.say(f"started on {record.address} ({self._sandbox.name})")
         return Running(keeper.server, record.address, record.started_at)
+
+    async def _patch(self, target: ReplicaTarget, folder: ReplicaFolder) -> Result:
+        record = folder.record()
+        assert record is not None and record.reloader is not None and target.patches is not None
+        output = self._output(folder, target.deployment_id, target.replica_id)
+        home, read = folder.home, self._blobs.read
+        patched = await sync(record.reloader, target.patches, home=home, read=read, last_words=output.last_words)
+        how = "its model server began anew" if patched.restarted else "reloaded in place"
+        if patched.failure is None:
+            output.say(f"runs patch {patched.number} ({how}, {patched.seconds:.1f} s)")
+        else:
+            output.say(f"patch {patched.number} failed: {patched.failure}", "error")
+        folder.write_patched(patched)
+        return patched
 
     def _prepared_as(self, replica_id: ReplicaId, folder: ReplicaFolder) -> tuple[Prepared, Path]:
         """By us; or by an earlier agent, whose start lost its port."""
@@ -213,7 +251,8 @@ class LocalRuntime:
             await asyncio.wait({reading})
         reap(folder)
         kill(folder, record)
-        self._ports.release(record.address)
+        for address in {record.address, record.probed}:
+            self._ports.release(address)
         self._news.forget(record.replica_id)
         await asyncio.to_thread(output.convert, to_the_end=True)
         exited = self._how(folder, record, output)
@@ -239,9 +278,9 @@ class LocalRuntime:
         assert record is not None, f"{folder.path} has no record"
         folder.show_secrets(self._secrets, record.secrets)
         # A server that loads has more to do than to answer.
-        if not folder.was_ready() and not await self._news.of(record.replica_id, NEW_WITHIN_S):
-            await wait_until_listening(record.address, NEW_WITHIN_S)
-        probed = await probe(record.address, self._probe_timeout_s)
+        if not folder.was_ready() and (record.reloader or not await self._news.of(record.replica_id, NEW_WITHIN_S)):
+            await wait_until_listening(record.probed, NEW_WITHIN_S)
+        probed = await probe(record.probed, self._probe_timeout_s)
         if probed.health == "ready" and not folder.was_ready():
             if not listens(server_of(folder), record.address):
                 return Probed("silent", f"another program answers on {record.address}")

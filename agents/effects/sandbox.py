@@ -11,11 +11,16 @@ from pathlib import Path
 
 import msgspec
 
+from agents.effects import live_reload
+from agents.effects.live_reload import Tools
 from agents.effects.news import NEWS_FD
 from agents.effects.replica_folder import ReplicaFolder
+from agents.effects.surroundings import named_paths, reaching_indexes
 
 LAUNCHER = Path(__file__).with_name("serve_bundle.py")
 _LAUNCHER_INSIDE = Path("/run/causeway/serve_bundle.py")
+_RELOAD_INSIDE = Path("/run/causeway/serve_control.py")
+_SETTINGS_INSIDE = Path("/run/causeway/control.json")
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/opt")
 _ETC = (
     "passwd", "group", "hosts", "host.conf", "gai.conf", "nsswitch.conf", "services", "protocols", "localtime",
@@ -58,9 +63,12 @@ class Sandbox(msgspec.Struct, frozen=True):
         listen: str,
         variables: Mapping[str, str],
         surroundings: Mapping[str, str],
+        reload_with: Tools | None = None,
     ) -> Launch:
-        """`variables` are the model's own and win over those that we set; `surroundings` are the agent's."""
-        python = environment / "bin" / "python"
+        """`variables` are the model's own and win over those that we set; `surroundings` are the agent's.
+
+        `reload_with`: the live reload server is started, with the settings in the folder, and starts the model server.
+        """
         inside = self.bubblewrap is not None
         env = {
             **{name: value for name, value in surroundings.items() if name in _SHARED_VARIABLES},
@@ -70,17 +78,49 @@ class Sandbox(msgspec.Struct, frozen=True):
             "PYTHONUNBUFFERED": "1",
             "HOME": "/home/app" if inside else str(folder.home),
             "TMPDIR": "/tmp" if inside else str(folder.tmp),
+            **({} if reload_with is None else _for_patches(environment, surroundings)),
             **variables,
         }
-        telling = ("--news", str(NEWS_FD))
+        command = self.model_server(folder, environment, listen)
+        if reload_with is None:
+            command = (*command, "--news", str(NEWS_FD))
+        else:
+            script, settings = (live_reload.LAUNCHER, folder.control_settings)
+            if inside:
+                script, settings = _RELOAD_INSIDE, _SETTINGS_INSIDE
+            command = (reload_with.venv / "bin" / "python", script, settings)
         if self.bubblewrap is None:
-            folders = ("--folders", folder.packages, folder.secrets, folder.dynamic_config)
-            return Launch((python, LAUNCHER, *telling, "--listen", listen, *folders), env)
-        walls = (self.bubblewrap, *ISOLATED, *self.flags, *_mounts(folder, environment, env))
-        return Launch((*walls, "--", python, _LAUNCHER_INSIDE, *telling, "--listen", listen), env)
+            return Launch(command, env)
+        walls = (self.bubblewrap, *ISOLATED, *self.flags, *_mounts(folder, environment, env, reload_with))
+        return Launch((*walls, "--", *command), env)
+
+    def model_server(self, folder: ReplicaFolder, environment: Path, listen: str) -> tuple[str | Path, ...]:
+        """What starts it, as its own sandbox sees it."""
+        python = environment / "bin" / "python"
+        if self.bubblewrap is not None:
+            return (python, _LAUNCHER_INSIDE, "--listen", listen)
+        folders = ("--folders", folder.packages, folder.secrets, folder.dynamic_config)
+        return (python, LAUNCHER, "--listen", listen, *folders)
+
+    def home(self, folder: ReplicaFolder) -> Path:
+        """Where the model server runs, as its own sandbox sees it."""
+        return folder.app if self.bubblewrap is None else Path("/app")
 
 
-def _mounts(folder: ReplicaFolder, environment: Path, env: Mapping[str, str]) -> Iterator[str | Path]:
+def _for_patches(environment: Path, surroundings: Mapping[str, str]) -> dict[str, str]:
+    """How uv installs what a patch requires."""
+    return {
+        **reaching_indexes(surroundings),
+        "PYTHON_EXECUTABLE": str(environment / "bin" / "python"),
+        "UV_LINK_MODE": "copy",
+        "UV_NO_PROGRESS": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+
+
+def _mounts(
+    folder: ReplicaFolder, environment: Path, env: Mapping[str, str], reload_with: Tools | None
+) -> Iterator[str | Path]:
     yield from system_mounts()
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if name in env:
@@ -93,8 +133,16 @@ def _mounts(folder: ReplicaFolder, environment: Path, env: Mapping[str, str]) ->
     ):
         yield from ("--bind", source, place)
     # After /tmp, which would hide a state folder below it.
-    for path in (environment, *_bases(environment)):
+    yield from ("--bind" if reload_with is not None else "--ro-bind", environment, environment)
+    for path in _bases(environment):
         yield from ("--ro-bind", path, path)
+    if reload_with is not None:
+        for path in (reload_with.venv, *_bases(reload_with.venv), reload_with.uv, *named_paths(reaching_indexes(env))):
+            yield from ("--ro-bind-try", path, path)
+        # Again: what a variable names may lie around it.
+        yield from ("--bind", environment, environment)
+        yield from ("--ro-bind", live_reload.LAUNCHER, _RELOAD_INSIDE)
+        yield from ("--ro-bind", folder.control_settings, _SETTINGS_INSIDE)
     yield from ("--ro-bind", folder.secrets, "/secrets")
     yield from ("--ro-bind", folder.dynamic_config, "/etc/b10_dynamic_config")
     yield from ("--ro-bind", LAUNCHER, _LAUNCHER_INSIDE)

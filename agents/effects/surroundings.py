@@ -18,11 +18,14 @@ _UV = (
 _PIP = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CERT", "PIP_TRUSTED_HOST")
 
 
+def reaching_indexes(surroundings: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in surroundings.items() if name in _CHOSEN or name.startswith(_UV)}
+
+
 def for_uv(surroundings: Mapping[str, str], work: Path) -> dict[str, str]:
     """uv's environment: indexes, certificates, proxies; a home and a scratch folder below `work`."""
-    chosen = {name: value for name, value in surroundings.items() if name in _CHOSEN or name.startswith(_UV)}
     return {
-        **chosen,
+        **reaching_indexes(surroundings),
         "PATH": surroundings.get("PATH", "/usr/local/bin:/usr/bin:/bin"),
         "LANG": "C.UTF-8",
         "HOME": str(work / "home"),

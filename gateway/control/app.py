@@ -26,6 +26,7 @@ from gateway.control.rest import (
     later,
     logs,
     models,
+    patches,
     promotions,
     reverts,
     status,
@@ -94,7 +95,7 @@ def _routed(plane: Plane, moments: metrics.Moments | None, subscriptions: Subscr
     graphql.install(app, plane)
     s3.install(app, plane.uploads, plane.blobs)
     router = APIRouter()
-    for noun in (status, models, deployments, environments, promotions, reverts, logs, access, audit_logs):
+    for noun in (status, models, deployments, patches, environments, promotions, reverts, logs, access, audit_logs):
         noun.install(router, plane)
     if moments is not None:
         metrics.install(router, plane, moments)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from events.base import DeploymentId
-from gateway.control import find, pushes
+from gateway.control import find, graphql_watch, pushes
 from gateway.control.errors import ApiError, invalid, not_found
 from gateway.control.plane import TEAM_ID, TEAM_NAME, Plane, Visit
 from gateway.control.resources import DEFAULT_TYPE, MIB, offered
@@ -23,9 +23,6 @@ Resolver = Callable[[Plane, Visit, Arguments], Awaitable[Any]]
 
 LATER: Mapping[str, str] = MappingProxyType(
     {
-        "truss_watch_state": "live reload (truss watch)",
-        "stage_patch_for_draft_truss": "live reload (truss watch)",
-        "sync_draft_truss": "live reload (truss watch)",
         "deploy_chain_atomic": "truss chains",
         "chains": "truss chains",
         "chain": "truss chains",
@@ -74,12 +71,21 @@ async def models(plane: Plane, visit: Visit, arguments: Arguments) -> Any:
 
 async def model(plane: Plane, visit: Visit, arguments: Arguments) -> Any:
     if "id" in arguments:
-        return _model(plane, find.model(plane, str(arguments["id"])))
+        return await _watchable(plane, find.model(plane, str(arguments["id"])))
     name = str(arguments.get("name", ""))
     found = plane.catalogue.by_name(name)
     if found is None:
         raise not_found(f"there is no model named {name!r}: push it first", "name")
-    return _model(plane, found)
+    return await _watchable(plane, found)
+
+
+async def _watchable(plane: Plane, found: Model) -> dict[str, Any]:
+    """With what a client needs to watch its development deployment."""
+    shown, slot = _model(plane, found), plane.catalogue.development_of(found.model_id)
+    for version in shown["versions"]:
+        if slot is not None and version["id"] == slot.deployment_id and slot.truss_signature is not None:
+            version["truss_signature"] = await graphql_watch.signature(plane, slot.truss_signature)
+    return shown
 
 
 async def model_version(plane: Plane, visit: Visit, arguments: Arguments) -> Any:
@@ -227,6 +233,7 @@ FIELDS: Mapping[str, Resolver] = MappingProxyType(
         for each in (
             organization, user, teams, models, model, model_version, listed_instances, truss_validation,
             model_s3_upload_credentials, create_model_from_truss, create_model_version_from_truss, deploy_draft_truss,
+            graphql_watch.truss_watch_state, graphql_watch.stage_patch_for_draft_truss, graphql_watch.sync_draft_truss,
         )
     }
 )  # fmt: skip

@@ -4,6 +4,7 @@ import asyncio
 from secrets import token_hex
 
 from agents.effects.limits import find_limits
+from agents.effects.live_reload import Tools
 from agents.effects.runtime import LocalRuntime
 from agents.effects.sandbox import find_sandbox
 from agents.node import Node, offer_of_this_machine
@@ -28,6 +29,7 @@ async def serve(settings: Settings) -> None:
         sandbox=sandbox,
         limits=find_limits(),
         surroundings=dict(settings.inherited_env),
+        reload_with=Tools(settings.truss_venv, here.uv),
     )
     offer = offer_of_this_machine(
         here.node_id,

@@ -10,6 +10,7 @@ from tests.architecture.tree import CHECKOUT, Source, sources
 READS_ENVIRONMENT = {
     "ops/config.py": "the one reader",
     "ops/truss_tools/launch.py": "runs in .venv-truss, where nothing of ours can be imported",
+    "agents/effects/serve_control.py": "runs in .venv-truss too; patches of variables change its own environment",
 }
 
 

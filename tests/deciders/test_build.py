@@ -26,11 +26,25 @@ REQUEST = RequestBuild(**ids(), build_id=B, model_id=M, deployment_id=D, source=
 REQUESTED = BuildRequested(build_id=B, model_id=M, deployment_id=D, source=BLOB, config=BLOB)
 STOPPED = BuildStopped(build_id=B, deployment_id=D, reason="not wanted")
 SUCCEED = ReportBuildSucceeded(
-    **ids(), build_id=B, bundle=BLOB, environment=BLOB, python_version="3.11", truss_hash="h", truss_signature=BLOB, seconds=2.0
-)
+    **ids(),
+    build_id=B,
+    bundle=BLOB,
+    environment=BLOB,
+    python_version="3.11",
+    truss_hash="h",
+    truss_signature=BLOB,
+    seconds=2.0,
+)  # fmt: skip
 SUCCEEDED = BuildSucceeded(
-    build_id=B, deployment_id=D, bundle=BLOB, environment=BLOB, python_version="3.11", truss_hash="h", truss_signature=BLOB, seconds=2.0
-)
+    build_id=B,
+    deployment_id=D,
+    bundle=BLOB,
+    environment=BLOB,
+    python_version="3.11",
+    truss_hash="h",
+    truss_signature=BLOB,
+    seconds=2.0,
+)  # fmt: skip
 
 
 def started(builder: NodeId = ONE, attempt: int = 1) -> BuildStarted:

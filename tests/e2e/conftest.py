@@ -19,6 +19,7 @@ ENVIRONMENTS = CHECKOUT / ".cache" / "e2e" / "environments"
 ORDER = (
     "test_main_job",
     "test_truss_cli",
+    "test_live_reload",
     "test_clients",
     "test_wheel_models",
     "test_bad_input",

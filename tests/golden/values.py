@@ -313,9 +313,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
     ReplicaEnvironmentReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, seconds=4.5, reused=False),
     ReplicaProcessStarted(replica_id=REPLICA, deployment_id=DEPLOYMENT, pid=4242, address="127.0.0.1:40123"),
     ReplicaReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, address="127.0.0.1:40123", seconds=3.75),
-    ReplicaPatched(
-        replica_id=REPLICA, deployment_id=DEPLOYMENT, number=2, attempt=3, restarted=True, seconds=2.5
-    ),
+    ReplicaPatched(replica_id=REPLICA, deployment_id=DEPLOYMENT, number=2, attempt=3, restarted=True, seconds=2.5),
     ReplicaPatchFailed(
         replica_id=REPLICA,
         deployment_id=DEPLOYMENT,

@@ -12,7 +12,7 @@ from gateway.control.errors import not_found
 
 _LATER = re.compile(
     r"/v1/(training|loops|chains|teams/|environment_groups|library_listings|billing|users|gateway|llm_models|model_apis"
-    r"|instance_type_prices|blobs/|models/[^/]+/deployments/[^/]+/(patches|metrics|ssh)"
+    r"|instance_type_prices|blobs/|models/[^/]+/deployments/[^/]+/(metrics|ssh)"
     r"|models/[^/]+/environments/[^/]+/\w+_\w+)"
 )
 

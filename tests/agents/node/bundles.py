@@ -17,6 +17,7 @@ from agents.effects.context import Bundle, Toolchain, lay_out
 from agents.effects.environments import Environments, Wishes
 from agents.effects.fence import Fence
 from agents.effects.limits import Limits
+from agents.effects.live_reload import Tools
 from agents.effects.package import pack
 from agents.effects.runtime import LocalRuntime
 from agents.effects.sandbox import Sandbox
@@ -98,6 +99,7 @@ def runtime(state: Path, sandbox: Sandbox, limits: Limits) -> LocalRuntime:
         sandbox=sandbox,
         limits=limits,
         surroundings=os.environ,
+        reload_with=Tools(ROOT / ".venv-truss", UV),
         probe_timeout_s=2.0,
     )
 

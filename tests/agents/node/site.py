@@ -44,6 +44,9 @@ QUICK = Patience(grace_s=0.05, tell_again_s=0.02, prepare_again_s=0.02, probe_ev
 E = TypeVar("E", bound=Event)
 
 
+D1 = DeploymentId("d-1")
+
+
 class Site:
     def __init__(self, log: Log, effects: Effects, *, patience: Patience = QUICK, boot_id: str = "boot-1") -> None:
         self.log, self.effects = log, effects
@@ -105,12 +108,13 @@ class Site:
         environment: BlobDigest = NO_BLOB,
         memory_bytes: int = 1 << 30,
         cpu_millicores: int = 1000,
+        deployment_id: DeploymentId = D1,
     ) -> None:
         command = AssignReplica(
             **identity(f"assign-{replica_id}"),
             replica_id=replica_id,
             model_id=ModelId("m-1"),
-            deployment_id=DeploymentId("d-1"),
+            deployment_id=deployment_id,
             node_id=NODE,
             ordinal=1,
             build_id=BuildId("b-1"),

@@ -21,7 +21,7 @@ async def built_and_ready(stand: Stand, deployment: dict[str, Any], replicas: in
         BuildStarted(build_id=build, deployment_id=did, builder=NodeId("n1"), attempt=1),
         BuildSucceeded(
             build_id=build, deployment_id=did, bundle=DIGEST, environment=DIGEST, python_version="3.11",
-            truss_hash="h", seconds=1.0,
+            truss_hash="h", truss_signature=DIGEST, seconds=1.0,
         ),
     )  # fmt: skip
     raised = ReplicaTargetRaised(deployment_id=did, previous=0, target=replicas, rule="activation", grounds=Grounds())

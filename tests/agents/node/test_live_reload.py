@@ -1,0 +1,128 @@
+"""Live reload on a real replica: truss's own server applies the patches, in every sandbox that this machine has."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from agents.effects.probe import get
+from agents.effects.runtime import LocalRuntime
+from events.base import BlobDigest, DeploymentId, ModelId, derive
+from events.log.memory import MemoryLog
+from events.replica import ReplicaPatched, ReplicaPatchFailed, ReplicaReady
+from events.signals.log_lines import LogFiles
+from handlers.deciders.model import PatchDevelopment, PushDeployment, SyncDevelopment
+from projections.stores.blobs import FolderBlobs
+from tests.agents.node.bundles import Template
+from tests.agents.node.site import R1, Site, eventually, identity
+from tests.agents.node.test_runtime import Served
+
+BASE = "b" * 64
+MODEL = """
+import os
+class Model:
+    def __init__(self):
+        self.count = 0
+    def predict(self, inputs):
+        self.count += 1
+        return {"says": "%s", "count": self.count, "mood": os.environ.get("MOOD")}
+"""
+M, D = ModelId("m"), DeploymentId(derive("deployment", identity("push")["id"]))
+
+
+class Watcher:
+    """What a person at a truss client does, on a site."""
+
+    def __init__(self, site: Site, state: Path) -> None:
+        self.site = site
+        self.blobs = FolderBlobs(state / "blobs")
+        self.state = state
+        self.source = BASE
+        self.saves = 0
+
+    async def push(self, template: Template, model: str) -> None:
+        bundle, environment = await template.put(self.blobs, model, truss_hash=BASE)
+        await self.site.ask(
+            PushDeployment(
+                **identity("push"), model_id=M, model_name="m", team="t", name=None, is_development=True, source=bundle,
+                config=bundle, raw_config=None, environment=None, scale_down_previous=True, cpu_millicores=1000,
+                memory_bytes=1 << 30, predict_concurrency=1, deploy_timeout_s=600, labels="{}", client="{}",
+            )
+        )  # fmt: skip
+        await self.site.assign(bundle=bundle, environment=environment, deployment_id=D)
+
+    async def save(self, *operations: dict[str, Any]) -> None:
+        self.saves += 1
+        before, self.source = self.source, derive("source", self.saves, length=64)
+        patch = await self.blobs.put(json.dumps(operations).encode())
+        await self.site.ask(
+            PatchDevelopment(
+                **identity(f"save-{self.saves}"), model_id=M, deployment_id=D, base_hash=BASE, from_hash=before,
+                to_hash=self.source, patch=patch, signature=BlobDigest(patch), kinds=("model_code",),
+            )
+        )  # fmt: skip
+        await self.site.ask(SyncDevelopment(**identity(f"sync-{self.saves}"), model_id=M, deployment_id=D))
+
+    def said(self) -> list[str]:
+        return [line.message for line in LogFiles(self.state / "logs").query(D, source=R1)]
+
+    async def served(self) -> Served:
+        return Served(self.site, (await self.site.until(ReplicaReady)).address, self.state)
+
+
+def code(text: str, hot: bool = True) -> dict[str, Any]:
+    return {
+        "type": "model_code",
+        "body": {"action": "UPDATE", "path": "model.py", "content": text, "hot_reload": hot},
+    }
+
+
+def variable(name: str, value: str) -> dict[str, Any]:
+    return {"type": "environment_variable", "body": {"action": "ADD", "item": {name: value}}}
+
+
+@asynccontextmanager
+async def watched(machine: LocalRuntime, template: Template, state: Path) -> AsyncIterator[Watcher]:
+    async with Site(MemoryLog(), machine).running() as site:
+        watcher = Watcher(site, state)
+        await watcher.push(template, MODEL % "first")
+        yield watcher
+        await site.drain()
+        await site.forgotten()
+
+
+async def test_new_code_is_swapped_in_and_the_memory_kept(
+    machine: LocalRuntime, truss_template: Template, tmp_path: Path
+) -> None:
+    async with watched(machine, truss_template, tmp_path) as watcher:
+        model = await watcher.served()
+        assert [(await model.predict())["count"] for _ in range(2)] == [1, 2]
+        await watcher.save(code(MODEL % "second"))
+        assert not (await watcher.site.until(ReplicaPatched)).restarted
+        assert await model.predict() == {"says": "second", "count": 3, "mood": None}
+        address = watcher.site.node.loop.actual.replicas[R1].process
+        assert address is not None
+        assert (await get(address.address, "/control/truss_hash"))[0] == 404, "only the agent knows the token"
+
+
+async def test_a_variable_restarts_the_server_and_a_syntax_error_is_told_and_recovered(
+    best_machine: LocalRuntime, truss_template: Template, tmp_path: Path
+) -> None:
+    async with watched(best_machine, truss_template, tmp_path) as watcher:
+        model = await watcher.served()
+        await model.predict()
+        await watcher.save(variable("MOOD", "good"))
+        assert (await watcher.site.until(ReplicaPatched)).restarted
+        assert await model.predict() == {"says": "first", "count": 1, "mood": "good"}
+        await watcher.save(code("class Model: = 1"))
+        failed = await watcher.site.until(ReplicaPatchFailed)
+        assert "SyntaxError" in failed.reason and not failed.needs_push
+        assert (await model.predict())["says"] == "first", "the old code goes on"
+        await eventually(lambda: any("SyntaxError" in line for line in watcher.said()))
+        await watcher.save(code("class Model: = 2", hot=False))
+        failed = await watcher.site.until(ReplicaPatchFailed, count=2)
+        assert "SyntaxError" in failed.reason and "cannot be loaded" in failed.reason
+        await watcher.save(code(MODEL % "mended"))
+        assert (await watcher.site.until(ReplicaPatched, count=2)).restarted, "there was no memory to keep"
+        assert (await model.predict())["says"] == "mended"
