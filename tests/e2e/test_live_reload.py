@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.config import CHECKOUT
 from ops.truss_client import truss_command
-from tests.e2e.plane import CHECKOUT, EXAMPLES, Plane, Pushed, until
+from tests.e2e.plane import EXAMPLES, Plane, Pushed, until
 
 CLIENT = ("push", "--watch", "--watch-hot-reload", "--non-interactive", "--tail")
 
@@ -126,7 +127,7 @@ async def test_a_watched_project_is_patched_as_it_is_saved(plane: Plane, http: h
         await watching.says("patched successfully (hot reload)", times=2)
         assert (await predict(http, pushed))["count"] == 5
 
-        edit(config, 'cpu: "1"', 'cpu: "1"\nenvironment_variables:\n  MOOD: good\nrequirements:\n  - humanize==4.9.0')
+        edit(config, "resources:", "environment_variables:\n  MOOD: good\nrequirements:\n- humanize==4.9.0\nresources:")
         await watching.says("patched successfully.")
         edit(code, "import time", "import time\n\nimport humanize")
         edit(code, '"says": "new"', '"says": humanize.intword(10**6), "mood": os.environ["MOOD"]')

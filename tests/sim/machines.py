@@ -152,8 +152,13 @@ class Scripts:
     def replica(self, target: ReplicaTarget, random: Random) -> Script:
         if self.broken("load", target.deployment_id, 0.06):
             return Script(load_s=1.0, fails="load", says="ImportError: no module named scripted")
+        failing = self.faults and random.random() < 0.3
         quick = Script(
-            prepare_s=random.uniform(0.05, 1.5), start_s=random.uniform(0.02, 0.2), load_s=random.uniform(0.2, 3.0)
+            patch_s=random.uniform(0.05, 3.0),
+            patch_fails=failing,
+            prepare_s=random.uniform(0.05, 1.5),
+            start_s=random.uniform(0.02, 0.2),
+            load_s=random.uniform(0.2, 3.0),
         )
         if not self.faults:
             return quick

@@ -21,8 +21,10 @@ from handlers.deciders.model import (
     DeactivateDeployment,
     DeleteDeployment,
     DeleteModel,
+    PatchDevelopment,
     PushDeployment,
     RetryDeployment,
+    SyncDevelopment,
     model_id_of,
 )
 from handlers.deciders.promotion import (
@@ -70,6 +72,34 @@ def push(world: World, dice: Random, name: str | None = None) -> None:
             copy_of=dice.choice(originals) if originals else None,
         )
     )
+
+
+def save(world: World, dice: Random) -> None:
+    """Somebody who watches a development deployment saves; now and then against a source that it no longer has."""
+    seen, model_id = api(world), dice.choice(world.models)
+    if seen is None or model_id not in seen.catalogue.models:
+        return
+    slot = seen.catalogue.development_of(model_id)
+    if slot is None or slot.truss_signature is None:
+        return
+    identity = world.identity()
+    hashes = [slot.truss_hash, *(each.to_hash for each in slot.patches.chain)]
+    blob = BlobDigest(f"sha256:{derive(identity['id'])}")
+    patch = PatchDevelopment(
+        **identity,
+        model_id=model_id,
+        deployment_id=slot.deployment_id,
+        base_hash=slot.truss_hash,
+        from_hash=hashes[-1] if dice.random() < 0.9 else dice.choice(hashes),
+        to_hash=derive("source", identity["id"]) if dice.random() < 0.9 else dice.choice(hashes),
+        patch=blob,
+        signature=blob,
+        kinds=("model_code",),
+    )
+    world.ask(patch)
+    if dice.random() < 0.9:
+        sync = SyncDevelopment(**world.identity(), model_id=model_id, deployment_id=slot.deployment_id)
+        world.loop.call_later(dice.choice((0.0, 0.2, 2.0)), world.ask, sync)
 
 
 def some(world: World, dice: Random) -> tuple[ModelId, DeploymentId] | None:
@@ -304,6 +334,7 @@ def twice(world: World, dice: Random) -> None:
 
 PEOPLE: tuple[tuple[int, Act], ...] = (
     (14, push),
+    (8, save),
     (10, promote),
     (3, cancel),
     (7, steer),

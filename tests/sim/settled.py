@@ -99,6 +99,9 @@ def _deployment(deployment: Deployment, fleet: Fleet) -> Iterator[str]:
         yield f"{known} has {len(live)} replicas, not {deployment.target}; room on {room}"
     if status(deployment) not in AT_REST and not (lacks > 0 and not room):
         yield f"{known} is not at rest"
+    patches, done = deployment.patches, deployment.synced.attempt
+    if status(deployment) == "ACTIVE" and done < patches.attempt:
+        yield f"{known} has been through sync {done}, not {patches.attempt}"
     for each in fleet.of(deployment.deployment_id):
         if each.phase != "ready" or each.draining:
             yield f"replica {each.replica_id} is {each.phase}" + " and draining" * each.draining

@@ -242,7 +242,8 @@ async def test_the_hash_of_a_source_is_trusss_own(tmp_path: Any) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(path)
     script = (
-        "import json, pathlib, sys; from truss.truss_handle.patch import hash, dir_signature; root = pathlib.Path(sys.argv[1]);"
+        "import json, pathlib, sys; root = pathlib.Path(sys.argv[1]);"
+        "from truss.truss_handle.patch import hash, dir_signature;"
         "print(json.dumps([hash.directory_content_hash(root), dir_signature.directory_content_signature(root)]))"
     )
     child = await asyncio.create_subprocess_exec(

@@ -3,7 +3,7 @@
 `answers` and `capacity` are told more than the log by the world, which makes them itself.
 """
 
-from tests.sim.checkers import agreement, bounds, causes, codec, promotions, routed, scaling, snapshots
+from tests.sim.checkers import agreement, bounds, causes, codec, patches, promotions, routed, scaling, snapshots
 from tests.sim.checkers.base import Checker
 
 EVERY: tuple[type[Checker], ...] = (
@@ -11,6 +11,7 @@ EVERY: tuple[type[Checker], ...] = (
     bounds.TargetsWithinBounds,
     causes.EveryEventHasACause,
     codec.EventsSurviveTheWire,
+    patches.PatchesFormAChain,
     promotions.OneActivePromotion,
     routed.RoutedReplicasAreReady,
     scaling.DecisionsFollowFromTheirGrounds,
