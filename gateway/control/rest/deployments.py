@@ -150,6 +150,9 @@ def _scaling(router: APIRouter, plane: Plane) -> None:
         found = find.deployment(plane, model_id, which)
         before = shapes.settings_of(plane, found)
         settings = changed(before, given)
+        if found.is_development and settings.max_replica > 1:
+            message = "a development deployment has at most one replica: its memory is what is being worked on"
+            raise invalid(message, "max_replica", "push without --watch to scale it")
         visit = visit_of(request)
         places = plane.environments.of(found.model_id).values()
         own = [place.name for place in places if place.current == found.deployment_id]

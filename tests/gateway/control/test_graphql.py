@@ -177,7 +177,7 @@ async def test_a_name_that_survives_the_document_but_not_the_next_one_is_refused
     ("query", "said"),
     [
         ("{ nothing_like_this { id } }", "is not an operation"),
-        ('{ truss_watch_state(id: "x") { is_container_built_from_push } }', "live reload"),
+        ('{ truss_watch_state(id: "x") { is_container_built_from_push } }', "no model"),
         ("{ teams { ...all } } fragment all on Team { id }", "fragments"),
         ("{", "cannot be parsed"),
         ("{a" * 4000, "nested"),

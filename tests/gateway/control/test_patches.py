@@ -237,6 +237,14 @@ async def test_the_rest_routes_speak_of_the_same_chain(stand: Stand) -> None:
     assert stale.status_code == 409 and stale.json()["code"] == "conflict", stale.text
 
 
+async def test_a_development_deployment_has_at_most_one_replica(stand: Stand) -> None:
+    slot = await slot_of(stand)
+    path = f"/v1/models/{slot.model_id}/deployments/development/autoscaling_settings"
+    refused = await stand.client.patch(path, json={"max_replica": 2})
+    assert refused.status_code == 400 and refused.json()["field"] == "max_replica"
+    assert (await stand.client.patch(path, json={"scale_down_delay": 60})).status_code == 200
+
+
 async def test_the_hash_of_a_source_is_trusss_own(tmp_path: Any) -> None:
     for path in ("a/b", "a.b", "a/c/d", "config.yaml", "ü/x"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
