@@ -23,6 +23,7 @@ shutil.copytree(project, out / "app", symlinks=True)
 (out / "packages").mkdir()
 bundle = {
     "truss_hash": hashlib.sha256(config_file.read_bytes()).hexdigest(),
+    "truss_signature": "{}",
     "python_version": None, "requirements": [], "constraints": [], "overrides": [], "system_packages": [],
     "build_commands": [], "build_secrets": {}, "external_data": [], "environment_variables": {},
     **config,
