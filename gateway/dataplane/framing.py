@@ -8,6 +8,7 @@ import re
 from typing import Protocol
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_PLAIN_SIZE_LINE = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,14})\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 _LINE_BYTES_MAX = 1024
 _TRAILER_BYTES_MAX = 16 * 1024
@@ -87,6 +88,23 @@ class Chunked:
             self._end_line(line[:-2])
             at = end + 1
         return payload, at
+
+    def plain(self, arrived: bytes) -> int | None:
+        """The payload's size, if all that has arrived is whole chunks with nothing beside: it can go on as it is."""
+        if self._left or self._line or self._trailer_bytes is not None:
+            return None
+        at, payload = 0, 0
+        while at < len(arrived):
+            found = _PLAIN_SIZE_LINE.match(arrived, at)
+            if found is None:
+                return None
+            size = int(found[1], 16)
+            end = found.end() + size
+            at = end + 2
+            if arrived[end:at] != b"\r\n":
+                return None
+            payload += size
+        return payload
 
     def _chunk(self, arrived: bytes, at: int, payload: list[bytes]) -> int:
         if self._left > 2:

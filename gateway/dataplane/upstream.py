@@ -121,10 +121,15 @@ class Upstream(asyncio.Protocol):
             self.transport.abort()
             return
         try:
-            if self._framing is None:
+            framing = self._framing
+            if framing is None:
                 self._read_head(exchange, data)
+            elif isinstance(framing, Chunked) and self._chunks and (size := framing.plain(data)) is not None:
+                self.stirred_at = self._now()
+                self.relayed += size
+                self._write(data)
             else:
-                self._relay(exchange, self._framing, data)
+                self._relay(exchange, framing, data)
         except (BadAnswer, BadFraming) as error:
             self.abort()
             exchange.upstream_lost(str(error))

@@ -146,6 +146,32 @@ def test_chunks_are_read_alike_however_they_are_cut(parts: list[bytes], after: b
     assert (body.done, payload, left) == (True, b"".join(parts), after)
 
 
+PLAIN_OR_NEARLY = st.lists(
+    st.sampled_from(
+        [chunk(b"a"), chunk(b"b" * 17), b"A\r\n0123456789\r\n", LAST_CHUNK, b"1;x\r\nc\r\n", b"01\r\nd\r\n", b"2\r\ne",
+         b"\r\n", b"1\r\nfg\r\n", b"1\nh\r\n"]
+    ),
+    max_size=5,
+)  # fmt: skip
+
+
+@given(PLAIN_OR_NEARLY, PLAIN_OR_NEARLY)
+def test_chunks_that_go_on_as_they_are_are_those_that_would_be_written_alike(
+    before: list[bytes], then: list[bytes]
+) -> None:
+    body, arrived = Chunked(), b"".join(then)
+    try:
+        body.take(b"".join(before))
+    except BadFraming:
+        return
+    size = None if body.done else body.plain(arrived)
+    if size is not None:
+        pieces, used = body.take(arrived)
+        assert used == len(arrived) and not body.done
+        assert b"".join(chunk(piece) for piece in pieces) == arrived.replace(b"A\r\n0", b"a\r\n0")
+        assert sum(map(len, pieces)) == size
+
+
 @given(st.binary(max_size=80), st.lists(st.integers(0, 999)))
 def test_garbage_for_chunks_is_refused_or_read_alike_however_it_is_cut(raw: bytes, edges: list[int]) -> None:
     def read(pieces: list[bytes]) -> tuple[bytes, bool] | None:
