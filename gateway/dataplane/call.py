@@ -276,29 +276,23 @@ class Call(Limited):
 
     # The caller
 
-    def take_body(self, pieces: list[bytes]) -> None:
+    def take_body(self, pieces: list[bytes], *, last: bool) -> None:
         body, settings = self.body, self.plane.settings
-        framed = body.add(pieces)
+        framed = body.add(pieces, last=last)
         if body.received > settings.body_bytes_max:
             self.end(too_large(settings.body_bytes_max, self.length))
             return
-        self._send(framed)
+        if last and not self.answer_begun:
+            self.silent_by = NEVER
+        if framed:
+            self._send(framed)
         if self._beginning is not None:
             self._beginning.add(pieces)
             if self.phase is PEEKING:
                 self._peek(self._beginning)
 
-    def body_ended(self) -> None:
-        self._send(self.body.end())
-        if self.phase is PEEKING and self._beginning is not None:
-            self._peek(self._beginning)
-        if not self.answer_begun:
-            self.silent_by = NEVER
-
     def _send(self, framed: bytes) -> None:
         connection = None if self.attempt is None else self.attempt.connection
-        if self.phase is ENDED or not framed:
-            return
         if connection is not None:
             connection.send(framed)
             self.body.sent()

@@ -191,7 +191,7 @@ class Front(Caller):
         """First the body that has come with the head, so that both go on in one piece."""
         self._state, self._call = CALL, call
         if self._body.done:
-            call.body_ended()
+            call.take_body([], last=True)
         elif rest:
             self._pass_body(rest)
             rest = b""
@@ -217,12 +217,8 @@ class Front(Caller):
             self._bad_body(str(bad))
             return
         if self._state is CALL:
-            call = self._call
-            assert call is not None
-            if pieces:
-                call.take_body(pieces)
-            if body.done and self._call is call:
-                call.body_ended()
+            assert self._call is not None
+            self._call.take_body(pieces, last=body.done)
         elif self._state is CONTROL:
             assert self._control is not None
             if not self._control_answered:

@@ -32,20 +32,17 @@ class Body:
     def is_large(self) -> bool:
         return self.size > self._bytes_max
 
-    def add(self, pieces: list[bytes]) -> bytes:
+    def add(self, pieces: list[bytes], *, last: bool) -> bytes:
         """As they go on to a replica."""
+        self.ended = last
         for piece in pieces:
             self.received += len(piece)
-        framed = [chunk(piece) for piece in pieces] if self._chunked else pieces
-        return self._keep(framed[0] if len(framed) == 1 else b"".join(framed))
-
-    def end(self) -> bytes:
-        """What says so to a replica."""
-        self.ended = True
-        return self._keep(LAST_CHUNK) if self._chunked else b""
-
-    def _keep(self, framed: bytes) -> bytes:
-        if self.whole:
+        if self._chunked:
+            pieces = [chunk(piece) for piece in pieces]
+            if last:
+                pieces.append(LAST_CHUNK)
+        framed = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self.whole and framed:
             self.pieces.append(framed)
             self.size += len(framed)
         return framed
