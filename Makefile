@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: help setup demo up down test chaos webhooks soak check types lint format sim fuzz bench bench-gateway schema diagram golden bench-autoscale
+.PHONY: help setup demo up down test chaos webhooks promotions soak check types lint format sim fuzz bench bench-gateway schema diagram golden bench-autoscale
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,9 @@ chaos: setup ## the gateway under load while all around it, and it itself, is ki
 
 webhooks: setup ## 10,000 events on JetStream to 20 webhooks, one of them dead: all delivered, in order
 	@$(BIN)/python -m tests.gateway.webhooks.run --events $(or $(EVENTS),10000)
+
+promotions: setup ## promotions of a real model under load, rolling, failed and back: 20,000 requests each, none may fail
+	@$(BIN)/python -m tests.e2e.promoting --requests $(or $(REQUESTS),20000)
 
 soak: setup ## 1,000,000 requests with disconnects and waiting: memory, descriptors and tasks must stay as they were
 	@$(BIN)/python -m tests.gateway.soak.run --requests $(or $(REQUESTS),1000000)

@@ -21,6 +21,7 @@ ORDER = (
     "test_truss_cli",
     "test_live_reload",
     "test_clients",
+    "test_promotions",
     "test_wheel_models",
     "test_bad_input",
     "test_autoscaling",
