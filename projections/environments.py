@@ -63,6 +63,11 @@ class Environments(msgspec.Struct):
         names = sorted(name for name, e in self.of(model_id).items() if e.current == deployment_id)
         return PRODUCTION if PRODUCTION in names else next(iter(names), None)
 
+    def served_with(self, deployment_id: DeploymentId) -> str | None:
+        """The environment that needs this deployment, of whatever model."""
+        model_id = self.deployments.get(deployment_id)
+        return None if model_id is None else self.served_by(model_id, deployment_id)
+
     def served_by(self, model_id: ModelId, deployment_id: DeploymentId) -> str | None:
         """The environment that needs it: it is current there, or being promoted to it."""
         places = self.of(model_id).values()

@@ -117,6 +117,18 @@ class ReplicaFolder:
                 aside.chmod(0o400)
                 aside.replace(shown)
 
+    def show_environment(self, name: str | None) -> None:
+        """What its model server tells the model, also when it changes: the environment that it serves."""
+        shown = self.dynamic_config / "environment"
+        if name is None:
+            shown.unlink(missing_ok=True)
+            return
+        text = msgspec.json.encode({"name": name})
+        if not shown.exists() or shown.read_bytes() != text:
+            aside = self.path / "environment.aside"
+            aside.write_bytes(text)
+            aside.replace(shown)
+
     def write_record(self, record: Record) -> None:
         aside = self.path / "record.aside"
         aside.write_bytes(msgspec.json.encode(record))

@@ -74,6 +74,7 @@ class LocalRuntime:
         limits: Limits,
         surroundings: Mapping[str, str],
         reload_with: Tools,
+        environment_of: Callable[[DeploymentId], str | None],
         host: str = "127.0.0.1",
         probe_timeout_s: float = 5.0,
     ) -> None:
@@ -86,6 +87,7 @@ class LocalRuntime:
         self._limits = limits
         self._surroundings = surroundings
         self._reload_with = reload_with
+        self._environment_of = environment_of
         self._host = host
         self._probe_timeout_s = probe_timeout_s
         self._prepared: dict[ReplicaId, tuple[Prepared, Path]] = {}
@@ -193,7 +195,7 @@ class LocalRuntime:
         )
         folder.write_record(record)
         folder.clear_process()
-        folder.show_secrets(self._secrets, record.secrets)
+        self._show(folder, record)
         variables = {
             **facts.environment_variables,
             "HASH_TRUSS": facts.truss_hash,
@@ -230,6 +232,11 @@ class LocalRuntime:
             output.say(f"patch {patched.number} failed: {patched.failure}", "error")
         folder.write_patched(patched)
         return patched
+
+    def _show(self, folder: ReplicaFolder, record: Record) -> None:
+        """What may change while it runs."""
+        folder.show_secrets(self._secrets, record.secrets)
+        folder.show_environment(self._environment_of(record.deployment_id))
 
     def _prepared_as(self, replica_id: ReplicaId, folder: ReplicaFolder) -> tuple[Prepared, Path]:
         """By us; or by an earlier agent, whose start lost its port."""
@@ -276,7 +283,7 @@ class LocalRuntime:
     async def _probe(self, folder: ReplicaFolder) -> Probed:
         record = folder.record()
         assert record is not None, f"{folder.path} has no record"
-        folder.show_secrets(self._secrets, record.secrets)
+        self._show(folder, record)
         # A server that loads has more to do than to answer.
         if not folder.was_ready() and (record.reloader or not await self._news.of(record.replica_id, NEW_WITHIN_S)):
             await wait_until_listening(record.probed, NEW_WITHIN_S)

@@ -12,6 +12,7 @@ from ops.config import Settings
 from ops.local.readiness import announce
 from ops.wiring.machine import bubblewrap_of, machine
 from ops.wiring.parts import parts
+from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS
 from projections.view import View
@@ -19,6 +20,7 @@ from projections.view import View
 
 async def serve(settings: Settings) -> None:
     here = await machine(settings)
+    targets, fleet, environments = View(REPLICA_TARGETS), View(FLEET), View(ENVIRONMENTS)
     sandbox = await find_sandbox(settings.sandbox, bubblewrap_of(settings))
     runtime = LocalRuntime(
         replicas=settings.folder("replicas"),
@@ -30,14 +32,14 @@ async def serve(settings: Settings) -> None:
         limits=find_limits(),
         surroundings=dict(settings.inherited_env),
         reload_with=Tools(settings.truss_venv, here.uv),
+        environment_of=lambda deployment_id: environments.state.served_with(deployment_id),
     )
     offer = offer_of_this_machine(
         here.node_id,
         isolation="process" if sandbox.bubblewrap is None else "bubblewrap",
         cpu_overcommit=settings.cpu_overcommit,
     )
-    targets, fleet = View(REPLICA_TARGETS), View(FLEET)
-    async with parts(settings, (targets, fleet), role="node") as own, asyncio.TaskGroup() as tasks:
+    async with parts(settings, (targets, fleet, environments), role="node") as own, asyncio.TaskGroup() as tasks:
         node = Node(
             offer,
             token_hex(6),

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from agents.effects.live_reload import Tools
 from agents.effects.package import pack
 from agents.effects.runtime import LocalRuntime
 from agents.effects.sandbox import Sandbox
-from events.base import BlobDigest
+from events.base import BlobDigest, DeploymentId
 from events.signals.log_lines import LogFiles
 from projections.stores.blobs import FolderBlobs
 
@@ -89,7 +90,9 @@ def kept_environments() -> Environments:
     )
 
 
-def runtime(state: Path, sandbox: Sandbox, limits: Limits) -> LocalRuntime:
+def runtime(
+    state: Path, sandbox: Sandbox, limits: Limits, environment_of: Callable[[DeploymentId], str | None] = lambda _: None
+) -> LocalRuntime:
     return LocalRuntime(
         replicas=state / "replicas",
         secrets=state / "secrets",
@@ -100,6 +103,7 @@ def runtime(state: Path, sandbox: Sandbox, limits: Limits) -> LocalRuntime:
         limits=limits,
         surroundings=os.environ,
         reload_with=Tools(ROOT / ".venv-truss", UV),
+        environment_of=environment_of,
         probe_timeout_s=2.0,
     )
 

@@ -134,6 +134,27 @@ async def test_a_model_is_served_with_its_variables_folders_and_secrets(
     assert not list((tmp_path / "replicas").iterdir())
 
 
+async def test_a_model_is_told_which_environment_it_serves(
+    best_sandbox: Sandbox, assign: Assign, tmp_path: Path
+) -> None:
+    (tmp_path / "secrets").mkdir()
+    serves: dict[str, str] = {"d-1": "staging"}
+    here = runtime(tmp_path, best_sandbox, find_limits(), lambda deployment_id: serves.get(deployment_id))
+    told = "    def setup_environment(self, environment):\n        self.told = environment\n\n    def load("
+    source = ECHO.replace("    def load(", told).replace('ask == "token"', 'ask == "told"', 1)
+    async with Site(MemoryLog(), here).running() as site:
+        await assign(site, source.replace('self.secrets["token"]', "self.told"))
+        model = await served(site, tmp_path)
+        assert await model.predict(ask="told") == {"name": "staging"}
+        shown = model.folder.dynamic_config / "environment"
+        serves["d-1"] = "production"
+        await eventually(lambda: json.loads(shown.read_text()) == {"name": "production"})
+        del serves["d-1"]
+        await eventually(lambda: not shown.exists())
+        await site.drain()
+        await site.until(ReplicaStopped)
+
+
 async def test_it_listens_on_the_address_that_it_was_given_and_nowhere_else(
     best_machine: LocalRuntime, assign: Assign, tmp_path: Path
 ) -> None:
