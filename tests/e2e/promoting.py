@@ -169,7 +169,8 @@ class Stage:
         """One release in production with as many replicas as the scenarios need, and another beside it."""
         one = await self.push("one")
         await self.plane.reaches(one, "ACTIVE")
-        await self.configure(autoscaling_settings={"min_replica": REPLICAS, "max_replica": REPLICAS})
+        size = {"min_replica": REPLICAS, "max_replica": REPLICAS, "concurrency_target": CALLERS + STREAMERS}
+        await self.configure(autoscaling_settings=size)
         two = await self.push("two")
         await self.plane.reaches(two, "ACTIVE")
         await self.replicas(one, REPLICAS)
@@ -233,17 +234,19 @@ async def rolled_back(stage: Stage) -> Load:
 
 
 async def rolling(stage: Stage) -> Load:
-    """Replica by replica; both answer meanwhile."""
+    """Replica by replica; both answer meanwhile. A new release: one that has had load begins with what it had then."""
+    three = await stage.push("three")
+    await stage.plane.reaches(three, "ACTIVE")
     config = {"max_surge_percent": 10, "stabilization_time_seconds": 1}
     await stage.configure(promotion_settings={"rolling_deploy": True, "rolling_deploy_config": config})
     await stage.replicas(stage.releases["one"], REPLICAS)
     before = (await stage.plane.events())[-1].position
-    under = await stage.under_load(lambda: stage.promote("two"))
-    await stage.ended(PromotionCompleted, "two")
+    under = await stage.under_load(lambda: stage.promote("three"))
+    await stage.ended(PromotionCompleted, "three")
     steps = [each.event for each in await stage.plane.events("PromotionStepped", after=before)]
     shares = [each.percent for each in steps if isinstance(each, PromotionStepped)]
     assert len({share for share in shares if 0 < share < 100}) >= 2, f"traffic moved in steps: {shares}"
-    assert set(under.releases) == {"one", "two"}, under.releases
+    assert set(under.releases) == {"one", "three"}, under.releases
     (begun,) = await stage.plane.events("PromotionStarted", after=before)
     assert isinstance(begun.event, PromotionStarted) and begun.event.settings.rolling_deploy
     await stage.configure(promotion_settings={"rolling_deploy": False})
