@@ -39,6 +39,11 @@ class Feed:
         begin = position + 1 - first
         return tuple(self._recent[begin : begin + most])
 
+    @property
+    def head(self) -> Position:
+        """The newest position known here."""
+        return self._last
+
     async def read(self, after: Position, until: Position) -> tuple[Recorded, ...]:
         return await self._log.read(after, until)
 

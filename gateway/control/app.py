@@ -34,6 +34,8 @@ from gateway.control.rest import (
 )
 from gateway.control.subscriptions import Subscriptions
 from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
+from gateway.dashboard import routes as dashboard
+from gateway.dashboard.routes import Past
 from gateway.secrets import SecretFiles
 from handlers.clock import Clock
 from handlers.dispatch import Dispatch
@@ -59,6 +61,7 @@ def create_control_app(
     head: Callable[[], Awaitable[Position]] | None = None,
     audit: AuditStore | None = None,
     subscriptions: Subscriptions | None = None,
+    past: Past | None = None,
 ) -> FastAPI:
     """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
 
@@ -86,10 +89,12 @@ def create_control_app(
         head=head,
         audit=audit,
     )
-    return _routed(plane, moments, subscriptions)
+    return _routed(plane, moments, subscriptions, past)
 
 
-def _routed(plane: Plane, moments: metrics.Moments | None, subscriptions: Subscriptions | None) -> FastAPI:
+def _routed(
+    plane: Plane, moments: metrics.Moments | None, subscriptions: Subscriptions | None, past: Past | None
+) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app)
     graphql.install(app, plane)
@@ -102,6 +107,8 @@ def _routed(plane: Plane, moments: metrics.Moments | None, subscriptions: Subscr
     if subscriptions is not None:
         events.install(router, plane, subscriptions)
         webhooks.install(router, plane, subscriptions)
+        if past is not None:
+            dashboard.install(router, plane, subscriptions, past)
     later.install(router)
     app.include_router(router)
     app.add_middleware(Door, plane=plane)

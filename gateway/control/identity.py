@@ -1,4 +1,5 @@
-"""The door: nobody passes without an API key, except to /healthz and to /s3/, which its signatures protect.
+"""The door: nobody passes without an API key, except to /healthz, to /s3/, which its signatures protect, and to the
+dashboard, which asks for the key itself.
 
 A pure ASGI layer in front of every route, so that no route can forget it. It also lets a read demand a position
 (`?min_position=` or X-Causeway-Min-Position) and tells each answer's position and request id.
@@ -16,7 +17,9 @@ from gateway.control.plane import Plane, Visit
 from gateway.keys import HOW, KeyRefused, check
 
 METRICS = "/metrics"
-OPEN = ("/healthz", "/s3/")
+DASHBOARD = "/dashboard"
+"""Its pages ask for the key themselves, in words that a browser shows."""
+OPEN = ("/healthz", "/s3/", f"{DASHBOARD}/")
 MIN_POSITION_DEADLINE_S = 10.0
 
 
@@ -32,7 +35,7 @@ class Door:
             await send({"type": "websocket.close", "code": 1008, "reason": "no WebSockets here"})
             return
         path: str = scope["path"]
-        if path == OPEN[0] or path.startswith(OPEN[1]):
+        if path in (OPEN[0], DASHBOARD) or path.startswith(OPEN[1:]):
             await self._app(scope, receive, send)
             return
         try:

@@ -5,6 +5,8 @@ from gateway.control.metrics import Moments
 from gateway.control.plane import ControlViews
 from gateway.control.subscriptions import Subscriptions
 from ops.config import Settings
+from ops.past import HISTORY, Past
+from ops.replay import state_at
 from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
 from ops.wiring.parts import Parts
 from ops.wiring.when_asked import App
@@ -13,6 +15,7 @@ from projections.deployments import Catalogue
 from projections.environments import Environments
 from projections.fleet import Fleet
 from projections.stores.blobs import FolderBlobs
+from projections.stores.kept import KeptSnapshots
 from projections.stores.postgres import PostgresAuditStore
 from projections.view import View
 
@@ -27,6 +30,7 @@ def control_api(
     moments: Moments,
     subscriptions: Subscriptions,
 ) -> App:
+    past = Past(own.log, KeptSnapshots(settings.folder("snapshots") / HISTORY))
     return create_control_app(
         dispatch=own.dispatch,
         views=ControlViews(catalogue, environments, access, fleet),
@@ -49,4 +53,5 @@ def control_api(
         # It connects when it is first asked, and its connections end with the process.
         audit=None if settings.postgres_url is None else PostgresAuditStore(settings.postgres_url),
         subscriptions=subscriptions,
+        past=lambda projection, position: state_at(past, projection, position),
     )

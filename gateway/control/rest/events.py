@@ -107,7 +107,7 @@ async def _stream(
     yield b"retry: %d\n\n" % RETRY_MS
     beat_at = time.monotonic() + HEARTBEAT_S
     while not subscriptions.ending() and key_id in plane.views.access.state.keys:
-        batch = await _next(subscriptions, after)
+        batch = await upcoming(subscriptions, after)
         after = batch[-1].position if batch else after
         frames = b"".join(_frame(each) for each in batch if selected(each))
         if not frames and time.monotonic() >= beat_at:
@@ -117,7 +117,7 @@ async def _stream(
             beat_at = time.monotonic() + HEARTBEAT_S
 
 
-async def _next(subscriptions: Subscriptions, after: Position) -> tuple[Recorded, ...]:
+async def upcoming(subscriptions: Subscriptions, after: Position) -> tuple[Recorded, ...]:
     """What comes within LOOK_S; while the log is away, nothing."""
     try:
         async with asyncio.timeout(LOOK_S):

@@ -28,6 +28,7 @@ from handlers.deciders.access import IssueKey
 from handlers.decisions import DECISIONS
 from handlers.dispatch import Dispatch
 from projections.access import ACCESS
+from projections.base import Projection, fold
 from projections.deployments import DEPLOYMENTS
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
@@ -102,6 +103,7 @@ class Stand:
             moments=self.ask_moments,
             audit=self.audit,
             subscriptions=self.subscriptions,
+            past=self.past,
         )  # fmt: skip
         self.client = self.client_with(MANAGE)
         self.moments: list[Moment] = []
@@ -109,6 +111,9 @@ class Stand:
     def client_with(self, key: str | None) -> httpx.AsyncClient:
         headers = {} if key is None else {"Authorization": f"Api-Key {key}"}
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://plane", headers=headers)
+
+    async def past(self, projection: Projection[Any], position: Position) -> Any:
+        return fold(projection, await self.log.read(until=position))
 
     async def ask_moments(self) -> list[Moment]:
         return self.moments
