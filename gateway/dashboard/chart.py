@@ -8,7 +8,7 @@ import msgspec
 from gateway.dashboard.markup import Markup, tag
 from projections.audit import AuditRow
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 800, 220, 34, 24, 10
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 800, 220, 34, 42, 28, 18
 GONE = ("ReplicaUnready", "ReplicaDraining", "ReplicaStopped", "ReplicaFailed", "ReplicaLost")
 
 
@@ -50,13 +50,14 @@ def chart(told: Story, until: datetime) -> Markup:
         return tag("p", "nothing has been scaled yet", class_="empty")
     begin, end = min(point.at for point in points), max(until, max(point.at for point in points))
     span_s = max((end - begin).total_seconds(), 1.0)
-    top = max(1.0, *(point.value for point in points))
+    top = max(1.0, *(point.value for point in (*told.target, *told.ready)))
+    busiest = max(1.0, *(point.value for point in told.load)) if told.load else 1.0
 
     def x(at: datetime) -> float:
-        return round(LEFT + (WIDTH - LEFT - 8) * (at - begin).total_seconds() / span_s, 1)
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * (at - begin).total_seconds() / span_s, 1)
 
-    def y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / top, 1)
+    def y(value: float, most: float = top) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / most, 1)
 
     def steps(line: Sequence[Point], kind: str) -> Markup:
         if not line:
@@ -68,19 +69,19 @@ def chart(told: Story, until: datetime) -> Markup:
         tag("circle", tag("title", _told(wanted, load)), cx=x(wanted.at), cy=y(wanted.value), r=4)
         for wanted, load in zip(told.target, told.load, strict=True)
     ]
-    marks = [_level(y(value), value) for value in sorted({0.0, top / 2, top})]
+    marks = [_level(y(share, 1.0), share * top, share * busiest if told.load else None) for share in (0.0, 0.5, 1.0)]
     times = [
         tag("text", f"{begin:%Y-%m-%d %H:%M:%S}", x=LEFT, y=HEIGHT - 6),
-        tag("text", f"{end:%H:%M:%S} UTC", x=WIDTH - 8, y=HEIGHT - 6, text_anchor="end"),
+        tag("text", f"{end:%H:%M:%S} UTC", x=WIDTH - RIGHT, y=HEIGHT - 6, text_anchor="end"),
     ]
-    load = tag("path", d=_line([(x(each.at), y(each.value)) for each in told.load]), class_="load")
+    load = tag("path", d=_line([(x(each.at), y(each.value, busiest)) for each in told.load]), class_="load")
     lines = (load if told.load else None, steps(told.ready, "ready"), steps(told.target, "target"))
     picture = tag(
         "svg", marks, times, lines, dots,
         viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label="target, ready replicas, load", class_="chart",
     )  # fmt: skip
     legend = [tag("span", name, class_=f"key {name}") for name in ("target", "ready", "load")]
-    return tag("figure", picture, tag("figcaption", legend, " load: requests, as each decision saw them"))
+    return tag("figure", picture, tag("figcaption", legend, " (right): requests, as each decision saw them"))
 
 
 def _told(wanted: Point, load: Point) -> str:
@@ -91,6 +92,8 @@ def _line(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x} {y}" for x, y in points)
 
 
-def _level(at: float, value: float) -> Markup:
-    text = tag("text", f"{value:g}", x=LEFT - 6, y=at + 4, text_anchor="end")
-    return tag("g", tag("line", x1=LEFT, x2=WIDTH - 8, y1=at, y2=at, class_="level"), text)
+def _level(at: float, replicas: float, load: float | None) -> Markup:
+    """A line across, with what it means on the left in replicas and on the right in requests."""
+    text = tag("text", f"{replicas:g}", x=LEFT - 6, y=at + 4, text_anchor="end")
+    other = None if load is None else tag("text", f"{load:.3g}", x=WIDTH - RIGHT + 6, y=at + 4, class_="load")
+    return tag("g", tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="level"), text, other)

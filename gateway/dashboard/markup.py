@@ -44,7 +44,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Child]], empty: str) -
     """Each cell knows its column's name, for narrow screens."""
     names = tuple(columns)
     body = [
-        tag("tr", [tag("td", cell, data_label=name) for name, cell in zip(names, row, strict=True)]) for row in rows
+        tag("tr", [tag("td", tag("span", cell), data_label=name) for name, cell in zip(names, row, strict=True)])
+        for row in rows
     ]
     if not body:
         return tag("p", empty, class_="empty")

@@ -18,6 +18,7 @@ GOOD = ("ACTIVE", "up", "ready")
 BAD = ("BUILD_FAILED", "DEPLOY_FAILED", "UNHEALTHY", "lost", "unready")
 QUIET = ("SCALED_TO_ZERO", "INACTIVE", "BUILD_STOPPED", "left")
 BODY_SHOWN = 160
+DIGEST_SHOWN = len("sha256:") + 8
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ def deployment(world: World, found: Deployment, rows: Sequence[AuditRow], moment
             "ready": f"{found.count('ready')} of {found.target}",
             "replicas": f"{found.settings.min_replica} to {found.settings.max_replica}",
             "size": f"{found.cpu_millicores / 1000:g} CPU, {found.memory_bytes / 2**30:g} GiB",
-            "at once": f"{found.predict_concurrency} requests a replica",
+            "at once": f"{found.predict_concurrency} a replica",
         }),
         tag("h2", "Replicas"),
         table(
@@ -187,11 +188,16 @@ def event(row: AuditRow, cause: AuditRow | None, effects: Sequence[AuditRow], mo
 
 def _said(body: Mapping[str, object]) -> str:
     shown = ", ".join(
-        f"{name} {value}"
+        f"{name} {_short(value)}"
         for name, value in body.items()
-        if isinstance(value, str | int | float) and value != "" and name != "type" and not name.endswith("_id")
+        if isinstance(value, str | int | float) and value not in ("", False) and name != "type" and name[-3:] != "_id"
     )
     return shown if len(shown) <= BODY_SHOWN else shown[:BODY_SHOWN] + "…"
+
+
+def _short(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text[:DIGEST_SHOWN] + "…" if text.startswith("sha256:") else text
 
 
 def _name(world: World, each: Deployment) -> str:
