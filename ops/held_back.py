@@ -27,7 +27,7 @@ class HeldBack(msgspec.Struct, frozen=True):
     """The most that waited at a time, of late."""
 
     def __str__(self) -> str:
-        waits = f"{self.waiting} requests waiting" if self.waiting else f"load for {self.wanted}"
+        waits = f"{self.waiting} requests waiting" if self.waiting else f"load for {self.wanted} replicas"
         fix = f"causeway scale {self.name} --set max_replica={self.wanted}"
         return f"{self.name} is at max_replica {self.max_replica} with {waits}; raise it with `{fix}`"
 

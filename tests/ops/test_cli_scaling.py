@@ -88,7 +88,7 @@ def test_who_is_at_max_replica_while_work_waits_is_told_with_the_fix(shell: Shel
 
 def test_who_only_has_much_to_do_is_told_of_too_and_others_are_not(shell: Shell) -> None:
     shell.loads, shell.now = _busy(parked=0), START + timedelta(hours=2)
-    assert "is at max_replica 1 with load for 8; raise it" in shell.run("deployments").out
+    assert "is at max_replica 1 with load for 8 replicas; raise it" in shell.run("deployments").out
     assert "is at max_replica" not in shell.run("why iris/deployment-1").out
     assert "is at max_replica" not in shell.run("deployments --at 9").out, "load is known of now only"
     assert {row["max_replica"] for row in shell.run("deployments -o json").json} == {1}
