@@ -8,10 +8,11 @@ kinds of it. What is refused here never reaches a replica.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from gateway.dataplane.remembering import REMEMBERED, REMEMBERED_BYTES_MAX, Remembering
 from gateway.errors import Problem, client_error
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -50,10 +51,6 @@ _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/(\d\.\d)")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 _LENGTH_DIGITS_MAX = 15
 _ABSOLUTE = re.compile(r"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
-
-_REMEMBERED, _REMEMBERED_BYTES_MAX = 512, 2048
-"""Heads and their lines repeat from request to request: the last ones are kept read, but no long ones."""
-_USUAL_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]{1,15})\r\n", re.IGNORECASE)
 
 
 class BadHead(Exception):
@@ -129,38 +126,6 @@ class ResponseHead(msgspec.Struct, frozen=True):
     keep_alive: bool
 
 
-H = TypeVar("H", RequestHead, ResponseHead)
-
-
-class Reader(Generic[H]):
-    """Reads heads strictly, and knows those that it has read by their bytes without the digits of Content-Length."""
-
-    def __init__(self, strictly: Callable[[bytes], tuple[H, int | None]]) -> None:
-        self.strictly: Callable[[bytes], tuple[H, int | None]] = strictly
-        self._sized: dict[bytes, H] = {}
-        self._unsized: dict[bytes, H] = {}
-        """Apart, so that no head without digits is taken for one whose digits were cut out."""
-
-    def __call__(self, raw: bytes) -> tuple[H, int | None]:
-        """`raw` ends with the empty line. With Content-Length, if there is one."""
-        digits = _USUAL_LENGTH.search(raw)
-        if digits is None:
-            known, cut, length = self._unsized, raw, None
-        else:
-            at, to = digits.span(1)
-            known, cut, length = self._sized, raw[:at] + raw[to:], int(digits[1])
-        remembered = known.get(cut)
-        if remembered is not None:
-            return remembered, length
-        head, found = self.strictly(raw)
-        is_usual = found == length
-        if is_usual and len(cut) <= _REMEMBERED_BYTES_MAX:
-            if len(known) >= _REMEMBERED:
-                del known[next(iter(known))]
-            known[cut] = head
-        return head, found
-
-
 def _read_request(head: bytes) -> tuple[RequestHead, int | None]:
     try:
         (method, target, version), fields = _read(_request_line, head)
@@ -219,9 +184,9 @@ def _read_response(head: bytes) -> tuple[ResponseHead, int | None]:
     return ResponseHead(status, line, fields, noted, onward, bool(codings), not close), length
 
 
-read_request = Reader(_read_request)
+read_request = Remembering(_read_request)
 """Raises BadHead."""
-read_response = Reader(_read_response)
+read_response = Remembering(_read_response)
 """Raises BadAnswer."""
 
 
@@ -242,7 +207,7 @@ class _Malformed(Exception):
     """A line that is not what it should be."""
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _request_line(line: bytes) -> tuple[str, str, str]:
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
@@ -250,7 +215,7 @@ def _request_line(line: bytes) -> tuple[str, str, str]:
     return found[1].decode(), found[2].decode(), found[3].decode()
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _status_line(line: bytes) -> tuple[bytes, int, bytes]:
     found = _STATUS_LINE.fullmatch(line)
     if found is None:
@@ -258,7 +223,7 @@ def _status_line(line: bytes) -> tuple[bytes, int, bytes]:
     return found[1], int(found[2]), found[3] or b""
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _field(line: bytes) -> Field:
     found = _FIELD.fullmatch(line)
     if found is None:
@@ -274,7 +239,7 @@ def _read(read_first: Callable[[bytes], T], head: bytes) -> tuple[T, list[Field]
     if not head.endswith(b"\r\n\r\n"):
         raise _Malformed
     first, *lines = head[:-4].split(b"\r\n")
-    if len(head) > _REMEMBERED_BYTES_MAX:
+    if len(head) > REMEMBERED_BYTES_MAX:
         return read_first.__wrapped__(first), [_field.__wrapped__(line) for line in lines]  # type: ignore[attr-defined]
     return read_first(first), [_field(line) for line in lines]
 

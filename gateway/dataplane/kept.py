@@ -1,6 +1,6 @@
 """What a request keeps with it: the body that a replica has not taken yet, its place in the lot, its attempts.
 
-Three small accounts, so that the life of a call (`call.py`) reads as its transitions.
+Three small accounts, so that the life of a call (`search.py`, `call.py`) reads as its transitions.
 """
 
 from collections.abc import Callable

@@ -20,13 +20,13 @@ from gateway.addresses import Target
 from gateway.bucket import RateLimit
 from gateway.choose import Park, Route, Unroutable, choose, resolve
 from gateway.circuit import Circuits, CircuitSettings
-from gateway.dataplane.call import Call
 from gateway.dataplane.clock import Clock
 from gateway.dataplane.gate import Gate
 from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.limits import Limits, limits_of
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.rewrite import Provenance
+from gateway.dataplane.search import Search
 from gateway.errors import Problem
 from gateway.insight.worker import Insight, Moment, descriptors, resident_bytes
 from gateway.load import LoadReports, Loads
@@ -129,7 +129,7 @@ class DataPlane:
         self.counts = Counts()
         self.parking = Parking(settings.parked_requests_max, settings.parked_bytes_max)
         self.pool = Pool(connect_timeout_s=settings.connect_timeout_s, idle_s=settings.upstream_idle_s)
-        self.resting: dict[Call, None] = {}
+        self.resting: dict[Search, None] = {}
         """In the order in which they began to rest."""
         self.draining = False
         """Another process serves this port now: each connection is told to close with its next answer.

@@ -9,7 +9,7 @@ DISCARD   answered, but the body is still coming: read and thrown away, so that 
 SPLICED   bytes pass both ways
 HANDED    a protocol upgrade for the control app: the connection is uvicorn's for good
 
-Call (`call.py`):
+Call (`search.py`, `call.py`):
 
 PEEKING  -> CHOOSING  the beginning of the body has come, where that tells where to go
 CHOOSING -> PARKED    no replica yet, or all full; back to CHOOSING when its turn has come

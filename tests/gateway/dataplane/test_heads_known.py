@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.heads import BadAnswer, BadHead, Reader, read_request, read_response
+from gateway.dataplane.heads import BadAnswer, BadHead, read_request, read_response
+from gateway.dataplane.remembering import Remembering
 
 REQUEST, RESPONSE = b"POST /p HTTP/1.1\r\nhost: a\r\n", b"HTTP/1.1 200 OK\r\n"
 LINES = st.lists(
@@ -33,8 +34,8 @@ def said(read: Callable[[bytes], Any], raw: bytes) -> Any:
 
 @given(st.lists(LINES, min_size=1, max_size=6))
 @pytest.mark.parametrize(("reader", "first"), [(read_request, REQUEST), (read_response, RESPONSE)])
-def test_what_was_read_before_changes_nothing(reader: Reader[Any], first: bytes, heads: list[list[bytes]]) -> None:
-    remembering = Reader(reader.strictly)
+def test_what_was_read_before_changes_nothing(reader: Remembering[Any], first: bytes, heads: list[list[bytes]]) -> None:
+    remembering = Remembering(reader.strictly)
     for lines in heads + heads:
         raw = first + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
         assert said(remembering, raw) == said(reader.strictly, raw)

@@ -1,0 +1,42 @@
+"""Heads that are known by their bytes, because clients and model servers send the same again and again.
+
+All but the length: that is cut out, and everything else must be the same to the byte.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+REMEMBERED, REMEMBERED_BYTES_MAX = 512, 2048
+"""The last ones, and no long ones: so it stays small."""
+_USUAL_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]{1,15})\r\n", re.IGNORECASE)
+H = TypeVar("H")
+
+
+class Remembering(Generic[H]):
+    """Reads heads strictly, and knows those that it has read by their bytes without the digits of Content-Length."""
+
+    def __init__(self, strictly: Callable[[bytes], tuple[H, int | None]]) -> None:
+        self.strictly: Callable[[bytes], tuple[H, int | None]] = strictly
+        self._sized: dict[bytes, H] = {}
+        self._unsized: dict[bytes, H] = {}
+        """Apart, so that no head without digits is taken for one whose digits were cut out."""
+
+    def __call__(self, raw: bytes) -> tuple[H, int | None]:
+        """`raw` ends with the empty line. With Content-Length, if there is one."""
+        digits = _USUAL_LENGTH.search(raw)
+        if digits is None:
+            known, cut, length = self._unsized, raw, None
+        else:
+            at, to = digits.span(1)
+            known, cut, length = self._sized, raw[:at] + raw[to:], int(digits[1])
+        remembered = known.get(cut)
+        if remembered is not None:
+            return remembered, length
+        head, found = self.strictly(raw)
+        is_usual = found == length
+        if is_usual and len(cut) <= REMEMBERED_BYTES_MAX:
+            if len(known) >= REMEMBERED:
+                del known[next(iter(known))]
+            known[cut] = head
+        return head, found

@@ -1,0 +1,230 @@
+"""Where a request goes: it peeks where its body says so, chooses, waits its turn, and rests after failures.
+
+The first half of a call's life (`call.py` is the other): all that happens while no replica has it. Which state follows
+which says `states.py`.
+"""
+
+import random
+from typing import TYPE_CHECKING
+
+from events.base import DeploymentId
+from gateway.addresses import UNNAMED, Address, Unnamed
+from gateway.choose import Park, Route, Unroutable, affinity_of
+from gateway.dataplane.beginning import Beginning, Seen, beginning_of
+from gateway.dataplane.caller import Caller
+from gateway.dataplane.clock import NEVER
+from gateway.dataplane.gate import Admitted
+from gateway.dataplane.heads import RequestHead
+from gateway.dataplane.kept import Body, Failures, Stay
+from gateway.dataplane.limits import Limited
+from gateway.dataplane.states import CHOOSING, ENDED, PARKED, PEEKING, RESTING, Phase
+from gateway.errors import Problem, client_error, too_large
+from gateway.parking import full
+
+if TYPE_CHECKING:
+    from gateway.dataplane.plane import DataPlane
+
+SESSION_HEADER = b"x-causeway-session"
+NO_ROOM = "the bodies of waiting requests take all the room there is"
+
+
+class Search(Limited):
+    phase: Phase = CHOOSING
+    stay: Stay | None = None
+    deployment_id: DeploymentId | None = None
+    _counted: tuple[DeploymentId, bool] | None = None
+    failures: Failures | None = None
+    rested = False
+    """And may try a replica again at which it failed."""
+    _affinity: bytes | None = None
+    """Requests with the same go to the same replica."""
+    _beginning: Beginning | None = None
+    """Is looked at before it is known where to."""
+
+    def __init__(
+        self,
+        plane: "DataPlane",
+        caller: Caller,
+        head: RequestHead,
+        length: int | None,
+        where: Address | Unnamed,
+        admitted: Admitted,
+    ) -> None:
+        self.plane, self.caller = plane, caller
+        self.head, self.length = head, length
+        self.admitted = admitted
+        self.address = where if isinstance(where, Address) else Address(UNNAMED, "openai", where.upstream)
+        self.body = Body(plane.settings.replay_bytes_max, chunked=head.chunked)
+        self._arrival = plane.parking.arrival()
+        self.limits = plane.limits(self.address.target)
+        self.answer_within_s = self.limits.call_deadline_s
+        self.position = plane.position
+        self.began = plane.now()
+        self._look_for_affinity(head)
+
+    def _look_for_affinity(self, head: RequestHead) -> None:
+        prefix_bytes, needs_name = self.limits.prefix_affinity_bytes, self.address.target is UNNAMED
+        if SESSION_HEADER in head.noted:
+            self._affinity = affinity_of(head.value(SESSION_HEADER))
+            prefix_bytes = 0
+        if needs_name or prefix_bytes:
+            self._beginning = beginning_of(self.address, needs_name=needs_name, prefix_bytes=prefix_bytes)
+
+    def attempt_at(self, route: Route) -> None:
+        raise NotImplementedError
+
+    def end(self, problem: Problem) -> None:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """After as much of the body as came together with the head."""
+        body_bytes_max = self.plane.settings.body_bytes_max
+        if self.phase is ENDED:
+            return
+        if self.length is not None and self.length > body_bytes_max:
+            self.end(too_large(body_bytes_max, self.length))
+        elif self._beginning is not None:
+            self.phase = PEEKING
+            self.wait(self.plane.settings.head_timeout_s)
+            self._peek(self._beginning)
+        else:
+            self.choose()
+
+    def _peek(self, beginning: Beginning) -> None:
+        seen = beginning.look(ended=self.body.ended)
+        if seen is None:
+            return
+        self._beginning = None
+        problem = seen if isinstance(seen, Problem) else self._name(seen.name)
+        if problem is not None:
+            self.end(problem)
+            return
+        if isinstance(seen, Seen) and seen.prefix is not None:
+            self._affinity = affinity_of(seen.prefix)
+        self.choose()
+
+    def _name(self, name: str | None) -> Problem | None:
+        if name is None:
+            return None
+        gate = self.plane.gate
+        target = gate.named(name)
+        if isinstance(target, Problem):
+            return target
+        self.address = Address(target, self.address.verb, self.address.upstream)
+        self.limits = self.plane.limits(target)
+        self.answer_within_s = self.limits.call_deadline_s
+        return gate.refusal(self.admitted.key, target)
+
+    def choose(self, *, turn_has_come: bool = False) -> None:
+        self.phase, self.wait_until = CHOOSING, NEVER
+        choice = self.plane.choose(self.address.target, self._affinity, turn_has_come=turn_has_come)
+        self.position = self.plane.position
+        match choice:
+            case Route():
+                self._count(choice.deployment_id)
+                if self._failed_at(choice) and not self.rested:
+                    self._rest()
+                else:
+                    self.attempt_at(choice)
+            case Park():
+                self._park(choice)
+            case Unroutable(problem=problem):
+                self.end(problem)
+
+    def _count(self, deployment_id: DeploymentId | None, *, parked: bool = False) -> None:
+        now = None if deployment_id is None else (deployment_id, parked)
+        if now == self._counted:
+            return
+        loads, before = self.plane.loads, self._counted
+        if before is not None:
+            loads.leave(before[0], parked=before[1])
+        if now is not None:
+            self.deployment_id = now[0]
+            loads.enter(now[0], parked=parked)
+        self._counted = now
+
+    # Parked
+
+    def _park(self, choice: Park) -> None:
+        plane, deployment_id = self.plane, choice.deployment_id
+        self.deployment_id = deployment_id
+        if self.stay is None:
+            self.stay = Stay(plane.parking, plane.now, self.began, self._arrival)
+        left_s = self.limits.park_deadline_s - self.stay.spent_s
+        problem = self._not_ready(deployment_id) if left_s <= 0 else None
+        problem = problem or self.stay.begin(self.address.target, self, deployment_id)
+        if problem is not None:
+            self.end(problem)
+            return
+        self.phase = PARKED
+        self._count(deployment_id, parked=True)
+        plane.parked(deployment_id)
+        plane.counts.parked += 1
+        self.stop_waiting_for_answer(plane.now())
+        if not choice.full and self.failures is not None:
+            self.failures.replicas.clear()
+        self.wait(left_s)
+        if not self.stay.hold(self.body.size):
+            self.end(full(NO_ROOM))
+
+    def unparked(self) -> None:
+        self._leave_lot()
+        self.choose(turn_has_come=True)
+
+    def moved(self, deployment_id: DeploymentId) -> None:
+        """What it waits for is another deployment now."""
+        self._count(deployment_id, parked=True)
+
+    def _leave_lot(self) -> None:
+        assert self.stay is not None
+        self.stay.end()
+        self.phase = CHOOSING
+
+    def _not_ready(self, deployment_id: DeploymentId) -> Problem:
+        return self.plane.not_ready(deployment_id, self.limits.park_deadline_s)
+
+    def look_at_body(self, pieces: list[bytes]) -> None:
+        if self._beginning is not None:
+            self._beginning.add(pieces)
+            if self.phase is PEEKING:
+                self._peek(self._beginning)
+
+    # Resting
+
+    def _failed_at(self, route: Route) -> bool:
+        return self.failures is not None and route.replica.replica_id in self.failures.replicas
+
+    def _rest(self) -> None:
+        assert self.failures is not None
+        settings = self.plane.settings
+        pause_s = self.failures.pause_s(settings.retry_delay_s, settings.retry_growth, settings.retry_delay_cap_s)
+        self.phase = RESTING
+        self.plane.resting[self] = None
+        self.wait(pause_s * random.uniform(0.75, 1.25))
+
+    def reconsider(self) -> None:
+        """The table changed while this request rests: it goes on if there is something that it has not tried."""
+        choice = self.plane.choose(self.address.target, self._affinity)
+        if not isinstance(choice, Route) or not self._failed_at(choice):
+            self.plane.resting.pop(self, None)
+            self.choose()
+
+    def waited(self) -> None:
+        if self.phase is PEEKING:
+            limit_s = self.plane.settings.head_timeout_s
+            self.end(client_error(408, f"the beginning of the body did not arrive within {limit_s:g} s"))
+        elif self.phase is PARKED:
+            assert self.deployment_id is not None
+            self.end(self._not_ready(self.deployment_id))
+        elif self.phase is RESTING:
+            self.plane.resting.pop(self, None)
+            self.rested = True
+            self.choose()
+
+    def leave_places(self) -> None:
+        """In the lot, among those who rest, and in the counts."""
+        if self.phase is PARKED:
+            self._leave_lot()
+        elif self.phase is RESTING:
+            self.plane.resting.pop(self, None)
+        self._count(None)
