@@ -52,17 +52,24 @@ def foretell(plane: Plane, visit: Visit, place: Environment, found: Deployment, 
 
 
 def _start(plane: Plane, place: Environment, found: Deployment, wish: Wish) -> dict[str, Any]:
-    current = _current(plane, place)
     cleanup: Cleanup | None = None if wish.scale_down_previous else "KEEP"
     return {
         "model_id": found.model_id,
         "environment": place.name,
         "deployment_id": found.deployment_id,
         "is_development": found.is_development,
-        "wanted_replicas": max(1, current.count("ready") if current is not None else 0),
+        "wanted_replicas": replicas_needed(plane, place),
         "cleanup": cleanup,
         "deadline_s": found.deploy_timeout_s or pushes.DEPLOY_TIMEOUT_S,
     }
+
+
+def replicas_needed(plane: Plane, place: Environment) -> int:
+    """What the environment uses now, also where some of it is not ready."""
+    current = _current(plane, place)
+    if current is None or current.phase != "active":
+        return 1
+    return max(1, current.target, current.count("ready"))
 
 
 def copy_needed(plane: Plane, place: Environment, found: Deployment, wish: Wish) -> Copy | None:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from events.base import BlobDigest, DeploymentId, KeyId, ModelId, derive
-from events.environment import PromotionSettings
+from events.base import BlobDigest, DeploymentId, KeyId, ModelId, Position, derive
+from events.environment import PromotionSettings, RequestLimits
 from events.scaling import AutoscalingSettings
 from gateway.addresses import By, Target
 from handlers.base import Command
@@ -14,6 +14,7 @@ from handlers.deciders.environment import (
     ConfigureEnvironment,
     CreateEnvironment,
     DeleteEnvironment,
+    RevertEnvironment,
     SetPromotionSettings,
 )
 from handlers.deciders.model import (
@@ -213,6 +214,31 @@ def roll_back(world: World, dice: Random) -> None:
         _promote(world, dice, last.model_id, last.environment, last.previous)
 
 
+def revert(world: World, dice: Random) -> None:
+    """An environment goes back to a deployment, with the settings that it had then."""
+    seen, chosen = api(world), some(world, dice)
+    if seen is None or chosen is None:
+        return
+    model_id, deployment_id = chosen
+    known = seen.catalogue.deployments.get(deployment_id)
+    if known is None or known.is_development:  # It was never current.
+        return
+    world.ask(
+        RevertEnvironment(
+            **world.identity(),
+            model_id=model_id,
+            environment=dice.choice(ENVIRONMENTS),
+            to_position=Position(1),
+            deployment_id=deployment_id,
+            autoscaling=settings(dice),
+            promotion=dice.choice((PromotionSettings(), PromotionSettings(rolling_deploy=True))),
+            limits=RequestLimits(park_deadline_s=dice.choice((None, 30))),
+            wanted_replicas=dice.choice((1, 2)),
+            deadline_s=60,
+        )
+    )
+
+
 def let_promotions_go_on(world: World) -> None:
     """What somebody has paused, or a canary, waits for somebody."""
     seen = api(world)
@@ -340,6 +366,7 @@ PEOPLE: tuple[tuple[int, Act], ...] = (
     (7, steer),
     (4, promotion_settings),
     (2, roll_back),
+    (2, revert),
     (9, change_deployment),
     (6, configure),
     (5, change_environment),

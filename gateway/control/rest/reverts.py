@@ -19,6 +19,7 @@ from gateway.control import bodies, find, promotion_settings, pushes
 from gateway.control.errors import ApiError, invalid
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
+from gateway.control.promotions import replicas_needed
 from gateway.control.settings import shown
 from handlers.deciders.environment import ENVIRONMENT, RevertEnvironment
 from handlers.deciders.model import ActivateDeployment
@@ -65,7 +66,6 @@ def install(router: APIRouter, plane: Plane) -> None:
 
 
 def _fields(plane: Plane, place: Environment, found: Deployment, then: State, position: Position) -> dict[str, Any]:
-    current = plane.catalogue.deployments.get(place.current) if place.current is not None else None
     return {
         "model_id": place.model_id,
         "environment": place.name,
@@ -74,7 +74,7 @@ def _fields(plane: Plane, place: Environment, found: Deployment, then: State, po
         "autoscaling": then.autoscaling,
         "promotion": then.promotion,
         "limits": then.limits,
-        "wanted_replicas": max(1, current.count("ready") if current is not None else 0),
+        "wanted_replicas": replicas_needed(plane, place),
         "deadline_s": found.deploy_timeout_s or pushes.DEPLOY_TIMEOUT_S,
     }
 
