@@ -2,7 +2,7 @@
 
 import msgspec
 
-from events import access, build, environment, model, node, replica, scaling, webhook
+from events import access, build, environment, model, node, replica, scaling, seal, webhook
 
 AnyEvent = (
     model.ModelRegistered
@@ -63,6 +63,7 @@ AnyEvent = (
     | access.KeyRevoked
     | access.SecretStored
     | access.SecretRemoved
+    | seal.LogSealed
     | webhook.WebhookRegistered
     | webhook.WebhookMoved
     | webhook.WebhookRemoved
@@ -71,7 +72,7 @@ AnyEvent = (
     | webhook.RedeliverySucceeded
 )
 
-CATEGORIES = ("model", "build", "environment", "scaling", "replica", "node", "key", "secret", "webhook")
+CATEGORIES = ("model", "build", "environment", "scaling", "replica", "node", "key", "secret", "webhook", "log")
 
 
 class UnknownEvent(msgspec.Struct, frozen=True):

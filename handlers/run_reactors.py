@@ -132,14 +132,16 @@ class Control:
         rng: random.Random,
         reactors: Sequence[Reactor[Any]] = REACTORS,
         refusals: Refusals | None = None,
+        more_views: Sequence[View[Any]] = (),
     ) -> None:
+        """`more_views`: fed by the same follower, for who works beside the reactors."""
         self.decisions = View(DECISIONS)
         self.caught_up = asyncio.Event()
         self.views = {reactor.name: reactor_view(reactor, clock.now()) for reactor in reactors}
-        dispatch = Dispatch(log, self.decisions, clock, refusals)
-        self._follower = Follower(log, (self.decisions, *self.views.values()))
+        self.dispatch = Dispatch(log, self.decisions, clock, refusals)
+        self._follower = Follower(log, (self.decisions, *self.views.values(), *more_views))
         self._signals = signals
-        self._runners = [Runner(reactor, self.views[reactor.name], dispatch, clock, rng) for reactor in reactors]
+        self._runners = [Runner(reactor, self.views[reactor.name], self.dispatch, clock, rng) for reactor in reactors]
 
     async def run(self) -> None:
         """Until cancelled; any error ends all of it."""

@@ -20,7 +20,7 @@ PREFIX = "CAUSEWAY_"
 CHECKOUT = Path(__file__).resolve().parent.parent
 STATE_FOLDERS = (
     "nats", "postgres", "blobs", "environments", "bundles", "replicas",
-    "logs", "run", "secrets", "snapshots", "cursors",
+    "logs", "run", "secrets", "snapshots", "cursors", "archive",
 )  # fmt: skip
 SANDBOXES = ("auto", "bubblewrap", "process")
 LOG_LEVELS = ("debug", "info", "warning", "error")

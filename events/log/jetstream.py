@@ -21,8 +21,8 @@ from events.log import jetstream_checks as checks
 from events.log import jetstream_reader as reader
 from events.log.jetstream_checks import STREAM
 from events.log.jetstream_link import Link, NoAnswer, NotSent, Outgoing, Reach
-from events.log.jetstream_reader import subject_of
 from events.log.nats_wire import Login
+from events.log.subjects import subject_of
 
 OUTAGE_S, CLUSTER_OUTAGE_S = 2.0, 8.0
 """How long to wait for a broker that is away before saying so: a restart takes about one second, an election five."""

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from secrets import token_hex
-from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -20,6 +19,7 @@ from events.log import LogBroken, LogUnavailable
 from events.log.jetstream_checks import STREAM, check_state
 from events.log.jetstream_link import Reach
 from events.log.nats_wire import Frame, Login, Wire, WireLost, status_of
+from events.log.subjects import stream_of
 
 PULL = 4000
 """Messages asked for at a time; the next request goes out when half of them have come."""
@@ -37,20 +37,6 @@ _NS = 1_000_000_000
 
 class Gap(Exception):
     """The position after the last one received did not come."""
-
-
-def subject_of(stream: StreamName) -> str:
-    """The subject of an aggregate, without the event type. Any text can be an id: the unfit is %-coded."""
-    return ".".join(("evt", *(quote(part, safe="").replace(".", "%2E") for part in stream)))
-
-
-def stream_of(subject: str) -> StreamName:
-    words = subject.split(".")
-    if len(words) != 3:
-        raise LogBroken(f"a message under {subject!r}, where only evt.<category>.<id>.<type> can be")
-    if "%" in subject:
-        words = [unquote(word) for word in words]
-    return StreamName(words[1], words[2])
 
 
 class Reader:

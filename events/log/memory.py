@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from events.base import ORIGIN, EventId, Position, StreamName
-from events.codec import Recorded, decode, encode
+from events.codec import Recorded, decode, encode, event_type
 from events.log import Conflict, Draft, LogBroken, check_decision
+from events.log.raw import RawMessage
+from events.log.subjects import subject_of
+from events.union import UnknownEvent
 
 
 class MemoryLog:
@@ -42,6 +45,13 @@ class MemoryLog:
         found = self._recorded[after : len(self._recorded) if until is None else until]
         return tuple(found) if stream is None else tuple(r for r in found if r.stream == stream)
 
+    async def raw(self, after: Position, until: Position) -> AsyncIterator[RawMessage]:
+        for each in self._recorded[after:until]:
+            yield message_of(each)
+
+    async def raw_head(self) -> Position:
+        return await self.head()
+
     async def head(self) -> Position:
         return Position(len(self._recorded))
 
@@ -55,3 +65,11 @@ class MemoryLog:
                 yield batch
             else:
                 await self._grown.wait()
+
+
+def message_of(recorded: Recorded) -> RawMessage:
+    """As it lies in a log that was written by this version. Raises LogBroken for an event that it does not know."""
+    if isinstance(recorded.event, UnknownEvent):
+        raise LogBroken(f"position {recorded.position} holds an event of another version")
+    subject = f"{subject_of(recorded.stream)}.{event_type(recorded.event)}"
+    return RawMessage(recorded.position, subject, "", encode(recorded.event, recorded.meta))

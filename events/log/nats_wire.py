@@ -157,6 +157,11 @@ class Wire(asyncio.Protocol):
         head = f"PUB {subject} {self.inbox}.{answer_to} {len(payload)}\r\n".encode()
         self._write(head + payload + b"\r\n")
 
+    def publish_with_headers(self, subject: str, headers: bytes, payload: bytes, answer_to: str) -> None:
+        """`headers`: the whole block, as a message of the log has it."""
+        sizes = f"{len(headers)} {len(headers) + len(payload)}"
+        self._write(f"HPUB {subject} {self.inbox}.{answer_to} {sizes}\r\n".encode() + headers + payload + b"\r\n")
+
     async def request(self, subject: str, payload: bytes = b"", timeout_s: float = 5.0) -> bytes:
         """One question, one answer. Other frames that arrive meanwhile are dropped: ask before you pull."""
         self._requests += 1

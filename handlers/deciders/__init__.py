@@ -12,9 +12,10 @@ from handlers.deciders.model import MODEL, ModelState
 from handlers.deciders.node import NODE, NodeState
 from handlers.deciders.replica import REPLICA, ReplicaState
 from handlers.deciders.scaling import SCALING, ScalingState
+from handlers.deciders.seal import LOG, LogState
 from handlers.deciders.webhook import WEBHOOK, WebhookState
 
-DECIDERS: tuple[Decider[Any, Any], ...] = (MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET, WEBHOOK)
+DECIDERS: tuple[Decider[Any, Any], ...] = (MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET, WEBHOOK, LOG)
 
 DECIDER_OF: Mapping[type[Command], Decider[Any, Any]] = MappingProxyType(
     {command: decider for decider in DECIDERS for command in decider.commands}
@@ -31,5 +32,6 @@ AggregateState = (
     | KeyState
     | SecretState
     | WebhookState
+    | LogState
 )
 """Tagged, so that a snapshot of all aggregates can be read back."""

@@ -6,16 +6,16 @@ is named in the manifest with its hash; what was cut or changed on the way is re
 
 import hashlib
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from events.base import ORIGIN, EventId, Position, StreamName
+from events.base import EventId, Position, StreamName
 from events.codec import CorruptMessage, Recorded, decode, encode
-from events.log import Draft, LogUnavailable
+from events.log.closed import ClosedLog
 from events.union import UnknownEvent
 from handlers.decisions import DECISIONS
 from ops.capsule.redaction import Redaction
@@ -150,34 +150,6 @@ def _events(path: Path, manifest: Manifest, content: bytes) -> tuple[Recorded, .
     return tuple(events)
 
 
-class CapsuleLog:
-    """The events of a capsule, read as a log; it never grows."""
-
-    stale_since: float | None = None
-
-    def __init__(self, capsule: Capsule) -> None:
-        self._begin, self._events = capsule.manifest.begin, capsule.events
-
-    async def append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position:
-        raise LogUnavailable("a capsule is history: nothing can be added")
-
-    async def read(
-        self, after: Position = ORIGIN, until: Position | None = None, stream: StreamName | None = None
-    ) -> tuple[Recorded, ...]:
-        last = len(self._events) if until is None else max(until - self._begin, 0)
-        found = self._events[max(after - self._begin, 0) : last]
-        return found if stream is None else tuple(each for each in found if each.stream == stream)
-
-    async def head(self) -> Position:
-        return Position(self._begin + len(self._events))
-
-    async def follow(self, after: Position) -> AsyncIterator[tuple[Recorded, ...]]:
-        """What there is; then it ends, for nothing more will come."""
-        rest = await self.read(after)
-        if rest:
-            yield rest
-
-
 class _States:
     """The states with which a capsule begins."""
 
@@ -193,4 +165,4 @@ class _States:
 
 
 def past_in(capsule: Capsule) -> Past:
-    return Past(CapsuleLog(capsule), _States(capsule), capsule.manifest.begin)
+    return Past(ClosedLog(capsule.manifest.begin, capsule.events), _States(capsule), capsule.manifest.begin)

@@ -19,6 +19,7 @@ from ops.cli import (
     deployments,
     environments,
     history,
+    log,
     models,
     promotions,
     reasons,
@@ -71,11 +72,17 @@ def _begin(
         Path | None,
         typer.Option("--capsule", metavar="FILE", dir_okay=False, help="Ask the history in this file instead."),
     ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option("--archive", metavar="FOLDER", file_okay=False, help="Ask the archive of a log instead."),
+    ] = None,
 ) -> None:
     if context.obj is None:
         context.obj = Session()
     if capsule is not None:
         context.obj.capsule = capsule
+    if archive is not None:
+        context.obj.archive = archive
     # What libraries log must not end up between the lines of an answer.
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
@@ -84,8 +91,8 @@ def _begin(
 
 
 _MODULES = (
-    stack, models, deployments, environments, promotions, history, audit, travel, reasons, capsule, scaling, whatif,
-    webhooks, access, truss,
+    stack, models, deployments, environments, promotions, history, audit, log, travel, reasons, capsule, scaling,
+    whatif, webhooks, access, truss,
 )  # fmt: skip
 for _module in _MODULES:
     _module.register(app)

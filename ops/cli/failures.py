@@ -24,9 +24,11 @@ from ops.moments import BadMoment
 from ops.names import UnknownName
 from ops.past import NoSuchPosition
 from ops.plane_client import CallFailed
+from ops.restore import RestoreRefused
 from ops.search import NotFound
 from ops.truss_client import ToolchainMissing
 from projections.predicate import BadExpression
+from projections.stores.archive import ArchiveBroken
 from projections.stores.audit import AuditUnavailable
 
 FAILED, USAGE, NOT_RUNNING = 1, 2, 3
@@ -46,7 +48,7 @@ EXPECTED = (
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
     ToolchainMissing, RequestFailed, LoadsUnavailable, Unexplained, NotFound, BadExpression,
     CapsuleBroken, CodeFailed,
-    RefusalsUnavailable, PyarrowMissing,
+    RefusalsUnavailable, PyarrowMissing, ArchiveBroken, RestoreRefused,
 )  # fmt: skip
 
 

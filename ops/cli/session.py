@@ -87,6 +87,8 @@ class Session:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     capsule: Path | None = None
     """The history to ask instead of the plane's; None: as CAUSEWAY_CAPSULE says, else the plane's."""
+    archive: Path | None = None
+    """The archive of a log to ask instead of the plane; None: none."""
     keys: Callable[[], str] | None = field(default_factory=_keys_of_terminal)
     """Gives the next key that is pressed; None where nobody sits at a terminal."""
 
@@ -100,7 +102,7 @@ class Session:
         """Runs one question to the log."""
 
         async def asking() -> T:
-            opened = self._opened_capsule()
+            opened = self._opened_file()
             if opened is not None:
                 return await ask(opened)
             async with self.open_log(self.settings) as log:
@@ -111,10 +113,14 @@ class Session:
     @property
     def of_a_capsule(self) -> bool:
         """Questions are about the history in a file: there is no plane and no present."""
-        return (self.capsule or self.settings.capsule) is not None
+        return (self.archive or self.capsule or self.settings.capsule) is not None
 
-    def _opened_capsule(self) -> Past | None:
-        """Raises CapsuleBroken."""
+    def _opened_file(self) -> Past | None:
+        """Raises CapsuleBroken, ArchiveBroken."""
+        if self.archive is not None:
+            from ops.archived import past_in_archive
+
+            return past_in_archive(self.archive)
         file = self.capsule or self.settings.capsule
         if file is None:
             return None
@@ -123,6 +129,8 @@ class Session:
         return past_in(read(file))
 
     def _not_in_a_capsule(self, what: str) -> None:
+        if self.archive is not None:
+            raise Failure(f"an archive holds no {what}", "ask the plane itself: without --archive")
         if self.of_a_capsule:
             raise Failure(f"a capsule holds no {what}", "ask the plane itself: without --capsule and CAUSEWAY_CAPSULE")
 
@@ -137,7 +145,7 @@ class Session:
 
     def with_audit(self, ask: Callable[[AuditStore], Awaitable[T]]) -> T:
         async def asking() -> T:
-            opened = self._opened_capsule()
+            opened = self._opened_file()
             if opened is not None:
                 rows = MemoryAuditStore()
                 await rows.append([audit_row(each) for each in await opened.read()], ORIGIN)

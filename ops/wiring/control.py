@@ -6,8 +6,9 @@ import random
 
 from events.base import Position
 from events.log import Log
+from events.log.jetstream_raw import JetStreamRaw
 from handlers.clock import SystemClock
-from handlers.dispatch import Dispatch
+from handlers.notary import Notary
 from handlers.record_load import record_load
 from handlers.run_reactors import Control
 from ops.config import Settings
@@ -16,9 +17,12 @@ from ops.past import HISTORY
 from ops.replay import LOOKED_BACK_AT
 from ops.wiring.parts import open_load_history, open_log, open_refused, open_signals, remember_position
 from ops.wiring.subscriptions import webhook_worker
+from projections.seals import SEALS
+from projections.stores.archive import FolderArchive
 from projections.stores.audit import follow_into, follow_refused_into
 from projections.stores.kept import KeptSnapshots, keep_snapshots
 from projections.stores.postgres import PostgresAuditStore
+from projections.view import View
 
 REMEMBER_EVERY_S = 5.0
 
@@ -35,7 +39,9 @@ async def serve(settings: Settings) -> None:
             open_load_history(settings) as loads,
             asyncio.TaskGroup() as tasks,
         ):
-            control = Control(log, signals, SystemClock(), random.Random(), refusals=refusals)
+            seals = View(SEALS)
+            clock = SystemClock()
+            control = Control(log, signals, clock, random.Random(), refusals=refusals, more_views=(seals,))
             tasks.create_task(control.run())
             tasks.create_task(follow_into(log, store))
             tasks.create_task(
@@ -46,13 +52,17 @@ async def serve(settings: Settings) -> None:
             tasks.create_task(_remember(settings, control))
             await control.caught_up.wait()
             tasks.create_task(_deliver(settings, log, control))
+            assert settings.nats_url is not None, "open_log has refused that already"
+            archive = FolderArchive(settings.folder("archive"))
+            notary = Notary(JetStreamRaw(settings.nats_url), archive, control.dispatch, seals, clock)
+            tasks.create_task(notary.run())
             announce(settings.ready_fd)
     finally:
         await store.close()
 
 
 async def _deliver(settings: Settings, log: Log, control: Control) -> None:
-    async with webhook_worker(settings, log, Dispatch(log, control.decisions, SystemClock())) as worker:
+    async with webhook_worker(settings, log, control.dispatch) as worker:
         await worker.run()
 
 

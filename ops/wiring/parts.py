@@ -21,6 +21,7 @@ from handlers.dispatch import Dispatch
 from ops.config import Settings
 from ops.local.files import read_or_none, write_private
 from projections.follow import Follower
+from projections.stores.archive import FolderArchive
 from projections.stores.snapshots import Snapshots
 from projections.view import View
 
@@ -44,10 +45,12 @@ async def open_log(
         raise ValueError("no NATS address: start the stack with `causeway up`, or set CAUSEWAY_NATS_URL")
     file = settings.folder("run") / SEEN
     known = read_or_none(file)
+    archived = FolderArchive(settings.folder("archive")).head()
     log = await JetStreamLog.connect(
         settings.nats_url,
-        create=may_create and known is None,
-        at_least=ORIGIN if known is None else Position(int(known)),
+        create=may_create and known is None and archived == ORIGIN,
+        # A log that ends before what it has been seen to reach, or before its archive, has lost something.
+        at_least=max(archived, ORIGIN if known is None else Position(int(known))),
         monitor_url=settings.nats_monitor_url,
         reach_within_s=reach_within_s,
     )

@@ -88,6 +88,7 @@ from events.scaling import (
     ScalingConfigured,
     ScheduledMinimum,
 )
+from events.seal import LogSealed
 from events.union import AnyEvent
 from events.webhook import (
     DeliveryGivenUp,
@@ -359,6 +360,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
     ),
     RedeliveryRequested(webhook_id=WEBHOOK, position=Position(42), asked=1),
     RedeliverySucceeded(webhook_id=WEBHOOK, position=Position(42), attempts=1),
+    LogSealed(first=Position(5001), last=Position(10000), hash="a" * 64, previous_hash="b" * 64),
 )
 
 _LATER_VERSIONS: Mapping[str, AnyEvent] = MappingProxyType({})

@@ -5,20 +5,27 @@ code; an exception that it does not answer for itself is a failure of the run, a
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from events.base import ORIGIN, Position
 from events.log import LogUnavailable
+from events.log.memory import MemoryLog
+from events.log.raw import RawMessage
+from events.log.segments import Segment
 from handlers.base import Command
 from handlers.decisions import DECISIONS
 from handlers.dispatch import Dispatch, Outcome
+from handlers.notary import Notary
 from handlers.run_reactors import Control
 from projections.base import Projection
 from projections.deployments import DEPLOYMENTS, Catalogue
 from projections.environments import ENVIRONMENTS, Environments
 from projections.follow import Follower
+from projections.seals import SEALS
 from projections.stores.snapshots import Snapshots
 from projections.view import View
 from tests.faults import FaultyLog
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 RESTART_S = 1.0
+SEGMENT, SEAL_OLDEST = 30, timedelta(minutes=2)
+"""Small and often, so that notaries meet every fault."""
 
 
 class Down(Exception):
@@ -121,11 +130,43 @@ class Process:
         return task.result()
 
 
+class SharedArchive:
+    """What both notaries write to."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[Position, Position], Segment] = {}
+
+    async def keep(self, segment: Segment, messages: tuple[RawMessage, ...]) -> None:
+        self.kept[segment.first, segment.last] = segment
+
+
+class ReachableRaw:
+    """The log's bytes, while the log is in reach."""
+
+    def __init__(self, reach: FaultyLog, log: MemoryLog) -> None:
+        self._reach, self._log = reach, log
+
+    async def raw(self, after: Position, until: Position) -> AsyncIterator[RawMessage]:
+        async for message in self._log.raw(after, until):
+            if self._reach.stale_since is not None:
+                raise LogUnavailable("out of reach")
+            yield message
+
+    async def raw_head(self) -> Position:
+        return await self._log.head()
+
+
 class ControlProcess(Process):
     async def life(self) -> None:
-        control = Control(self.log, self.signals, self.clock, self.dice)
-        self.views = (control.decisions, *control.views.values())
-        await control.run()
+        seals = View(SEALS)
+        control = Control(self.log, self.signals, self.clock, self.dice, more_views=(seals,))
+        self.views = (control.decisions, *control.views.values(), seals)
+        raw = ReachableRaw(self.log, self.world.log)
+        notary = Notary(raw, self.world.archive, control.dispatch, seals, self.clock, most=SEGMENT, oldest=SEAL_OLDEST)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(control.run())
+            await control.caught_up.wait()
+            group.create_task(notary.run())
 
 
 class FollowingProcess(Process):

@@ -29,7 +29,7 @@ from tests.sim.gateway import KEY, KEY_ID, CallRecord, GatewayProcess
 from tests.sim.loop import SimLoop
 from tests.sim.machines import BuilderProcess, NodeProcess, Scripts
 from tests.sim.network import SimNetwork
-from tests.sim.processes import ApiProcess, ControlProcess, Down, Process
+from tests.sim.processes import ApiProcess, ControlProcess, Down, Process, SharedArchive
 from tests.sim.watched import WatchedLog
 from tests.sim.wire import Machine, Manner, SimWire
 
@@ -49,6 +49,7 @@ class World:
         self.capacity = NoNodeAboveCapacity()
         self.checkers = (*(kind() for kind in EVERY), self.answers, self.capacity)
         self.log = WatchedLog(self.checkers, self._tell_event, self.fail)
+        self.archive = SharedArchive()
         self.log_faults = USUAL
         self.network = SimNetwork(self.dice("network"))
         self.scripts = Scripts(seed, self.dice("scripts"))

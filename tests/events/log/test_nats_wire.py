@@ -8,8 +8,9 @@ from hypothesis import given, settings
 
 from events.base import StreamName
 from events.log import LogBroken
-from events.log.jetstream_reader import header, stream_of, subject_of
+from events.log.jetstream_reader import header
 from events.log.nats_wire import Frame, split_frames, status_of
+from events.log.subjects import stream_of, subject_of
 
 HEADERS = b"NATS/1.0\r\nce-id: 1\r\n\r\n"
 FRAMES: tuple[tuple[bytes, Frame], ...] = (

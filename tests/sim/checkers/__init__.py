@@ -3,7 +3,7 @@
 `answers` and `capacity` are told more than the log by the world, which makes them itself.
 """
 
-from tests.sim.checkers import agreement, bounds, causes, codec, patches, promotions, routed, scaling, snapshots
+from tests.sim.checkers import agreement, bounds, causes, codec, patches, promotions, routed, scaling, seals, snapshots
 from tests.sim.checkers.base import Checker
 
 EVERY: tuple[type[Checker], ...] = (
@@ -15,5 +15,6 @@ EVERY: tuple[type[Checker], ...] = (
     promotions.OneActivePromotion,
     routed.RoutedReplicasAreReady,
     scaling.DecisionsFollowFromTheirGrounds,
+    seals.SealsFollowEachOther,
     snapshots.SnapshotsEqualFolds,
 )
