@@ -89,5 +89,6 @@ class Snapshots:
 def _write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}.tmp")
+    aside.touch(mode=0o600)  # The hashes of keys are in it, too.
     aside.write_bytes(content)
     aside.replace(path)

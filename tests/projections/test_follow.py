@@ -112,6 +112,7 @@ async def test_snapshots_are_kept_while_the_view_lives_and_say_until_when_they_w
         await asyncio.sleep(0.1)
         await Follower(log, (again,), snapshots).restore()
     assert again.state == view.state
+    assert (tmp_path / FLEET_SNAPSHOT).stat().st_mode & 0o077 == 0
     os.utime(tmp_path / FLEET_SNAPSHOT, (0, 0))
     await eventually(lambda: bool(snapshots.true_until((view,))))
     for task in (keeping, following):
