@@ -151,11 +151,31 @@ class Replay:
         return Snapshot(position, there[0].meta.at if there else None, self._tree())
 
     def _tree(self) -> Tree:
-        trees = {name: VIEWS[name][1](view.state) for name, view in self.views.items()}
         if self._entity is not None:
-            parts = {name: part_about(tree, self._entity) for name, tree in trees.items()}
+            parts = {name: part_in(name, view.state, self._entity) for name, view in self.views.items()}
             return {name: part for name, part in parts.items() if part is not None}
+        trees = {name: VIEWS[name][1](view.state) for name, view in self.views.items()}
         return trees if len(trees) > 1 else next(iter(trees.values()))
+
+
+def part_in(name: str, state: Any, entity: str) -> Tree | None:
+    """What one view says of an entity. Only what mentions it is made plain: the whole may be large."""
+    mentioned = entity.partition("-")[0].encode()
+    fields = {each: _mentioning(getattr(state, each), entity, mentioned) for each in state.__struct_fields__}
+    return part_about(VIEWS[name][1](msgspec.structs.replace(state, **fields)), entity)
+
+
+def _mentioning(value: Any, entity: str, mentioned: bytes) -> Any:
+    match value:
+        case dict():
+            encode = msgspec.msgpack.encode
+            return {
+                name: each for name, each in value.items() if mentioned in encode(name) or mentioned in encode(each)
+            }
+        case set():
+            return value & {entity}
+        case _:
+            return value
 
 
 async def snapshot_at(log: Log, what: str | None, moment: Moment = None) -> Snapshot:

@@ -8,8 +8,8 @@ import msgspec
 from events.base import Position
 from events.codec import Recorded
 from events.log import Log
-from ops.diff import Change, Tree, diff, part_about
-from ops.replay import VIEWS, Replay, history
+from ops.diff import Change, Tree, diff
+from ops.replay import VIEWS, Replay, history, part_in
 from projections.audit import AuditRow, audit_row
 from projections.entities import entities
 
@@ -52,7 +52,8 @@ class Walk:
         encoded = msgspec.msgpack.encode(state)
         if self._encoded.get(name) == encoded:
             return False
-        self._encoded[name], self._trees[name] = encoded, VIEWS[name][1](state)
+        self._encoded[name] = encoded
+        self._trees[name] = VIEWS[name][1](state) if self._entity is None else part_in(name, state, self._entity) or {}
         return True
 
     def on(self, recorded: Recorded) -> tuple[Change, ...]:
@@ -65,8 +66,6 @@ class Walk:
         return tuple(changes)
 
     def _difference(self, name: str, before: Tree, after: Tree) -> tuple[Change, ...]:
-        if self._entity is not None:
-            before, after = part_about(before, self._entity) or {}, part_about(after, self._entity) or {}
         if len(self._replay.views) > 1:
             return diff({name: before}, {name: after})
         return diff(before, after)
