@@ -16,7 +16,7 @@ from tests.ops.cli_runs import Shell
 
 PAGE = CHECKOUT / "ops" / "docs" / "debugging.md"
 ANYTHING = "…"
-REMAKE = "if that is meant: delete tests/golden/planted.capsule, `make golden`, and say it in ops/docs/debugging.md"
+REMAKE = "if that is meant: delete tests/golden/planted.capsule, `make golden`, and correct ops/docs/debugging.md"
 
 
 def blocks(text: str) -> list[tuple[str, list[str]]]:
@@ -44,7 +44,7 @@ def test_each_command_answers_what_the_page_shows(
         return
     assert line.startswith("causeway ")
     answer = Shell(tmp_path, None, CAUSEWAY_CAPSULE=str(FILE)).run(line.removeprefix("causeway "))
-    assert answer.code == (1 if " replay " in line else 0), answer.err
+    assert answer.code == (1 if " replay " in line else 0), f"{answer.err}{REMAKE}"
     said = [each.rstrip() for each in (*answer.err.splitlines(), *answer.out.splitlines())]
     assert matches(said, shown), f"{line} says:\n" + "\n".join(said) + f"\n{REMAKE}"
 
