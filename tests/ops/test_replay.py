@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from events.base import ORIGIN, Position
 from events.codec import event_type
 from ops import replay
-from ops.diff import Tree, diff, part_about
+from ops.diff import Tree, apply, diff, part_about
 from ops.past import NoSuchPosition
 from ops.replay import VIEWS, Replay, difference, part_in, position_of, snapshot_at, state_at
 from projections.base import fold
@@ -35,6 +35,9 @@ def test_a_state_reached_in_steps_equals_a_fold_from_zero(picks: list[int], firs
             assert reached.state == shown(fold(projection, events[:b]))
             assert reached == await snapshot_at(log, name, b)
             assert (await difference(log, name, a, a))[2] == ()
+            there, back = (await difference(log, name, a, b))[2], (await difference(log, name, b, a))[2]
+            assert apply((await snapshot_at(log, name, a)).state, there) == reached.state
+            assert apply(reached.state, back) == (await snapshot_at(log, name, a)).state
             assert (await difference(log, name, b, a))[2] == diff(
                 reached.state, (await snapshot_at(log, name, a)).state
             )

@@ -4,8 +4,11 @@ import asyncio
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from events.base import EventId, Position
 from events.codec import Recorded
@@ -58,18 +61,23 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY", 5)
 
 
-@pytest.mark.parametrize("picks", [[0, 1, 3, 6, 7, 3, 0, 9, 11, 5, 3], [0, 8, 1, 9, 3, 11, 6, 7, 15, 3, 0, 1, 5]])
-async def test_a_state_from_a_kept_snapshot_and_the_tail_equals_a_fold_from_zero(
-    picks: list[int], often: None, tmp_path: Path
-) -> None:
-    log = await in_pieces(await random_history(picks))
-    events = await log.read()
-    past = Past(log, await kept_from(log, tmp_path))
-    for position in range(len(events) + 1):
-        for projection in LOOKED_BACK_AT:
-            state = await state_at(past, projection, Position(position))
-            assert state == fold(projection, events[:position]), (projection.name, position)
-        assert await snapshot_at(past, None, Position(position)) == await snapshot_at(log, None, Position(position))
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.integers(0, 63), min_size=4, max_size=25), st.integers(3, 9))
+def test_a_state_from_a_kept_snapshot_and_the_tail_equals_a_fold_from_zero(picks: list[int], every: int) -> None:
+    async def check(folder: Path) -> None:
+        log = await in_pieces(await random_history(picks))
+        events = await log.read()
+        past = Past(log, await kept_from(log, folder))
+        for position in range(len(events) + 1):
+            for projection in LOOKED_BACK_AT:
+                state = await state_at(past, projection, Position(position))
+                assert state == fold(projection, events[:position]), (projection.name, position)
+        middle = Position(len(events) // 2)
+        assert await snapshot_at(past, None, middle) == await snapshot_at(log, None, middle)
+
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "EVERY", every)
+        asyncio.run(check(Path(folder)))
 
 
 async def test_a_keeper_that_starts_again_goes_on_from_the_last_one(often: None, tmp_path: Path) -> None:
