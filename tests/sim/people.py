@@ -44,10 +44,10 @@ Act = Callable[[World, Random], None]
 ENVIRONMENTS = ("production", "staging")
 
 
-def push(world: World, dice: Random, name: str | None = None) -> None:
+def push(world: World, dice: Random, name: str | None = None, is_development: bool | None = None) -> None:
     name = name or dice.choice(NAMES)
     identity = world.identity()
-    is_development = dice.random() < 0.1
+    is_development = dice.random() < 0.1 if is_development is None else is_development
     blob = BlobDigest(f"sha256:{derive(identity['id'])}")
     model_id = model_id_of(TEAM, name)
     originals = world.deployments(model_id) if not is_development and dice.random() < 0.2 else ()
@@ -75,9 +75,17 @@ def push(world: World, dice: Random, name: str | None = None) -> None:
     )
 
 
-def save(world: World, dice: Random) -> None:
-    """Somebody who watches a development deployment saves; now and then against a source that it no longer has."""
-    seen, model_id = api(world), dice.choice(world.models)
+def watch(world: World, dice: Random) -> None:
+    """Somebody pushes a development deployment and saves for a while."""
+    name = dice.choice(NAMES)
+    push(world, dice, name, is_development=True)
+    for _ in range(dice.randint(2, 6)):
+        world.loop.call_later(dice.uniform(4.0, 40.0), save, world, dice, model_id_of(TEAM, name))
+
+
+def save(world: World, dice: Random, model_id: ModelId | None = None) -> None:
+    """Now and then against a source that the deployment no longer has."""
+    seen, model_id = api(world), model_id or dice.choice(world.models)
     if seen is None or model_id not in seen.catalogue.models:
         return
     slot = seen.catalogue.development_of(model_id)
@@ -360,7 +368,8 @@ def twice(world: World, dice: Random) -> None:
 
 PEOPLE: tuple[tuple[int, Act], ...] = (
     (14, push),
-    (8, save),
+    (6, watch),
+    (3, save),
     (10, promote),
     (3, cancel),
     (7, steer),
