@@ -3,7 +3,7 @@
 The server is truss's, untouched (truss/templates/control): it starts the model server, passes requests on to it, and
 applies patches. Fixed here is what the hosted platform fixes outside of it: the patches that were made before this
 replica are applied before its model server starts; /control answers only the node agent, who knows the token; and the
-process ends when it has been asked to, without waiting for truss's watching thread.
+process ends when it cannot serve, without waiting for truss's watching thread.
 """
 
 import json
@@ -85,9 +85,12 @@ def main(settings: dict[str, Any]) -> None:
             access_log=False,  # The model server behind it tells of every request.
         )
     )
-    server.run()
-    logging.shutdown()
-    os._exit(0)
+    try:
+        server.run()  # Asked to end, it ends the process itself, by the same signal.
+    finally:
+        # truss's watching thread would hold on to a process that could not have its port.
+        logging.shutdown()
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ NODE = NodeId("node-1")
 R1 = ReplicaId("r-1")
 NO_BLOB = BlobDigest("sha256:" + "0" * 64)
 ENDS = (ReplicaStopped, ReplicaFailed, ReplicaLost)
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 QUICK = Patience(grace_s=0.05, tell_again_s=0.02, prepare_again_s=0.02, probe_every_s=0.1)
 E = TypeVar("E", bound=Event)
 

@@ -1,24 +1,23 @@
 """Live reload on a real replica: truss's own server applies the patches, in every sandbox that this machine has."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agents.effects.probe import get
 from agents.effects.runtime import LocalRuntime
-from events.base import BlobDigest, DeploymentId, ModelId, derive
 from events.log.memory import MemoryLog
 from events.replica import ReplicaPatched, ReplicaPatchFailed, ReplicaReady
 from events.signals.log_lines import LogFiles
-from handlers.deciders.model import PatchDevelopment, PushDeployment, SyncDevelopment
-from projections.stores.blobs import FolderBlobs
 from tests.agents.node.bundles import Template
-from tests.agents.node.site import R1, Site, eventually, identity
+from tests.agents.node.site import R1, Site, eventually
 from tests.agents.node.test_runtime import Served
+from tests.agents.node.watcher import BASE, D, Watcher
 
-BASE = "b" * 64
+pytestmark = pytest.mark.timeout(600)
 MODEL = """
 import os
 class Model:
@@ -28,41 +27,10 @@ class Model:
         self.count += 1
         return {"says": "%s", "count": self.count, "mood": os.environ.get("MOOD")}
 """
-M, D = ModelId("m"), DeploymentId(derive("deployment", identity("push")["id"]))
 
 
-class Watcher:
-    """What a person at a truss client does, on a site."""
-
-    def __init__(self, site: Site, state: Path) -> None:
-        self.site = site
-        self.blobs = FolderBlobs(state / "blobs")
-        self.state = state
-        self.source = BASE
-        self.saves = 0
-
-    async def push(self, template: Template, model: str) -> None:
-        bundle, environment = await template.put(self.blobs, model, truss_hash=BASE)
-        await self.site.ask(
-            PushDeployment(
-                **identity("push"), model_id=M, model_name="m", team="t", name=None, is_development=True, source=bundle,
-                config=bundle, raw_config=None, environment=None, scale_down_previous=True, cpu_millicores=1000,
-                memory_bytes=1 << 30, predict_concurrency=1, deploy_timeout_s=600, labels="{}", client="{}",
-            )
-        )  # fmt: skip
-        await self.site.assign(bundle=bundle, environment=environment, deployment_id=D)
-
-    async def save(self, *operations: dict[str, Any]) -> None:
-        self.saves += 1
-        before, self.source = self.source, derive("source", self.saves, length=64)
-        patch = await self.blobs.put(json.dumps(operations).encode())
-        await self.site.ask(
-            PatchDevelopment(
-                **identity(f"save-{self.saves}"), model_id=M, deployment_id=D, base_hash=BASE, from_hash=before,
-                to_hash=self.source, patch=patch, signature=BlobDigest(patch), kinds=("model_code",),
-            )
-        )  # fmt: skip
-        await self.site.ask(SyncDevelopment(**identity(f"sync-{self.saves}"), model_id=M, deployment_id=D))
+class Watched(Watcher):
+    """On a real machine."""
 
     def said(self) -> list[str]:
         return [line.message for line in LogFiles(self.state / "logs").query(D, source=R1)]
@@ -83,10 +51,10 @@ def variable(name: str, value: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def watched(machine: LocalRuntime, template: Template, state: Path) -> AsyncIterator[Watcher]:
+async def watched(machine: LocalRuntime, template: Template, state: Path) -> AsyncIterator[Watched]:
     async with Site(MemoryLog(), machine).running() as site:
-        watcher = Watcher(site, state)
-        await watcher.push(template, MODEL % "first")
+        watcher = Watched(site, state)
+        await watcher.push(*await template.put(watcher.blobs, MODEL % "first", truss_hash=BASE))
         yield watcher
         await site.drain()
         await site.forgotten()
