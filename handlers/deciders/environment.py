@@ -25,7 +25,7 @@ from events.environment import (
 from events.scaling import AutoscalingSettings
 from handlers.base import Command, Context, Decider, Refused, told
 from handlers.deciders import promotion
-from handlers.deciders.promotion import Promotion
+from handlers.deciders.promotion_phases import Promotion, advance, begin
 from handlers.deciders.settings import check_promotion_settings, check_settings
 
 PRODUCTION = "production"
@@ -108,7 +108,7 @@ def evolve(state: EnvironmentState, event: Event) -> EnvironmentState:
         case PromotionSettingsSet():
             return replace(state, settings=event.settings)
         case PromotionStarted():
-            return replace(state, promotion=promotion.begin(event))
+            return replace(state, promotion=begin(event))
         case PromotionCompleted():
             return replace(state, promotion=None, current=event.deployment_id)
         case PromotionFailed() | PromotionCancelled():
@@ -116,7 +116,7 @@ def evolve(state: EnvironmentState, event: Event) -> EnvironmentState:
         case EnvironmentDeleted():
             return EnvironmentState()
         case _ if state.promotion is not None:
-            return replace(state, promotion=promotion.advance(state.promotion, event))
+            return replace(state, promotion=advance(state.promotion, event))
         case _:
             return state
 

@@ -1,11 +1,13 @@
-"""Promotions: begin the ones that pushes ask for, hold the candidate's replicas, switch when ready, tidy up after.
+"""Promotions: begin the ones that pushes ask for, take them step by step, and tidy up after.
 
     asked by a push, or a model's first ready deployment -> StartPromotion
-    active: HoldReplicas; ready at the size needed -> CompletePromotion; failed, gone or too late -> RollBackPromotion
-    ended: ReleaseHold; completed: the environment's settings to the new one, the previous one to zero
+    active: HoldReplicas as the last step says; more is ready -> StepPromotion; all that is needed -> CompletePromotion
+            failed, gone or too late -> RollBackPromotion; on the way back StepPromotion, and at its end FinishRollBack
+    ended: ReleaseHold; completed: the environment's settings to the new one, the previous one to zero; else the
+           candidate to zero
     the model is gone -> DeleteEnvironment
 
-The current deployment is not touched before the switch.
+What comes next is worked out in `rollout.py`; this says it in commands.
 """
 
 from collections.abc import Iterable
@@ -18,10 +20,7 @@ from events.base import DeploymentId, ModelId
 from events.codec import Recorded
 from events.environment import PromotionCompleted
 from handlers.base import NOW, Cause, Due, Reactor, caused_by
-from handlers.deciders.environment import (
-    PRODUCTION,
-    DeleteEnvironment,
-)
+from handlers.deciders.environment import PRODUCTION, DeleteEnvironment
 from handlers.deciders.model import DeactivateDeployment
 from handlers.deciders.promotion import (
     CompletePromotion,

@@ -24,7 +24,6 @@ from events.scaling import AutoscalingSettings
 from handlers.base import Refused
 from handlers.deciders.environment import ENVIRONMENT, SetPromotionSettings
 from handlers.deciders.promotion import (
-    PHASES,
     TABLE,
     CancelPromotion,
     CompletePromotion,
@@ -37,6 +36,7 @@ from handlers.deciders.promotion import (
     StartPromotion,
     StepPromotion,
 )
+from handlers.deciders.promotion_phases import PHASES
 from tests.spec import changed, given, ids
 
 M, A, B = ModelId("m"), DeploymentId("a"), DeploymentId("b")
