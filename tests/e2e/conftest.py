@@ -25,6 +25,7 @@ ORDER = (
     "test_wheel_models",
     "test_bad_input",
     "test_autoscaling",
+    "test_promotions",
     "test_subscriptions",
     "test_kill",
 )
