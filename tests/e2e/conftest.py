@@ -22,10 +22,10 @@ ORDER = (
     "test_live_reload",
     "test_clients",
     "test_promotions",
+    "test_roll_back",
     "test_wheel_models",
     "test_bad_input",
     "test_autoscaling",
-    "test_promotions",
     "test_subscriptions",
     "test_kill",
 )
