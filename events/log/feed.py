@@ -59,7 +59,7 @@ class Feed:
         if self._following is None:
             self._following = asyncio.create_task(self._follow())
             # Whoever waits learns how it ended.
-            self._following.add_done_callback(lambda _: self._grown.set())
+            self._following.add_done_callback(lambda _: self._tell())
         return self._following
 
     async def _follow(self) -> None:

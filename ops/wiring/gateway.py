@@ -40,7 +40,17 @@ class Server(uvicorn.Server):
     _idle_ticks: int | None = None
     """While it drains: for how long it has had nothing to do."""
 
+    def __init__(self, config: uvicorn.Config, leaving: asyncio.Event) -> None:
+        """`leaving` is set when it is to end, either way."""
+        super().__init__(config)
+        self._leaving = leaving
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._leaving.set()
+        await super().shutdown(sockets)
+
     def drain(self) -> None:
+        self._leaving.set()
         if self._idle_ticks is None:
             self._idle_ticks = 0
             for each in self.servers:
@@ -82,11 +92,13 @@ async def serve(settings: Settings) -> None:
         insight.also(answers)
         siblings = Siblings(settings.folder("run") / "gateways", plane.moment)
 
+        leaving = asyncio.Event()
+
         def control() -> App:
             from ops.wiring.control_api import control_api
             from ops.wiring.subscriptions import subscriptions_of
 
-            subscriptions = subscriptions_of(settings, own.log, webhooks, lambda: plane.draining)
+            subscriptions = subscriptions_of(settings, own.log, webhooks, leaving.is_set)
             return control_api(settings, own, catalogue, environments, access, fleet, siblings.moments, subscriptions)
 
         beside = {asyncio.create_task(siblings.run())}
@@ -94,7 +106,7 @@ async def serve(settings: Settings) -> None:
             keeping = own.snapshots.keep((routing, access), lambda: own.follower.stale_since is None)
             beside.add(asyncio.create_task(keeping))
         try:
-            await _serve(settings, WhenAsked(control), plane, own.follower)
+            await _serve(settings, WhenAsked(control), plane, own.follower, leaving)
         finally:
             for task in beside:
                 task.cancel()
@@ -125,7 +137,7 @@ def _data_plane_settings(settings: Settings) -> DataPlaneSettings:
     )
 
 
-async def _serve(settings: Settings, app: App, plane: DataPlane, follower: Follower) -> None:
+async def _serve(settings: Settings, app: App, plane: DataPlane, follower: Follower, leaving: asyncio.Event) -> None:
     """Until SIGTERM: then what can end soon, ends. Or until SIGUSR2: then all that has begun comes to its end.
 
     Ends with the follower's error when that fails.
@@ -141,7 +153,7 @@ async def _serve(settings: Settings, app: App, plane: DataPlane, follower: Follo
         timeout_graceful_shutdown=int(settings.stop_deadline_s * 0.8),
     )
     listening = _listen(settings)
-    server = Server(config)
+    server = Server(config, leaving)
 
     def drain() -> None:
         plane.draining = True

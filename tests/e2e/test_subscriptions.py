@@ -66,3 +66,27 @@ async def test_the_same_events_come_as_a_stream_as_pages_and_typed(plane: Plane,
 async def test_a_private_address_is_refused_in_words(plane: Plane) -> None:
     said = await plane.causeway("webhook", "add", "http://169.254.169.254/latest/meta-data")
     assert said.code == 1 and "internal address" in said.told and "CAUSEWAY_WEBHOOK_NETWORKS" in said.told
+
+
+async def test_a_gateway_that_is_replaced_ends_its_streams_at_once(plane: Plane, http: httpx.AsyncClient) -> None:
+    await store(plane, "before")
+    running = attach.status(plane.settings)
+    assert running is not None
+    async with http.stream("GET", "/v1/events?after=0", headers={"Accept": "text/event-stream"}) as stream:
+        lines = stream.aiter_lines()
+        assert (await anext(lines)).startswith("retry: ")
+        os.kill(running.pids["gateway"], signal.SIGTERM)
+        last = 0
+        async with asyncio.timeout(60):
+            async for line in lines:
+                last = int(line[4:]) if line.startswith("id: ") else last
+
+    async def again() -> bool:
+        try:
+            page = await http.get(f"/v1/events?after={last}")
+        except httpx.TransportError:
+            return False
+        return page.status_code == 200
+
+    assert last > 0
+    await until(again, "the next gateway answers")
