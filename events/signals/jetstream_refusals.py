@@ -95,6 +95,7 @@ class JetStreamRefusals:
                 async for batch in _from(jetstream, after if after <= state.last_seq else 0):
                     after = batch[-1].sequence
                     yield batch
+                yield ()
         except (Error, TimeoutError, OSError) as error:
             raise RefusalsUnavailable(str(error) or type(error).__name__) from error
 

@@ -57,6 +57,8 @@ class Refusals(Protocol):
     def follow(self, after: int) -> AsyncIterator[tuple[KeptRefusal, ...]]:
         """What is kept after that place, for ever. `after` past the end means that the stream was begun anew: then all.
 
+        Nothing, now and then, while there is nothing new: the reader may look whether its own place still holds.
+
         Raises RefusalsUnavailable.
         """
         ...

@@ -70,7 +70,8 @@ def verify(
 def _tell(session: Session, found: Verified) -> None:
     for problem in found.problems:
         session.out.print(str(problem), style="red", soft_wrap=True)
-    verdict = f"{len(found.problems)} problems" if found.problems else "good"
+    count = len(found.problems)
+    verdict = f"{count} problem{'s' if count > 1 else ''}" if count else "good"
     session.out.print(
         f"{verdict}: positions {found.after + 1} to {found.head}, {found.seals} seals, sealed up to {found.sealed},"
         f" archived up to {found.archived}",

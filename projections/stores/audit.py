@@ -189,7 +189,10 @@ async def follow_refused_into(refusals: Refusals, store: AuditStore) -> None:
     async def fill(going: Callable[[], None]) -> None:
         sequence = await store.refused_sequence()
         async for kept in refusals.follow(sequence):
-            sequence = await store.append_refused(kept, sequence)
+            if kept:
+                sequence = await store.append_refused(kept, sequence)
+            elif (there := await store.refused_sequence()) != sequence:
+                raise CursorMoved(Position(sequence), Position(there))  # it was emptied
             going()
 
     await _for_ever(fill)

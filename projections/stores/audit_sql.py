@@ -74,7 +74,7 @@ create table causeway.rows_{number} (
     command_id      text collate "C" not null,
     event_id        text collate "C" not null,
     body            jsonb not null
-);
+) with (autovacuum_enabled = off);
 create table causeway.spans_{number} (
     bucket bigint primary key, first_at timestamptz not null, last_at timestamptz not null
 );
@@ -85,9 +85,10 @@ create table causeway.names_{number} (
 
 
 def indexes(number: int) -> tuple[str, ...]:
-    """Made after a rebuild has filled the table: several times cheaper than to keep them meanwhile."""
+    """Made after a rebuild has filled the table: several times cheaper than to keep them, and to vacuum, meanwhile."""
     rows = f"causeway.rows_{number}"
     return (
+        f"alter table {rows} reset (autovacuum_enabled)",
         f"alter table {rows} add primary key (position)",
         f"create index on {rows} (actor, position)",
         f"create index on {rows} (type, position)",

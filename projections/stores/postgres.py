@@ -4,6 +4,7 @@ Rows and the position that they reach change in one transaction. Tables are made
 are gone: the follower then fills them from the log.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,6 +22,8 @@ TIMEOUT_S = 30.0
 LONG_S = 3600.0
 """For what a rebuild asks: indexes of millions of rows."""
 
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 Connection = Any
 """An asyncpg connection; the pool's proxy type has no name of its own."""
 
@@ -32,6 +35,7 @@ class PostgresAuditStore:
         self._url = url
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._made = False
+        self._opening = asyncio.Lock()
 
     async def close(self) -> None:
         if self._pool is not None:
@@ -116,6 +120,8 @@ class PostgresAuditStore:
 
     async def append_rebuilt(self, rows: Sequence[AuditRow]) -> None:
         async with self._connected() as connection, connection.transaction():
+            # Nobody reads these rows before the switch, whose commit makes all of them durable.
+            await connection.execute("set local synchronous_commit = off")
             await _write(connection, rows, await _other(connection))
 
     async def index_rebuilt(self) -> None:
@@ -179,9 +185,8 @@ class PostgresAuditStore:
                 f"grant select on {', '.join('causeway.' + view for view in sql.VIEWS)} to {quoted}"
             )
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Connection]:
-        try:
+    async def _opened(self) -> "asyncpg.Pool[asyncpg.Record]":
+        async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._url,
@@ -191,13 +196,22 @@ class PostgresAuditStore:
                     # A plan for any arguments would have to guess how many rows a name has.
                     server_settings={"plan_cache_mode": "force_custom_plan", "jit": "off"},
                 )
-            async with self._pool.acquire(timeout=TIMEOUT_S) as connection:
+            return self._pool
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        try:
+            async with (await self._opened()).acquire(timeout=TIMEOUT_S) as connection:
                 if not self._made:
                     await _make(connection)
                     self._made = True
                 yield connection
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except AWAY as error:
             self._made = False
+            if isinstance(error, asyncpg.InternalClientError) and self._pool is not None:
+                # A server that was killed in the middle of an answer can leave a connection that is good for nothing.
+                self._pool.terminate()
+                self._pool = None
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise AuditUnavailable(f"PostgreSQL does not take part: {reason}") from error
 

@@ -15,12 +15,19 @@ import msgspec
 import pytest
 
 from events.base import ORIGIN, Actor, CommandId, CorrelationId, Position
-from events.signals.refusals import KeptRefusal, Refusal
+from events.signals.refusals import KeptRefusal, MemoryRefusals, Refusal
 from ops.config import Settings
 from ops.local.attach import attached, status
 from projections.audit import AuditQuery, AuditRow, audit_row, wanted, wanted_refused
 from projections.stores import audit, audit_sql
-from projections.stores.audit import AuditStore, AuditUnavailable, CursorMoved, MemoryAuditStore, follow_into
+from projections.stores.audit import (
+    AuditStore,
+    AuditUnavailable,
+    CursorMoved,
+    MemoryAuditStore,
+    follow_into,
+    follow_refused_into,
+)
 from projections.stores.audit_rebuild import rebuild
 from projections.stores.postgres import PostgresAuditStore
 from tests.histories import history, two_versions_of_iris
@@ -287,22 +294,33 @@ async def test_postgres_killed_emptied_and_back_has_every_row_once(
     url = await new_database(settings)
     postgres = PostgresAuditStore(url)
     async with history() as plane:
-        following = asyncio.create_task(follow_into(plane.log, postgres))
+        refusals = MemoryRefusals()
+        following = asyncio.gather(follow_into(plane.log, postgres), follow_refused_into(refusals, postgres))
         await plane.push("iris")
+        await refusals.keep(refused(1))
         await reached(postgres, await plane.head())
+        rebuilding = asyncio.create_task(rebuild(plane.log, PostgresAuditStore(url), switch=True))
         stack = status(settings)
         assert stack is not None
         os.kill(stack.pids["postgres"], signal.SIGKILL)
         await plane.push("minilm")
+        await refusals.keep(refused(2))
+        await asyncio.gather(rebuilding, return_exceptions=True)
         await asyncio.to_thread(restarted, settings, "postgres", stack.pids["postgres"])
         await reached(postgres, await plane.head())
         connection = await asyncpg.connect(url)
         await connection.execute("drop schema causeway cascade")
         await connection.close()
         await plane.push("counter")
+        await refusals.keep(refused(3))
         await reached(postgres, await plane.head())
+        async with asyncio.timeout(150):
+            while len(await postgres.page_refused(AuditQuery())) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (await rebuild(plane.log, postgres, switch=True)).compared.differences == 0, "the one cut off is no harm"
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         kept = await postgres.page(AuditQuery(limit=1000))
+        assert [row.id for row in await postgres.page_refused(AuditQuery())] == ["refused-1", "refused-2", "refused-3"]
         await postgres.close()
         assert kept == tuple(map(audit_row, await plane.log.read()))

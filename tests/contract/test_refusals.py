@@ -78,6 +78,23 @@ async def test_a_killed_server_delays_and_loses_nothing_that_was_kept(
             await asyncio.gather(following, return_exceptions=True)
 
 
+async def test_a_store_that_was_emptied_is_filled_again_though_nothing_new_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.signals.jetstream_refusals.IDLE_S", 0.1)
+    with NatsServer(tmp_path) as server:
+        async with closing(JetStreamRefusals(server.url)) as refusals:
+            store = MemoryAuditStore()
+            following = asyncio.create_task(follow_refused_into(refusals, store))
+            for number in (1, 2, 3):
+                await refusals.keep(refused(number))
+            await filled(store, 3)
+            store.__init__()  # type: ignore[misc]
+            assert await filled(store, 3) == ["refused-1", "refused-2", "refused-3"]
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
 async def until_kept(refusals: JetStreamRefusals) -> None:
     """The client needs a moment to connect again."""
     async with asyncio.timeout(60):
