@@ -1,13 +1,17 @@
 """Commands about promotions: begin one, look at it before, steer it while it goes on."""
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 
 from events.base import DeploymentId, Position
-from events.environment import PromotionCancelled, PromotionCompleted, PromotionFailed
+from events.build import BuildFailed, BuildStopped
+from events.environment import PromotionCancelled, PromotionCompleted, PromotionFailed, PromotionStarted
 from events.log import Log
+from events.model import DeploymentDeactivated, DeploymentDeleted, DeploymentFailed
 from ops import render
 from ops.cli.environments import Env, print_changes
 from ops.cli.failures import Failure
@@ -71,7 +75,7 @@ def promote(
         result["result"] = "started"
     else:
         session.err.print(f"promoting {name} to {to}; waiting until it is ready …", soft_wrap=True)
-        result |= session.with_log(lambda log: _promotion_end(log, found.head, promoted, to))
+        result |= session.with_log(lambda log: promotion_end(log, found.head, promoted, to))
     _tell_result(session, output, result, name)
 
 
@@ -149,18 +153,27 @@ def _steer(
     session.out.print(answer.get("message") or f"the promotion to {found.name} {said}", style="green", soft_wrap=True)
 
 
-async def _promotion_end(log: Log, after: Position, deployment_id: DeploymentId, environment: str) -> dict[str, Any]:
+_ENDS: Mapping[type, str] = MappingProxyType(
+    {PromotionCompleted: "completed", PromotionFailed: "failed", PromotionCancelled: "was cancelled"}
+)
+_NEVER = (BuildFailed, BuildStopped, DeploymentFailed, DeploymentDeactivated, DeploymentDeleted)
+"""Of a deployment whose promotion has not begun, which will not then: a copy waits for its build."""
+
+
+async def promotion_end(log: Log, after: Position, deployment_id: DeploymentId, environment: str) -> dict[str, Any]:
+    """How it ended, or why it did not begin."""
+    begun = False
     async for batch in log.follow(after):
         for recorded in batch:
             event = recorded.event
-            if not isinstance(event, PromotionCompleted | PromotionFailed | PromotionCancelled):
+            if getattr(event, "deployment_id", None) != deployment_id:
                 continue
-            if (event.deployment_id, event.environment) != (deployment_id, environment):
-                continue
-            words = {PromotionCompleted: "completed", PromotionFailed: "failed", PromotionCancelled: "was cancelled"}
-            return {
-                "result": words[type(event)],
-                "reason": getattr(event, "reason", ""),
-                "position": recorded.position,
-            }
+            here = getattr(event, "environment", None) == environment
+            begun = begun or (here and isinstance(event, PromotionStarted))
+            result = _ENDS.get(type(event)) if here else None
+            if result is None and isinstance(event, _NEVER) and not begun:
+                result = "failed"
+            if result is not None:
+                reason = getattr(event, "reason", "the deployment was deleted")
+                return {"result": result, "reason": reason, "position": recorded.position}
     raise asyncio.CancelledError

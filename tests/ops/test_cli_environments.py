@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from events.base import Position
+from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.environment import PromotionSettings, RequestLimits
 from events.scaling import AutoscalingSettings
@@ -17,6 +17,7 @@ from handlers.deciders.environment import (
     SetPromotionSettings,
 )
 from handlers.deciders.model import model_id_of
+from ops.cli.promotions import promotion_end
 from tests.histories import history
 from tests.ops.api import Api
 from tests.ops.cli_runs import Shell
@@ -186,3 +187,22 @@ def test_promoting_what_is_current_already_does_not_wait_for_ever(remote: Shell,
     first = remote.run("deployments -o json").json[0]["deployment_id"]
     api.answer = (200, {"id": first, "name": "deployment-1", "current_deployment": {"id": first}})
     assert remote.run("promote iris/deployment-1 -o json").json["result"] == "not needed"
+
+
+async def test_who_waits_for_a_promotion_that_cannot_begin_is_told_so() -> None:
+    async with history() as plane:
+        await plane.join()
+        pushed = await plane.push(environment="production")
+        await plane.build(pushed, failure="no such package: nump")
+        end = await promotion_end(plane.log, ORIGIN, pushed, "production")
+    assert (end["result"], end["reason"]) == ("failed", "no such package: nump")
+
+
+async def test_who_waits_for_a_promotion_is_told_how_it_ended() -> None:
+    async with history() as plane:
+        await plane.join()
+        first = await plane.push()
+        await plane.build(first)
+        await plane.bring_ready(first)
+        end = await promotion_end(plane.log, ORIGIN, first, "production")
+    assert end["result"] == "completed"
