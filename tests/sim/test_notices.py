@@ -67,6 +67,10 @@ def two_promotions_at_once(patch: Patch) -> None:
     patch.setattr(environment, "place_of", lambda state: place_of(msgspec.structs.replace(state, promotion=None)))
 
 
+def switches_to_what_is_not_ready(patch: Patch) -> None:
+    patch.setattr(promote, "complete", lambda progress, ready, needed_now: True)
+
+
 def requests_that_wake_nothing(patch: Patch) -> None:
     patch.setattr(load_window.LoadWindow, "parked", lambda window: 0)
 
@@ -103,6 +107,7 @@ def choice_by_an_old_table(patch: Patch) -> None:
         placement_that_ignores_capacity,
         promotions_that_hold_nothing,
         two_promotions_at_once,
+        switches_to_what_is_not_ready,
         requests_that_wake_nothing,
         lost_nodes_whose_replicas_stay,
         drains_that_cut_calls,
