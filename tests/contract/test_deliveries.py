@@ -1,5 +1,6 @@
 """Notes on deliveries and cursors: the twin in memory and JetStream keep the same promises, also through a restart."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -79,6 +80,14 @@ async def test_notes_outlive_the_server_and_an_absent_one_is_said_to_be_away(ser
     later = JetStreamDeliveries(Login(url=server.url))
     assert await later.place(W) == Place(Position(3))
     await later.close()
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await store.keep(W, Note(Place(Position(5))))
+                break
+            except DeliveriesUnavailable:
+                await asyncio.sleep(0.1)
+    assert await store.place(W) == Place(Position(5)), "the same connection is made again"
     await store.close()
 
 
