@@ -240,3 +240,10 @@ def _told(session: Session, output: Format, answer: Any, said: str) -> None:
         render.as_json(session.out, answer)
     else:
         session.out.print(said, style="green", soft_wrap=True)
+
+
+def print_active_promotions(session: Session) -> None:
+    for row in session.with_log(listing.inventory).environments:
+        if row.promoting is not None:
+            what = f"promotion of {row.promoting} to {row.name}: {row.status}, {row.percent} % of the traffic"
+            session.out.print(what, style="yellow", soft_wrap=True)

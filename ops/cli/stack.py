@@ -9,6 +9,7 @@ import typer
 from events.base import Position
 from ops import doctor as examination
 from ops import operator_key, render
+from ops.cli.environments import print_active_promotions
 from ops.cli.failures import FAILED, NOT_RUNNING, Failure
 from ops.cli.options import Format, Output, session_of
 from ops.cli.scaling import held_back_now, print_held_back
@@ -169,6 +170,7 @@ def status(context: typer.Context, output: Output = Format.table) -> None:
     said += [f"audit trail at {audit}" if isinstance(audit, int) else f"audit trail: {audit}"]
     session.out.print(f"{'; '.join(said)}; state folder {session.settings.state}", soft_wrap=True, style="dim")
     if isinstance(log, int):
+        print_active_promotions(session)
         print_held_back(session, held_back_now(session))
 
 

@@ -21,6 +21,7 @@ from ops.cli.promotions import promotion_end
 from tests.histories import history
 from tests.ops.api import Api
 from tests.ops.cli_runs import Shell
+from tests.ops.stacks import ELSEWHERE, SLEEPS, running, settings_for
 
 M = model_id_of("default", "iris")
 PLACE: dict[str, Any] = {"model_id": M, "environment": "production"}
@@ -85,6 +86,22 @@ def test_the_log_of_an_environment_says_what_changed_how_long_it_took_by_whom_an
     assert entries[6]["what"].startswith("to what it was at position ")
     table = shell.run("env log iris/production").out
     assert "promotion_settings.rolling_deploy: no -> yes" in table and "deployment-2" in table
+
+
+def test_an_active_promotion_is_told_by_the_status_of_the_stack(tmp_path: Path) -> None:
+    async def going() -> tuple[Recorded, ...]:
+        async with history() as plane:
+            await plane.join()
+            first = await plane.push()
+            await plane.build(first)
+            await plane.bring_ready(first)
+            second = await plane.push(environment="production")
+            await plane.build(second)
+            return await plane.log.read()
+
+    with running(settings_for(tmp_path, **ELSEWHERE), [("gateway", [], SLEEPS)]):
+        said = Shell(tmp_path, asyncio.run(going())).run("status").out
+    assert "promotion of deployment-2 to iris/production: RELEASING, 0 % of the traffic" in said
 
 
 def test_a_deleted_environment_keeps_its_history(shell: Shell) -> None:
