@@ -156,7 +156,8 @@ async def paused_and_cancelled(world: World) -> None:
 
 def test_a_rolling_promotion_that_is_paused_resumed_and_cancelled_refuses_nobody() -> None:
     for seed in (1, 2):
-        world = told(seed, ROLLING, paused_and_cancelled)
+        slowly = msgspec.structs.replace(ROLLING, stabilization_s=60)
+        world = told(seed, slowly, paused_and_cancelled)
         assert {call.ended for call in world.calls} == {"answered"}
         assert isinstance(events(world, *ENDS)[-1].event, PromotionCancelled)
 
