@@ -19,6 +19,7 @@ from tests.contract.decisions import GENEROUS_S
 from tests.nats import NatsServer
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+BEAT = Heartbeat(node_id=NodeId("n"), boot_id="b", at=AT)
 WAKE = WakeAsked(deployment_id=DeploymentId("d"), at=AT)
 ALL: tuple[Signal, ...] = (
     Load(worker="w", deployment_id=DeploymentId("d"), in_flight=3, parked=1, at=AT),
@@ -32,7 +33,7 @@ ALL: tuple[Signal, ...] = (
         durations=(Durations(140, 2), Durations(7, 1)),
         at=AT,
     ),
-    Heartbeat(node_id=NodeId("n"), boot_id="b", at=AT),
+    BEAT,
 )
 
 
@@ -133,7 +134,7 @@ async def test_the_channel_may_be_away_and_listeners_are_told_when_it_is_back(se
         await asyncio.sleep(0.005)
     assert sender.dropped > 0
     server.start()
-    await _reaches(sender, ear, ALL[2])
+    await _reaches(sender, ear, BEAT)
     kinds = [type(signal) for signal in ear.heard]
     assert kinds.count(Resumed) == 1
     assert kinds.index(Resumed) < kinds.index(Heartbeat)
