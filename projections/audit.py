@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-class AuditRow(msgspec.Struct, frozen=True):
+class AuditRow(msgspec.Struct, frozen=True, gc=False):
     position: Position
     at: datetime
     type: str

@@ -5,7 +5,7 @@ reads; the next one begins by dropping them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 
 import msgspec
@@ -16,7 +16,7 @@ from events.log import Log
 from projections.audit import AuditRow, audit_row
 from projections.stores.audit import AuditStore, Compared
 
-BATCH = 8000
+BATCH, READ_AHEAD = 8000, 2
 SWITCHES = 20
 
 
@@ -31,8 +31,10 @@ async def rebuild(
 ) -> Rebuilt:
     """`tell`: each step with the rows so far. Raises AuditUnavailable, LogUnavailable, LogBroken."""
     await store.begin_rebuild()
-    head = await log.head()
-    reached = await _fill(log, store, head, lambda rows: tell("rows", rows))
+    try:
+        reached = await _fill(log, store, await log.head(), lambda rows: tell("rows", rows))
+    except ExceptionGroup as several:  # of what goes on at once, the first to fail says why
+        raise several.exceptions[0] from several
     tell("indexes", reached)
     await store.index_rebuilt()
     tell("compare", reached)
@@ -50,34 +52,40 @@ async def rebuild(
 
 
 async def _fill(log: Log, store: AuditStore, head: Position, tell: Callable[[int], None]) -> Position:
-    """While one batch is on its way into the store the next one is made ready."""
-    reached, writing = ORIGIN, asyncio.create_task(asyncio.sleep(0))
-    try:
-        async for batch in _batches(log, head):
-            rows: list[AuditRow] = []
-            for start in range(0, len(batch), 500):
-                rows += map(audit_row, batch[start : start + 500])
-                await asyncio.sleep(0)  # the writer has the same thread
-            await writing
-            writing = asyncio.create_task(store.append_rebuilt(rows))
+    """Three things go on at once: the log is read, rows are made, and rows are on their way into the store."""
+    if head == ORIGIN:
+        return ORIGIN
+    read: asyncio.Queue[list[Recorded]] = asyncio.Queue(READ_AHEAD)
+    reached = ORIGIN
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_read(log, head, read))
+        writing: asyncio.Task[None] | None = None
+        while reached < head:
+            rows = await _rows(await read.get())
+            if writing is not None:
+                await writing
+            writing = group.create_task(store.append_rebuilt(rows))
             reached = rows[-1].position
             tell(reached)
-        await writing
-    finally:
-        writing.cancel()
-        await asyncio.wait({writing})
     return reached
 
 
-async def _batches(log: Log, head: Position) -> AsyncIterator[list[Recorded]]:
-    if head == ORIGIN:
-        return
+async def _rows(batch: list[Recorded]) -> list[AuditRow]:
+    rows: list[AuditRow] = []
+    for start in range(0, len(batch), 250):
+        rows += map(audit_row, batch[start : start + 250])
+        await asyncio.sleep(0)  # the reader and the writer have the same thread
+    return rows
+
+
+async def _read(log: Log, head: Position, into: "asyncio.Queue[list[Recorded]]") -> None:
+    """Batches up to the head or a little further."""
     held: list[Recorded] = []
     async with aclosing(log.follow(ORIGIN)) as following:  # type: ignore[type-var]
         async for some in following:
             held += some
             if len(held) >= BATCH or held[-1].position >= head:
-                yield held
+                await into.put(held)
                 if held[-1].position >= head:
                     return
                 held = []
