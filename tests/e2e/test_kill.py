@@ -148,7 +148,7 @@ async def test_a_killed_process_is_restarted_and_nothing_is_lost(
     assert len(calls.broken) <= CALLERS, f"a caller loses at most the request that it had in flight: {calls.broken}"
     async with plane.http() as http:
         assert (await http.post(f"{pushed.production}/predict", json=role)).json() == role
-        await http.post(f"{pushed.resource}/deactivate")
+        (await http.post(f"{pushed.resource}/deactivate?force=true")).raise_for_status()
 
 
 async def ended(plane: Plane, pushed: Pushed) -> dict[str, Any]:

@@ -149,7 +149,7 @@ async def job(plane: Plane, name: str, look: Look, into: Path) -> None:
         try:
             await look(plane, http, pushed)
         finally:
-            await http.post(f"{pushed.resource}/deactivate")
+            (await http.post(f"{pushed.resource}/deactivate?force=true")).raise_for_status()
 
 
 @pytest.mark.parametrize("name", MODELS)
