@@ -132,10 +132,11 @@ async def belongs(log: Log, kept: Kept[Any]) -> bool:
 
 async def _save_now_and_then(kept: KeptSnapshots, views: Sequence[View[Any]], last: View[EventId]) -> None:
     projections = [view.projection for view in views]
-    apart = EVERY
+    apart, saved = EVERY, last.position
     while True:
         apart = max(apart, apart_at(last.position))
-        await last.reached(Position((last.position // apart + 1) * apart))
+        await last.reached(Position((saved // apart + 1) * apart))  # At once, if the log has outrun the last saving.
+        saved = last.position
         await kept.save(views, last.state)  # Between two awaits all views stand where the last event stands.
         apart = await kept.thin(projections, apart)
 
