@@ -69,6 +69,9 @@ class JetStreamDeliveries:
     async def _answering(self) -> AsyncIterator[JetStreamContext]:
         try:
             yield (await self._connected()).jetstream()
+            # A cancellation that comes together with the answer is lost in wait_for before Python 3.12.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError
         except (Error, TimeoutError, OSError) as error:
             self._there = False
             raise DeliveriesUnavailable(str(error) or type(error).__name__) from error
