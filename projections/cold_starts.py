@@ -3,6 +3,7 @@
 Only the newest KEPT of a deployment are kept. A start that failed is counted and has no durations.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from math import ceil
 
@@ -49,8 +50,9 @@ class Start(msgspec.Struct):
 class ColdStarts(msgspec.Struct):
     raised: dict[DeploymentId, tuple[EventId, datetime]] = {}
     """The last raise of each deployment."""
-    open: dict[ReplicaId, Start] = {}
-    starts: dict[DeploymentId, list[Start]] = {}
+    open: dict[ReplicaId, DeploymentId] = {}
+    starts: dict[DeploymentId, dict[ReplicaId, Start]] = {}
+    """In the order of their assignments."""
 
 
 def evolve(state: ColdStarts, recorded: Recorded) -> ColdStarts:
@@ -61,11 +63,11 @@ def evolve(state: ColdStarts, recorded: Recorded) -> ColdStarts:
         case ReplicaAssigned() as event:
             cause, asked_at = state.raised.get(event.deployment_id, (None, None))
             decided_at = asked_at if recorded.meta.causation_id == cause else None
-            start = Start(event.replica_id, recorded.position, [decided_at, at])
-            state.open[event.replica_id] = start
-            starts = state.starts.setdefault(event.deployment_id, [])
-            starts.append(start)
-            del starts[:-KEPT]
+            state.open[event.replica_id] = event.deployment_id
+            starts = state.starts.setdefault(event.deployment_id, {})
+            starts[event.replica_id] = Start(event.replica_id, recorded.position, [decided_at, at])
+            if len(starts) > KEPT:
+                del starts[next(iter(starts))]
         case ReplicaEnvironmentReady() as event:
             _reached(state, event.replica_id, at, 2, reused=event.reused)
         case ReplicaProcessStarted() as event:
@@ -80,20 +82,25 @@ def evolve(state: ColdStarts, recorded: Recorded) -> ColdStarts:
     return state
 
 
+def _open(state: ColdStarts, replica_id: ReplicaId) -> Start | None:
+    return state.starts.get(state.open[replica_id], {}).get(replica_id) if replica_id in state.open else None
+
+
 def _reached(state: ColdStarts, replica_id: ReplicaId, at: datetime, count: int, reused: bool = False) -> None:
-    start = state.open.get(replica_id)
+    start = _open(state, replica_id)
     if start is not None and len(start.moments) == count:
         start.moments.append(at)
         start.reused = start.reused or reused
 
 
 def _failed(state: ColdStarts, replica_id: ReplicaId, reason: str) -> None:
-    start = state.open.pop(replica_id, None)
+    start = _open(state, replica_id)
+    state.open.pop(replica_id, None)
     if start is not None:
         start.failed = reason
 
 
-COLD_STARTS: Projection[ColdStarts] = Projection("cold starts", 1, ColdStarts, ColdStarts, evolve)
+COLD_STARTS: Projection[ColdStarts] = Projection("cold starts", 2, ColdStarts, ColdStarts, evolve)
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -116,8 +123,8 @@ class Anatomy(msgspec.Struct, frozen=True):
     last_failure: str = ""
 
 
-def anatomy(starts: list[Start], newest: int) -> Anatomy:
-    chosen = starts[-newest:]
+def anatomy(starts: Mapping[ReplicaId, Start], newest: int) -> Anatomy:
+    chosen = tuple(starts.values())[-newest:]
     done = [each for each in chosen if each.done]
     failures = [each.failed for each in chosen if each.failed]
     columns = [[each.seconds()[index] for each in done] for index in range(len(STAGES))]

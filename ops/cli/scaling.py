@@ -39,7 +39,7 @@ def coldstart(
     async def ask(log: Log) -> Anatomy:
         deployment_id: DeploymentId = resolve_deployment(await replay.state_at(log, NAMES), deployment)
         state = await replay.state_at(log, COLD_STARTS)
-        return anatomy(state.starts.get(deployment_id, []), last)
+        return anatomy(state.starts.get(deployment_id, {}), last)
 
     found = session.with_log(ask)
     if output is Format.json:

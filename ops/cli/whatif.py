@@ -112,7 +112,7 @@ async def _known(log: Log, name: str, begin: datetime) -> Known:
     deployment_id = resolve_deployment(await replay.state_at(log, NAMES), name)
     then = (await replay.state_at(log, DEPLOYMENTS, begin)).deployments.get(deployment_id)
     now = (await replay.state_at(log, DEPLOYMENTS)).deployments.get(deployment_id)
-    starts = anatomy((await replay.state_at(log, COLD_STARTS)).starts.get(deployment_id, []), 50)
+    starts = anatomy((await replay.state_at(log, COLD_STARTS)).starts.get(deployment_id, {}), 50)
     standing = then or now
     settings = standing.settings if standing is not None else AutoscalingSettings()
     replicas = then.target if then is not None else 0

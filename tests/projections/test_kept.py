@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.base import EventId, Position
+from events.base import ORIGIN, EventId, Position
 from events.codec import Recorded
 from events.log.memory import MemoryLog
 from ops.past import Past
@@ -44,12 +44,13 @@ async def in_pieces(history: tuple[Recorded, ...]) -> InPieces:
 
 
 async def kept_from(log: MemoryLog, folder: Path) -> KeptSnapshots:
-    kept = KeptSnapshots(folder)
+    """What the keeper has saved once it can save no more: the next one is due beyond the log's end."""
+    kept, head = KeptSnapshots(folder), await log.head()
     keeping = asyncio.create_task(keep_snapshots(log, kept, LOOKED_BACK_AT))
-    least = (await log.head()) - 2 * module.EVERY
-    async with asyncio.timeout(60):
-        while not (kept.positions(ROUTING) and kept.positions(ROUTING)[-1] >= least):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    while (kept.positions(ROUTING) or (ORIGIN,))[-1] <= head - apart_at(head):
+        await asyncio.wait([keeping], timeout=0.01)
+        if keeping.done():
+            keeping.result()
     keeping.cancel()
     with suppress(asyncio.CancelledError):
         await keeping
