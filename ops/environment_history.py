@@ -27,11 +27,11 @@ from events.environment import (
 from events.log import Log
 from events.scaling import AutoscalingSettings
 from events.union import AnyEvent, UnknownEvent
-from ops.describe import describe
-from ops.diff import Change, Tree, diff
 from ops.moments import Moment
 from ops.names import NAMES, Names
 from ops.replay import history, position_of, state_at
+from projections.describe import describe
+from projections.diff import Change, Tree, diff
 from projections.environments import ENVIRONMENTS, Environment
 
 ENDS = (PromotionCompleted, PromotionFailed, PromotionCancelled)

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from events.signals.load_history import Moment
+from handlers.whatif import Outcome
 from ops.cli.failures import Failure
-from ops.whatif import Outcome
 
 
 def draw(file: Path, as_set: Outcome, what_if: Outcome, loads: list[Moment]) -> None:

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ops.diff import Tree
 from ops.why import Step, Story
 from projections.audit import AuditRow
+from projections.diff import Tree
 
 PIPE_WIDTH = 10_000
 _STATUS_STYLE = {

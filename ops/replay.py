@@ -13,12 +13,12 @@ import msgspec
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log
-from ops.diff import Change, Tree, diff, part_about
 from ops.moments import Moment
 from ops.names import NAMES
 from ops.past import NoSuchPosition, beginning_of, start_of
 from projections.base import Projection
 from projections.deployments import DEPLOYMENTS, Catalogue, status
+from projections.diff import Change, Tree, diff, part_about
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS

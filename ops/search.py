@@ -14,12 +14,12 @@ import msgspec
 from events.base import DeploymentId, Position
 from events.codec import Recorded
 from events.log import Log
-from ops.diff import Change
 from ops.names import NAMES, Names, UnknownName, resolve
 from ops.past import start_of
 from ops.replay import VIEWS, difference, history, snapshot_at
 from projections.audit import AuditRow, audit_row
 from projections.deployments import Catalogue
+from projections.diff import Change
 from projections.environments import Environments
 from projections.fields import MISSING, read, record_of
 from projections.fleet import Fleet

@@ -8,9 +8,9 @@ import msgspec
 from events.base import Position
 from events.codec import Recorded
 from events.log import Log
-from ops.diff import Change, Tree, diff
 from ops.replay import VIEWS, Replay, history, part_in
 from projections.audit import AuditRow, audit_row
+from projections.diff import Change, Tree, diff
 from projections.entities import entities
 
 

@@ -14,13 +14,13 @@ from events.base import ORIGIN, DeploymentId, EventId, Position, StreamName
 from events.codec import Recorded, event_type
 from events.log import Log
 from ops.blame import blame
-from ops.describe import describe, grounds_of
 from ops.moments import Moment
 from ops.names import NAMES, Names, UnknownName, resolve, resolve_deployment
 from ops.past import NoSuchPosition, beginning_of
 from ops.replay import history, state_at
 from projections.causality import CAUSALITY, Causality, How, Link, chain
 from projections.deployments import DEPLOYMENTS
+from projections.describe import describe, grounds_of
 from projections.entities import entities
 
 

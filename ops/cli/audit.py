@@ -26,8 +26,8 @@ from ops.cli.history import (
 )
 from ops.cli.options import Format, Output, session_of
 from ops.cli.session import Session
-from ops.describe import describe_body
 from projections.audit import AuditQuery, AuditRow, RefusedRow
+from projections.describe import describe_body
 from projections.stores.audit import AuditStore
 from projections.stores.audit_rebuild import Rebuilt
 from projections.stores.audit_rebuild import rebuild as rebuilt

@@ -18,7 +18,7 @@ from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, moment, session_of
 from ops.cli.session import Session, run
 from ops.config import CHECKOUT
-from ops.describe import describe_body
+from projections.describe import describe_body
 
 capsule = typer.Typer(no_args_is_help=True, help="A stretch of history in one file: to take home, to hand over.")
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The capsule.", dir_okay=False)]

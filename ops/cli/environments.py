@@ -10,7 +10,7 @@ from ops.cli.failures import USAGE, Failure
 from ops.cli.named import environment_named, model_named
 from ops.cli.options import At, Format, Of, Output, moment, session_of
 from ops.cli.session import Session
-from ops.diff import Change, diff
+from projections.diff import Change, diff
 
 STYLE = {"added": "green", "removed": "red", "changed": ""}
 env = typer.Typer(no_args_is_help=True, help="Environments: what is current where, since when, and why.")

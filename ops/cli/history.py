@@ -15,9 +15,9 @@ from ops import why as whys
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of, time_or_none
 from ops.cli.session import Session
-from ops.describe import describe_body
 from ops.names import NAMES, resolve
 from projections.audit import AuditQuery, AuditRow, is_pattern
+from projections.describe import describe_body
 
 PANEL = "History"
 

@@ -18,7 +18,7 @@ from ops.cli.failures import Failure
 from ops.cli.named import NamedEnvironment, deployment_named, environment_named
 from ops.cli.options import Format, Output, Which, session_of
 from ops.cli.session import Session
-from ops.diff import diff
+from projections.diff import diff
 
 GOOD = ("completed", "started", "not needed")
 promotion = typer.Typer(no_args_is_help=True, help="The promotion that is going on: pause, resume, cancel, forward.")

@@ -15,8 +15,8 @@ from ops.cli.options import Format, Output, moment, session_of
 from ops.cli.scaling import held_back_now, print_held_back
 from ops.cli.session import Session
 from ops.cli.travel import print_changes
-from ops.describe import describe_body
 from ops.explain import Asked
+from projections.describe import describe_body
 
 PANEL = "Reasons"
 

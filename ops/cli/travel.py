@@ -13,12 +13,12 @@ from ops import blame as blaming
 from ops import render, replay
 from ops.cli.options import At, Format, Output, moment, session_of
 from ops.cli.session import Session
-from ops.describe import describe_body
-from ops.diff import Change, show
 from ops.moments import Moment
 from ops.names import NAMES, UnknownName, resolve
 from ops.past import beginning_of
 from ops.stepping import Stepped, Walked, steps
+from projections.describe import describe_body
+from projections.diff import Change, show
 
 PANEL = "Time travel"
 STRETCH = 100

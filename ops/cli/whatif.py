@@ -12,12 +12,12 @@ from events.log import Log
 from events.scaling import AutoscalingSettings
 from events.signals.load_history import Moment
 from handlers.deciders.settings import check_settings
+from handlers.whatif import Outcome, rehearse
 from ops import render, replay
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of, time_or_none
 from ops.cli.scaling import setting
 from ops.names import NAMES, resolve_deployment
-from ops.whatif import Outcome, rehearse
 from projections.cold_starts import COLD_STARTS, anatomy
 from projections.deployments import DEPLOYMENTS
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from events.base import ORIGIN, Position
 from events.codec import event_type
 from ops import replay
-from ops.diff import Tree, apply, diff, part_about
 from ops.past import NoSuchPosition
 from ops.replay import VIEWS, Replay, difference, part_in, position_of, snapshot_at, state_at
 from projections.base import fold
+from projections.diff import Tree, apply, diff, part_about
 from projections.entities import entities
 from projections.routing import ROUTING
 from tests.histories import START, copied, random_history, two_versions_of_iris

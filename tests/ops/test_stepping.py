@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.base import ORIGIN, Position
-from ops.diff import apply
 from ops.replay import snapshot_at
 from ops.stepping import Stepped, Walked, steps
+from projections.diff import apply
 from tests.histories import copied, random_history, two_versions_of_iris
 
 choices = st.lists(st.integers(0, 63), max_size=20)

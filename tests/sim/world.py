@@ -19,7 +19,7 @@ from handlers.base import Command, Refused
 from handlers.deciders.access import IssueKey
 from handlers.deciders.model import model_id_of
 from handlers.dispatch import Contended, Outcome
-from ops.describe import describe, title
+from projections.describe import describe, title
 from tests.faults import NONE, Faults
 from tests.sim.checkers import EVERY
 from tests.sim.checkers.answers import AnswersAreByWhatWasAskedFor

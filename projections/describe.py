@@ -9,7 +9,7 @@ from events.scaling import Grounds, ReplicaTargetLowered, ReplicaTargetRaised, S
 from events.union import AnyEvent, UnknownEvent
 from projections.entities import ID_FIELDS
 
-_HIDDEN = {*ID_FIELDS, "hash", "client", "labels", "team"}
+_HIDDEN = frozenset((*ID_FIELDS, "hash", "client", "labels", "team"))
 _DIGEST = "sha256:"
 VALUE_MAX = 200
 

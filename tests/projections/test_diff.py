@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.diff import apply, diff, part_of
+from projections.diff import apply, diff, part_of
 
 values = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.text(max_size=2), max_size=2)
 trees = st.recursive(values, lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=4), max_leaves=12)

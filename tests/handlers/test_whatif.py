@@ -3,7 +3,7 @@
 from events.scaling import AutoscalingSettings
 from events.signals.load_history import SPAN_S, LoadRecord, Moment
 from handlers.rehearsal import DEPLOYMENT
-from ops.whatif import rehearse
+from handlers.whatif import rehearse
 
 AT = 1_800_000_000.0
 SETTINGS = AutoscalingSettings(max_replica=10, concurrency_target=10, scale_down_delay_s=120)
