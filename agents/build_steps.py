@@ -22,6 +22,7 @@ from agents.effects.interpreters import Interpreter, PythonMissing
 from agents.effects.package import CannotPack, pack
 from agents.effects.unpack import UNPACK_LIMITS, BadArchive, UnpackLimits, unpack
 from events.base import BlobDigest
+from events.weights import Mount
 from projections.stores.blobs import BlobMissing, FolderBlobs
 
 SecretOf = Callable[[str], Awaitable[bytes | None]]
@@ -92,6 +93,7 @@ class Built(msgspec.Struct, frozen=True):
     python_version: str
     truss_hash: str
     truss_signature: BlobDigest
+    weights: tuple[Mount, ...] = ()
 
 
 FAILURES = (

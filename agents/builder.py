@@ -183,6 +183,7 @@ class Builder:
                 truss_hash=built.truss_hash,
                 truss_signature=built.truss_signature,
                 seconds=seconds,
+                weights=built.weights,
             )
         )
 

@@ -1,6 +1,7 @@
 """A build: from the uploaded archive to a bundle and an environment that any node can run. Ends by itself."""
 
 from events.base import BlobDigest, BuildId, DeploymentId, Event, ModelId, NodeId
+from events.weights import Mount
 
 
 class BuildRequested(Event, frozen=True, kw_only=True):
@@ -44,6 +45,8 @@ class BuildSucceeded(Event, frozen=True, kw_only=True):
     truss_signature: BlobDigest
     """truss's signature of the pushed source, as JSON: what a client computes its first patch against."""
     seconds: float
+    weights: tuple[Mount, ...] = ()
+    """What its config's `weights` came to: pinned, mirrored, verified."""
 
 
 class BuildFailed(Event, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """One replica: a model server process on a node. Its history ends with it."""
 
 from events.base import BlobDigest, BuildId, DeploymentId, Event, ModelId, NodeId, ReplicaId
+from events.weights import Mount
 
 
 class ReplicaAssigned(Event, frozen=True, kw_only=True):
@@ -20,6 +21,7 @@ class ReplicaAssigned(Event, frozen=True, kw_only=True):
     memory_bytes: int
     predict_concurrency: int
     reason: str
+    weights: tuple[Mount, ...] = ()
 
 
 class ReplicaEnvironmentReady(Event, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from events.base import BlobDigest, CorrelationId, DeploymentId, EventId, ModelI
 from events.codec import Recorded
 from events.model import DeploymentDeleted, DeploymentPushed, DevelopmentPatched, DevelopmentSyncRequested
 from events.replica import ReplicaAssigned, ReplicaDraining, ReplicaFailed, ReplicaLost, ReplicaStopped
+from events.weights import Mount
 from projections.base import Projection
 from projections.patches import Patches, changed
 
@@ -27,6 +28,8 @@ class ReplicaTarget(msgspec.Struct, frozen=True):
     reason: str = ""
     patches: Patches | None = None
     """None: not a development deployment's."""
+    weights: tuple[Mount, ...] = ()
+    """What it must find in its folders before it starts."""
 
 
 NodeTarget = dict[ReplicaId, ReplicaTarget]
@@ -59,6 +62,7 @@ def evolve(targets: ReplicaTargets, recorded: Recorded) -> ReplicaTargets:
                 recorded.meta.id,
                 recorded.meta.correlation_id,
                 patches=targets.patches.get(event.deployment_id),
+                weights=event.weights,
             )
         case DeploymentPushed(is_development=True, deployment_id=deployment_id):
             targets.patches[deployment_id] = Patches()
@@ -99,4 +103,4 @@ def _patch(targets: ReplicaTargets, event: DevelopmentPatched | DevelopmentSyncR
                 )
 
 
-REPLICA_TARGETS: Projection[ReplicaTargets] = Projection("replica_targets", 2, ReplicaTargets, ReplicaTargets, evolve)
+REPLICA_TARGETS: Projection[ReplicaTargets] = Projection("replica_targets", 3, ReplicaTargets, ReplicaTargets, evolve)

@@ -15,6 +15,7 @@ from events.build import (
     BuildStopped,
     BuildSucceeded,
 )
+from events.weights import Mount
 from handlers.base import Command, Context, Decider, Refused, told
 
 
@@ -49,6 +50,7 @@ class ReportBuildSucceeded(Command, frozen=True, kw_only=True):
     truss_hash: str
     truss_signature: BlobDigest
     seconds: float
+    weights: tuple[Mount, ...] = ()
 
 
 class ReportBuildFailed(Command, frozen=True, kw_only=True):

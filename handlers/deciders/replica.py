@@ -22,6 +22,7 @@ from events.replica import (
     ReplicaStopped,
     ReplicaUnready,
 )
+from events.weights import Mount
 from handlers.base import Command, Context, Decider, Refused, told
 
 
@@ -39,6 +40,7 @@ class AssignReplica(Command, frozen=True, kw_only=True):
     memory_bytes: int
     predict_concurrency: int
     reason: str
+    weights: tuple[Mount, ...] = ()
 
 
 class ReportEnvironmentReady(Command, frozen=True, kw_only=True):

@@ -233,6 +233,7 @@ def _assignment(want: Want, ordinal: int, node: Node) -> AssignReplica:
         memory_bytes=want.memory_bytes,
         predict_concurrency=want.predict_concurrency,
         reason=want.target_rule,
+        weights=built.weights,
     )
 
 

@@ -98,6 +98,7 @@ from events.webhook import (
     WebhookRegistered,
     WebhookRemoved,
 )
+from events.weights import ManifestId, Mount
 
 MODEL, DEPLOYMENT, PREVIOUS = ModelId("k5xq2m3a7bcd"), DeploymentId("w7x2kq4zabcd"), DeploymentId("p3r5t7v2abcd")
 BUILD, REPLICA, NODE = BuildId("b2c4d6f2abcd"), ReplicaId("r2s4t6u2abcd"), NodeId("node-1")
@@ -107,6 +108,7 @@ SOURCE, CONFIG = BlobDigest("sha256:" + "1" * 64), BlobDigest("sha256:" + "2" * 
 RAW_CONFIG, BUNDLE = BlobDigest("sha256:" + "3" * 64), BlobDigest("sha256:" + "4" * 64)
 ENVIRONMENT = BlobDigest("sha256:" + "5" * 64)
 SIGNATURE = BlobDigest("sha256:" + "9" * 64)
+MOUNTS = (Mount(ManifestId("8" * 64), "/weights/base"),)
 PATCH = BlobDigest("sha256:" + "a" * 64)
 SETTINGS = AutoscalingSettings(
     min_replica=1,
@@ -225,6 +227,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
         truss_hash="6" * 64,
         truss_signature=SIGNATURE,
         seconds=31.5,
+        weights=MOUNTS,
     ),
     BuildFailed(build_id=BUILD, deployment_id=DEPLOYMENT, step="resolve", reason="no such package", seconds=1.0),
     BuildStopped(build_id=BUILD, deployment_id=DEPLOYMENT, reason="deployment deleted"),
@@ -310,6 +313,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
         memory_bytes=2_147_483_648,
         predict_concurrency=4,
         reason="most free memory",
+        weights=MOUNTS,
     ),
     ReplicaEnvironmentReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, seconds=4.5, reused=False),
     ReplicaProcessStarted(replica_id=REPLICA, deployment_id=DEPLOYMENT, pid=4242, address="127.0.0.1:40123"),
