@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.weights.manifest import (
@@ -78,6 +78,7 @@ def test_what_does_not_hold_together_is_refused(bad: Manifest, why: str) -> None
         decode(ManifestId(str(chunk_hash(body))), body)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_no_flipped_byte_passes(data: st.DataObject) -> None:
     manifest_id, body = encode(manifest(file("a", CHUNK)))
