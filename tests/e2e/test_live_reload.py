@@ -5,7 +5,6 @@ One client watches while the files of its project are edited, as a person would;
 
 import asyncio
 import shutil
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,9 +48,9 @@ class Client:
         except AssertionError as error:
             raise AssertionError(f"{error}; it said: {self.told[-3000:]}") from None
 
-    async def interrupt(self) -> None:
+    async def end(self) -> None:
         if self._process.returncode is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()  # Not by SIGINT: what a shell has put in the background ignores it.
         await self._process.wait()
         await self._reading
 
@@ -79,7 +78,7 @@ async def client(command: list[str], environ: dict[str, str]) -> AsyncIterator[C
     try:
         yield running
     finally:
-        await running.interrupt()
+        await running.end()
 
 
 @pytest.fixture(scope="module")
