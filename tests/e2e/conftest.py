@@ -21,6 +21,7 @@ ORDER = (
     "test_truss_cli",
     "test_live_reload",
     "test_clients",
+    "test_websockets",
     "test_promotions",
     "test_roll_back",
     "test_wheel_models",

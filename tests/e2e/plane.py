@@ -120,6 +120,11 @@ class Plane:
         assert said.code == 0, said
         return Pushed(said.json["model_id"], said.json["model_version_id"])
 
+    async def active(self, folder: Path, *flags: str) -> Pushed:
+        pushed = await self.push(folder, *flags)
+        await self.reaches(pushed, "ACTIVE")
+        return pushed
+
     async def deployment(self, pushed: Pushed) -> dict[str, Any]:
         async with self.http() as http:
             answer = await http.get(pushed.resource)

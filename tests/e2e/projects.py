@@ -7,6 +7,7 @@ from pathlib import Path
 from ops.config import CHECKOUT
 
 WHEEL_TEST_DATA = next((CHECKOUT / ".venv-truss").glob("lib/python3*/site-packages/truss/tests/test_data"), None)
+FIXTURES = Path(__file__).parent / "fixtures"
 ECHO = "class Model:\n    def predict(self, model_input):\n        return model_input\n"
 RESOURCES = "resources:\n  cpu: 250m\n  memory: 512Mi\n"
 

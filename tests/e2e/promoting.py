@@ -31,9 +31,9 @@ from events.environment import (
 from ops.local import attach
 from tests.e2e.fixtures.release import WORDS
 from tests.e2e.plane import GENEROUS_S, Plane, Pushed, start, until
-from tests.e2e.projects import project
+from tests.e2e.projects import FIXTURES, project
 
-SOURCE = Path(__file__).parent / "fixtures" / "release.py"
+SOURCE = FIXTURES / "release.py"
 ROOM = "runtime:\n  predict_concurrency: 16\n"
 BROKEN = "class Model:\n    def load(self):\n        raise RuntimeError('these weights are broken')\n\n"
 REPLICAS = 3

@@ -17,13 +17,12 @@ import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosedError
 
 from tests.e2e.plane import Plane, Pushed, Said, program
-from tests.e2e.projects import project
+from tests.e2e.projects import FIXTURES, project
+from tests.e2e.test_websockets import dial
 
-SOURCES = Path(__file__).parent / "fixtures"
 SAID = "one two three"
 WORDS = ["one ", "two ", "three "]
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": SAID}]
@@ -33,29 +32,12 @@ ROOM = "runtime:\n  predict_concurrency: 32\n"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return project(tmp_path_factory.mktemp("chat") / "chat", "chat", (SOURCES / "chat.py").read_text(), ROOM)
+    return project(tmp_path_factory.mktemp("chat") / "chat", "chat", (FIXTURES / "chat.py").read_text(), ROOM)
 
 
 @pytest.fixture(scope="module")
-def both(plane: Plane, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pushed, Pushed]:
-    talking = project(tmp_path_factory.mktemp("talk") / "talk", "talk", (SOURCES / "talk.py").read_text())
-
-    async def push_both() -> tuple[Pushed, Pushed]:
-        one, other = await asyncio.gather(plane.push(folder), plane.push(talking))
-        await asyncio.gather(plane.reaches(one, "ACTIVE"), plane.reaches(other, "ACTIVE"))
-        return one, other
-
-    return asyncio.run(push_both())
-
-
-@pytest.fixture(scope="module")
-def chat(both: tuple[Pushed, Pushed]) -> Pushed:
-    return both[0]
-
-
-@pytest.fixture(scope="module")
-def talk(both: tuple[Pushed, Pushed]) -> Pushed:
-    return both[1]
+def chat(plane: Plane, folder: Path) -> Pushed:
+    return asyncio.run(plane.active(folder))
 
 
 class Gate:
@@ -370,64 +352,6 @@ async def test_truss_predict_prints_whole_and_streamed_answers(plane: Plane, cha
     whole, streamed = await asyncio.gather(predict({"a": [1, 2]}), predict({"stream": SAID}))
     assert whole.code == 0 and '"a": [ 1, 2 ]' in whole.told, whole
     assert streamed.code == 0 and SAID in streamed.told, streamed
-
-
-# WebSockets
-
-
-def dial(plane: Plane, path: str, key: str | None = None, **more: Any) -> connect:
-    authorization = {"Authorization": f"Bearer {plane.key if key is None else key}"}
-    url = f"ws://127.0.0.1:{plane.port}{path}"
-    return connect(url, additional_headers=authorization, proxy=None, max_size=None, open_timeout=60, **more)
-
-
-async def first(ws: ClientConnection) -> Any:
-    return json.loads(await ws.recv())
-
-
-async def test_a_websocket_carries_text_bytes_and_pings_both_ways(plane: Plane, talk: Pushed) -> None:
-    async with dial(plane, f"{talk.production}/websocket", subprotocols=None) as ws:
-        assert ws.response is not None
-        greeting = await first(ws)
-        assert greeting["request_id"] == ws.response.headers["x-request-id"]
-        assert ws.response.headers["x-causeway-deployment"] == talk.deployment_id
-        await ws.send("hello")
-        assert await ws.recv() == "you said hello"
-        large = os.urandom(2_000_000)
-        await ws.send(large)
-        assert await ws.recv() == large[::-1]
-        await (await ws.ping())
-        for number in range(50):
-            await ws.send(str(number))
-        assert [await ws.recv() for _ in range(50)] == [f"you said {number}" for number in range(50)]
-
-
-async def test_a_websocket_ends_with_the_models_own_code_and_reason(plane: Plane, talk: Pushed) -> None:
-    async with dial(plane, f"{talk.own}/websocket") as ws:
-        await first(ws)
-        await ws.send("stop")
-        with pytest.raises(ConnectionClosedError) as ended:
-            await ws.recv()
-    assert ended.value.rcvd is not None
-    assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (4001, "told to stop")
-
-
-async def test_a_websocket_is_refused_before_it_opens(plane: Plane, talk: Pushed) -> None:
-    for path, key, status in (
-        (f"{talk.production}/websocket", "wrong.key", 401),
-        (f"{UNKNOWN}/websocket", None, 404),
-    ):
-        with pytest.raises(InvalidStatus) as refused:
-            async with dial(plane, path, key):
-                pass
-        assert refused.value.response.status_code == status
-        assert json.loads(refused.value.response.body)["error_code"]
-
-
-async def test_websocket_without_an_upgrade_says_what_to_do(talk: Pushed, http: httpx.AsyncClient) -> None:
-    answer = await http.get(f"{talk.production}/websocket")
-    assert answer.status_code == 426 and answer.headers["upgrade"] == "websocket"
-    assert answer.json()["error_code"] == "client_error"
 
 
 async def test_a_model_without_websocket_closes_with_its_reason(plane: Plane, chat: Pushed) -> None:

@@ -62,8 +62,7 @@ async def test_an_environment_goes_back_under_load_by_its_own_history(stage: Sta
 async def test_the_stock_client_pushes_to_an_environment_and_promotes(
     plane: Plane, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    first = await plane.push(version(tmp_path / "first", "stock", "first"))
-    await plane.reaches(first, "ACTIVE")
+    first = await plane.active(version(tmp_path / "first", "stock", "first"))
     made = await plane.causeway("env", "create", "stock/staging", "--autoscaling", "max_replica=2")
     assert made.code == 0, made
     staged = await plane.push(version(tmp_path / "second", "stock", "second"), "--environment", "staging", "--wait")
