@@ -3,7 +3,8 @@
 Read from the field names alone, so an event of a newer version is found by its ids as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, get_args
 
 import msgspec
@@ -23,17 +24,25 @@ ID_FIELDS = (
     "key_id",
 )
 
-_OF_KIND: Mapping[type[Any], tuple[str, ...]] = {
-    kind: tuple(name for name in ID_FIELDS if name in kind.__struct_fields__) for kind in get_args(AnyEvent)
-}
+
+def _reader(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Of all id fields of an event at once: this is asked of every event of a log."""
+    names = [name for name in ID_FIELDS if name in kind.__struct_fields__]
+    if not names:
+        return lambda event: ()
+    read = attrgetter(*names)
+    return read if len(names) > 1 else lambda event: (read(event),)
+
+
+_NAMED: Mapping[type[Any], Callable[[Any], tuple[Any, ...]]] = {kind: _reader(kind) for kind in get_args(AnyEvent)}
 
 
 def entities(stream: StreamName, event: AnyEvent | UnknownEvent) -> tuple[str, ...]:
     """Each id once."""
-    named: list[Any]
+    named: tuple[Any, ...]
     if isinstance(event, UnknownEvent):
         body: dict[str, Any] = msgspec.json.decode(event.body)
-        named = [body.get(name) for name in ID_FIELDS]
+        named = tuple(body.get(name) for name in ID_FIELDS)
     else:
-        named = [getattr(event, name) for name in _OF_KIND[type(event)]]
+        named = _NAMED[type(event)](event)
     return tuple(dict.fromkeys([stream.id, *[each for each in named if isinstance(each, str)]]))

@@ -3,7 +3,8 @@
     python -m ops.bench.audit [--events 1000000] [--write]
 
 Starts a nats-server and a PostgreSQL of its own in a temporary folder, configured as the local stack configures them.
-The limit is COPY of the same rows when they lie ready in memory. Takes about two minutes for a million events.
+The limit is the same writing and indexing of events that lie ready in memory. What is compared runs in turns. Takes
+about four minutes for a million events.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
+import msgspec
+
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log
@@ -30,12 +33,13 @@ from ops.bench.results import table, write_section
 from ops.config import load
 from ops.local.child import start
 from ops.local.postgres import prepare
-from projections.audit import AuditQuery, AuditRow, audit_row
-from projections.stores.audit_rebuild import BATCH, rebuild
+from projections.audit import AuditQuery, AuditRow
+from projections.stores.audit_rebuild import rebuild
 from projections.stores.postgres import PostgresAuditStore
 
-COPIED = 200_000
-"""Rows that the limit is measured with, half of them before the rebuild and half after it."""
+WRITTEN, PIECE = 200_000, 2000
+"""Rows that the limit is measured with, in pieces as a reader gives them."""
+ROUNDS = 3
 PAGES = 15
 REBUILD_GOAL, PAGE_GOAL_S = 50_000, 0.020
 
@@ -64,43 +68,72 @@ async def postgres(folder: Path) -> AsyncIterator[PostgresAuditStore]:
         await draining.wait()
 
 
-async def copies(store: PostgresAuditStore, rows: list[AuditRow]) -> float:
-    """Rows a second, as a rebuild writes them, with nothing else to do."""
-    await store.begin_rebuild()
+async def _in_pieces(events: list[Recorded]) -> AsyncIterator[list[Recorded]]:
+    for at in range(0, len(events), PIECE):
+        yield events[at : at + PIECE]
+
+
+async def written(store: PostgresAuditStore, events: list[Recorded]) -> float:
+    """Rows a second from events in memory, as a rebuild writes and indexes them."""
     began = time.perf_counter()
-    for at in range(0, len(rows), BATCH):
-        await store.append_rebuilt(rows[at : at + BATCH])
-    rate = len(rows) / (time.perf_counter() - began)
+    await store.fill_rebuilt(_in_pieces(events))
+    rate = len(events) / (time.perf_counter() - began)
     await store.drop_rebuilt()
     return rate
 
 
-async def rebuilds(log: Log, store: PostgresAuditStore, count: int) -> list[Row]:
-    ready = [
-        audit_row(Recorded(Position(number), stream, *draft))
-        for number, (stream, draft) in enumerate(islice(history("filled"), min(count, COPIED) // 2), 1)
-    ]
-    before = await copies(store, ready)
-    steps: list[tuple[str, float]] = []
+class Timed(msgspec.Struct, frozen=True):
+    loaded_s: float
+    """Until the log was read and the rows were copied."""
+    indexed_s: float
+    compared_s: float
+    """And switched."""
+    cpu_s: float
+
+
+async def timed(log: Log, store: PostgresAuditStore, count: int) -> Timed:
+    steps: dict[str, float] = {}
     began, busy = time.perf_counter(), time.process_time()
-    done = await rebuild(log, store, switch=True, tell=lambda step, rows: steps.append((step, time.perf_counter())))
-    ended, busy_s = time.perf_counter(), time.process_time() - busy
-    loaded = next(at for step, at in steps if step == "indexes")
-    indexed = next(at for step, at in steps if step == "compare")
-    after = await copies(store, ready)
-    assert (done.rows, await store.position()) == (count, count), "every event is a row"
-    limit = (before + after) / 2
-    rate, loading = count / (indexed - began), count / (loaded - began)
+    done = await rebuild(log, store, switch=True, tell=lambda step, rows: steps.update({step: time.perf_counter()}))
+    ended, cpu_s = time.perf_counter(), time.process_time() - busy
+    assert (done.rows, done.compared.differences, done.switched) == (count, 0, True), "every event is a row"
+    return Timed(steps["indexes"] - began, steps["compare"] - began, ended - steps["compare"], cpu_s)
+
+
+async def rebuilds(log: Log, store: PostgresAuditStore, count: int) -> list[Row]:
+    """The first one fills an empty store; the others are compared with what is live."""
+    ready = [
+        Recorded(Position(number), stream, *draft)
+        for number, (stream, draft) in enumerate(islice(history("filled"), min(count, WRITTEN)), 1)
+    ]
+    limits, done = list[float](), list[Timed]()
+    for _ in range(ROUNDS):
+        limits.append(await written(store, ready))
+        done.append(await timed(log, store, count))
+    assert await store.position() == count
+    limit, rates = max(limits), [count / each.indexed_s for each in done]
+    best = min(done, key=lambda each: each.indexed_s)
+    each_of = ", ".join(f"{rate:,.0f}" for rate in limits)
     return [
-        ("COPY of rows that lie ready, no index", f"{limit:,.0f} rows/s ({before:,.0f}, {after:,.0f})", "limit", ""),
-        ("rebuild: the log read, rows made, copied", f"{loading:,.0f} rows/s", f"{loading / limit:.2f}", ""),
+        ("rows from events in memory, with indexes", f"{limit:,.0f} rows/s (of {each_of})", "limit", ""),
+        (
+            "rebuild: the log read, rows made, copied",
+            f"{count / best.loaded_s:,.0f} rows/s; own CPU {best.cpu_s * 1e6 / count:.1f} µs a row",
+            "",
+            "",
+        ),
         (
             "rebuild with its indexes",
-            f"{rate:,.0f} rows/s; own CPU {busy_s * 1e6 / count:.1f} µs a row",
-            f"{rate / limit:.2f}",
+            f"{max(rates):,.0f} rows/s (of {', '.join(f'{rate:,.0f}' for rate in rates)})",
+            f"{max(rates) / limit:.2f}",
             f">= {REBUILD_GOAL:,}",
         ),
-        ("comparing with the live table, and the switch", f"{ended - indexed:.1f} s", "", ""),
+        (
+            f"comparing with {count:,} live rows, and the switch",
+            f"{min(each.compared_s for each in done[1:]):.1f} s",
+            "",
+            "",
+        ),
     ]
 
 

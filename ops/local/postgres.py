@@ -39,6 +39,8 @@ SETTINGS = (
     "fsync=on",
     "logging_collector=off",
     "timezone=UTC",
+    "wal_level=minimal",  # nothing replicates or archives it: its rows can be made anew from the log
+    "max_wal_senders=0",
 )
 
 

@@ -5,7 +5,7 @@ of the position that the writer started from. A store that is away delays the tr
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from events.base import ORIGIN, Position
+from events.codec import Recorded
 from events.log import Log, LogBroken, LogUnavailable
 from events.signals.refusals import KeptRefusal, Refusals, RefusalsUnavailable
 from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, refused_row, wanted, wanted_refused
@@ -77,13 +78,14 @@ class AuditStore(Protocol):
         """Refused commands in the order of their numbers. Raises AuditUnavailable."""
         ...
 
-    async def begin_rebuild(self) -> None:
-        """An empty place for rows; what an earlier rebuild left there is gone."""
+    async def fill_rebuilt(self, events: AsyncIterator[Sequence[Recorded]]) -> None:
+        """Rows of all these events beside the live ones, whole or not at all; what an earlier rebuild left is gone.
+
+        Raises AuditUnavailable, and whatever the iterator raises.
+        """
         ...
 
     async def append_rebuilt(self, rows: Sequence[AuditRow]) -> None: ...
-
-    async def index_rebuilt(self) -> None: ...
 
     async def compare_rebuilt(self) -> Compared: ...
 
@@ -102,6 +104,7 @@ class MemoryAuditStore:
         self._rows: list[AuditRow] = []
         self._refused: list[RefusedRow] = []
         self._refused_sequence = 0
+        self._rebuilt: list[AuditRow] = []
 
     async def position(self) -> Position:
         return self._rows[-1].position if self._rows else ORIGIN
@@ -134,14 +137,11 @@ class MemoryAuditStore:
     async def page_refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
         return _page(self._refused, wanted_refused(query), query)
 
-    async def begin_rebuild(self) -> None:
-        self._rebuilt: list[AuditRow] = []
+    async def fill_rebuilt(self, events: AsyncIterator[Sequence[Recorded]]) -> None:
+        self._rebuilt = [audit_row(each) async for some in events for each in some]
 
     async def append_rebuilt(self, rows: Sequence[AuditRow]) -> None:
         self._rebuilt.extend(rows)
-
-    async def index_rebuilt(self) -> None:
-        pass  # nothing to be quick about
 
     async def compare_rebuilt(self) -> Compared:
         until = Position(min(await self.position(), len(self._rebuilt)))

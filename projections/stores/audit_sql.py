@@ -98,6 +98,16 @@ def indexes(number: int) -> tuple[str, ...]:
     )
 
 
+def filled(number: int) -> str:
+    """What follows from rows that were written all at once: the times of their positions, and the names in them."""
+    rows = f"causeway.rows_{number}"
+    return (
+        f"insert into causeway.spans_{number} select position / {BUCKET}, min(at), max(at) from {rows} group by 1;"
+        f"insert into causeway.names_{number} select 'actor', actor from {rows} group by actor"
+        f" union all select 'type', type from {rows} group by type;"
+    )
+
+
 def dropped(number: int) -> str:
     return "".join(f"drop table if exists causeway.{name}_{number};" for name in ("rows", "spans", "names"))
 

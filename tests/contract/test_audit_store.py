@@ -14,7 +14,20 @@ import asyncpg
 import msgspec
 import pytest
 
-from events.base import ORIGIN, Actor, CommandId, CorrelationId, Position
+from events.base import (
+    ORIGIN,
+    Actor,
+    CommandId,
+    CorrelationId,
+    EventId,
+    Metadata,
+    ModelId,
+    Position,
+    StreamName,
+)
+from events.codec import Recorded
+from events.log.memory import MemoryLog
+from events.model import ModelRegistered
 from events.signals.refusals import KeptRefusal, MemoryRefusals, Refusal
 from ops.config import Settings
 from ops.local.attach import attached, status
@@ -222,6 +235,27 @@ async def test_a_rebuild_of_a_sound_trail_changes_nothing(store: AuditStore) -> 
     assert await store.page(AuditQuery(limit=1000)) == tuple(map(audit_row, await log.read()))
 
 
+async def test_a_rebuild_makes_the_same_rows_of_odd_texts(store: AuditStore) -> None:
+    log = MemoryLog()
+    for number, odd in enumerate(
+        ("plain", 'tab\tquote"', "back\\slash\\N", "line\nend\r", "nul\0", "\\.", "{ü,NULL}", "")
+    ):
+        meta = Metadata(
+            id=EventId(f"e-{number}"),
+            command_id=CommandId(f"c-{number}{odd}"),
+            correlation_id=CorrelationId(odd),
+            causation_id=EventId(odd) if number % 2 else None,
+            actor=Actor(f"key:{odd}", odd),
+            at=START,
+        )
+        event = ModelRegistered(model_id=ModelId(odd), name=f"{odd} {odd}", team=odd)
+        await log.append(StreamName("model", f"{odd}-"), ((event, meta),), ORIGIN)
+    await store.append([audit_row(each) for each in await log.read()], ORIGIN)
+    done = await rebuild(log, store, switch=True)
+    assert (done.rows, done.compared.differences) == (8, 0)
+    assert await store.page(AuditQuery()) == tuple(map(audit_row, await log.read()))
+
+
 async def test_a_rebuild_says_what_was_wrong_and_puts_it_right(store: AuditStore) -> None:
     log = await two_versions_of_iris()
     rows = tuple(map(audit_row, await log.read()))
@@ -239,14 +273,17 @@ async def test_a_rebuild_says_what_was_wrong_and_puts_it_right(store: AuditStore
     assert await store.page(AuditQuery(actor="key:*")) == tuple(filter(wanted(AuditQuery(actor="key:*")), rows))
 
 
+async def given(*batches: tuple[Recorded, ...]) -> AsyncIterator[tuple[Recorded, ...]]:
+    for each in batches:
+        yield each
+
+
 async def test_rows_that_came_during_a_rebuild_are_not_lost(store: AuditStore) -> None:
     log = await two_versions_of_iris()
     rows = tuple(map(audit_row, await log.read()))
     await store.append(rows[:5], ORIGIN)
-    await store.begin_rebuild()
-    await store.append_rebuilt(rows[:5])
+    await store.fill_rebuilt(given(await log.read(until=Position(5))))
     await store.append(rows[5:9], Position(5))  # the follower goes on
-    await store.index_rebuilt()
     assert not await store.switch_to_rebuilt(Position(5), rows[5:8]), "one row would be lost"
     assert await store.switch_to_rebuilt(Position(5), rows[5:])
     assert await store.append(rows[9:], Position(9)) == len(rows)
