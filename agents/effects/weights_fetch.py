@@ -1,0 +1,186 @@
+"""Whole files of weights on this node's disk, however they come there: made once a content, checked before use, mended.
+
+One flight a file, however many replicas ask. What an attempt has got stays for the next one, also of another process.
+A file is used as soon as its last chunk is right, and made durable meanwhile: until that is so it is not marked, and a
+later agent checks it again.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import structlog
+
+from agents.effects.weights_cache import Place, WeightsCache, laid_out, unpin
+from agents.effects.weights_chunks import MIRROR, PARALLEL, WeightsChunks, first, is_in_file, late
+from agents.effects.weights_region import Region, is_there
+from agents.weights.fetch import ContentId, Corrupt, Tally, WeightsLate, contents
+from agents.weights.manifest import BadManifest, Chunk, File, Manifest, decode, manifest_key
+from events.base import NodeId
+from events.weights import ChunkHash, ManifestId
+from projections.stores.objects import ObjectMissing, Objects, StoreUnavailable
+
+_log = structlog.get_logger()
+FILES_AT_ONCE = 4
+
+
+class WeightsFetch:
+    def __init__(self, chunks: WeightsChunks, *, me: NodeId, mirror: Objects, verify_always: bool = False) -> None:
+        self.cache: WeightsCache = chunks.cache
+        self._chunks, self._me, self._mirror, self._verify_always = chunks, me, mirror, verify_always
+        self._files: dict[ContentId, asyncio.Task[Tally]] = {}
+        self._later: set[asyncio.Task[None]] = set()
+        self._own = asyncio.Semaphore(PARALLEL)
+
+    async def close(self) -> None:
+        """Ends what is under way; it is taken up again by the next."""
+        tasks = (*self._files.values(), *self._later)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._chunks.close()
+
+    async def manifest(self, manifest_id: ManifestId) -> Manifest:
+        """Raises WeightsLate."""
+        if (known := self.cache.manifest(manifest_id)) is not None:
+            try:
+                return decode(manifest_id, known)
+            except BadManifest:
+                self._chunks.report(Corrupt(ChunkHash(manifest_id), "node", self._me))
+        try:
+            body = await self._mirror.read(manifest_key(manifest_id))
+            manifest = decode(manifest_id, body)
+        except ObjectMissing:
+            raise WeightsLate(
+                "missing", f"the mirror has no manifest {manifest_id}: push the deployment again"
+            ) from None
+        except StoreUnavailable as error:
+            raise WeightsLate("mirror", f"the mirror cannot be read: {error}") from error
+        except BadManifest as error:
+            self._chunks.report(Corrupt(ChunkHash(manifest_id), "mirror", MIRROR))
+            raise WeightsLate("corrupt", f"the mirror's {error}") from error
+        self.cache.keep_manifest(manifest_id, body)
+        return manifest
+
+    async def ensure(self, manifest: Manifest) -> Tally:
+        """All its files are on this node and right. Raises WeightsLate. Pin them before: they may be evicted else."""
+        tally, gate = Tally(), asyncio.Semaphore(FILES_AT_ONCE)
+
+        async def one(content: ContentId, file: File) -> None:
+            try:
+                part = await self._file(content, file)
+                tally.node, tally.peer = tally.node + part.node, tally.peer + part.peer
+                tally.mirror += part.mirror
+            finally:
+                gate.release()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for content, file in contents(manifest):
+                    await gate.acquire()
+                    group.create_task(one(content, file))
+        except BaseExceptionGroup as errors:
+            raise first(errors) from errors
+        return tally
+
+    async def verify(self, content: ContentId) -> None:
+        """Reads the file whole; what is wrong in it is fetched again, in its place. Raises WeightsLate."""
+        key, was_marked = f"files/{content}", self.cache.was_marked(content)
+        self.cache.pinned[key] += 1
+        try:
+            for chunk, offset in laid_out(self.cache.recipe(key)):
+                if not await self._chunks.in_thread(is_in_file, self.cache.path(content), offset, chunk):
+                    self.cache.drop_place(chunk.hash, Place(key, offset))
+                    if was_marked:  # Else its writing was cut short.
+                        self._chunks.report(Corrupt(chunk.hash, "node", self._me))
+                    await self._mend(content, chunk, offset)
+            self.cache.mark(content, await self._chunks.in_thread(self.cache.make_durable, content))
+        finally:
+            unpin(self.cache.pinned, key)
+
+    async def _mend(self, content: ContentId, chunk: Chunk, offset: int) -> None:
+        self.cache.unmark(content)
+        path = self.cache.path(content)
+        mode = path.stat().st_mode
+        path.chmod(0o600)  # For who is not the superuser.
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        path.chmod(mode)
+        try:
+            await self._chunks.fill(Region(handle, offset, chunk), Place(f"files/{content}", offset))
+        finally:
+            os.close(handle)
+
+    async def doubted(self, chunk: ChunkHash) -> None:
+        """A peer got other bytes from here: what is wrong on this disk goes, or is mended where a file has it."""
+        place = self.cache.place(chunk)
+        if place is None or place.key.startswith("partial/"):
+            return
+        if place.key.startswith("files/"):
+            await self.verify(place.key.removeprefix("files/"))
+            return
+        path = self.cache.root / place.key
+        whole = Chunk(chunk, path.stat().st_size)
+        if not await self._chunks.in_thread(is_in_file, path, 0, whole):
+            self._chunks.report(Corrupt(chunk, "node", self._me))
+            self.cache.evict(place.key)
+
+    # A file.
+
+    async def _file(self, content: ContentId, file: File) -> Tally:
+        if self.cache.has(content):
+            if self._verify_always or not self.cache.is_as_marked(content):
+                await self.verify(content)
+            return Tally(node=file.size)
+        task = self._files.get(content)
+        if task is not None:
+            await asyncio.shield(task)
+            return Tally(node=file.size)
+        task = self._files[content] = asyncio.create_task(self._make(content, file))
+        task.add_done_callback(lambda _: self._files.pop(content))
+        return await asyncio.shield(task)
+
+    async def _make(self, content: ContentId, file: File) -> Tally:
+        key, tally = f"partial/{content}", Tally()
+        path = self.cache.root / key
+        written = min(file.size, path.stat().st_blocks * 512) if path.exists() else 0
+        await self.cache.reserve(key, file.size, written)
+        try:
+            handle = self.cache.begin(content, file)
+            try:
+                slots = laid_out(file.chunks)
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(PARALLEL, len(file.chunks))):
+                        group.create_task(self._fill_all(slots, handle, key, tally, resumed=written > 0))
+                self.cache.finish(content, file, handle)
+            finally:
+                os.close(handle)
+        except BaseExceptionGroup as errors:
+            raise first(errors) from errors
+        except OSError as error:
+            raise late(error) from error
+        finally:
+            self.cache.release(key)
+        later = asyncio.create_task(self._settle(content))
+        self._later.add(later)
+        later.add_done_callback(self._later.discard)
+        return tally
+
+    async def _settle(self, content: ContentId) -> None:
+        """Durable behind the back of who uses it already: until it is marked, the next agent would check it."""
+        try:
+            self.cache.mark(content, await self._chunks.in_thread(self.cache.make_durable, content))
+        except OSError as error:
+            _log.warning("weights are not durable and are checked again after a restart", why=str(error))
+
+    async def _fill_all(
+        self, slots: Iterator[tuple[Chunk, int]], handle: int, key: str, tally: Tally, *, resumed: bool
+    ) -> None:
+        for chunk, offset in slots:
+            async with self._own:
+                region, place = Region(handle, offset, chunk), Place(key, offset)
+                if resumed and await self._chunks.in_thread(is_there, handle, offset, chunk):
+                    self.cache.add_place(chunk.hash, place)
+                    tally.add("node", chunk.size)
+                else:
+                    tally.add(await self._chunks.fill(region, place), chunk.size)
+                    self.cache.written(key, chunk.size)

@@ -1,0 +1,72 @@
+"""A chunk on its way to the disk: written where it belongs and hashed as it arrives; nobody reads it before it is right."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import blake3
+
+from agents.weights.manifest import Chunk
+
+PIECE_BYTES = 1 << 20
+Piece = bytes | bytearray | memoryview
+
+
+class TooLong(Exception):
+    """More bytes than the chunk has."""
+
+
+class Region:
+    """Of one writer at a time, from any thread. `handle` stays the caller's."""
+
+    def __init__(self, handle: int, offset: int, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self._handle, self._offset = handle, offset
+        self.begin()
+
+    def begin(self) -> None:
+        """From its first byte, whatever an earlier source has sent."""
+        self._hasher = blake3.blake3()
+        self.length = 0
+
+    def write(self, piece: Piece) -> None:
+        """Raises TooLong, and OSError: ENOSPC where the disk is full."""
+        view = memoryview(piece)
+        if self.length + len(view) > self.chunk.size:
+            raise TooLong(f"more than the {self.chunk.size} bytes of chunk {self.chunk.hash}")
+        self._hasher.update(view)
+        while view:
+            written = os.pwrite(self._handle, view, self._offset + self.length)
+            self.length += written
+            view = view[written:]
+
+    def is_right(self) -> bool:
+        return self.length == self.chunk.size and self._hasher.hexdigest() == self.chunk.hash
+
+    def copy(self, source: Path, offset: int) -> bool:
+        """From a file of this machine. Blocks: for a thread."""
+        self.begin()
+        with source.open("rb", buffering=0) as file:
+            for piece in pieces(file.fileno(), offset, self.chunk.size):
+                self.write(piece)
+        return self.is_right()
+
+
+def is_there(handle: int, offset: int, chunk: Chunk) -> bool:
+    """Whether these bytes of the file are the chunk. Blocks: for a thread."""
+    hasher = blake3.blake3()
+    for piece in pieces(handle, offset, chunk.size):
+        hasher.update(piece)
+    return hasher.hexdigest() == chunk.hash
+
+
+def pieces(handle: int, offset: int, size: int) -> Iterator[memoryview]:
+    """Each in the place of the one before it. Ends early where the file does."""
+    buffer = memoryview(bytearray(min(size, PIECE_BYTES)))
+    done = 0
+    while done < size:
+        got = os.preadv(handle, [buffer[: min(len(buffer), size - done)]], offset + done)
+        if got == 0:
+            return
+        done += got
+        yield buffer[:got]
