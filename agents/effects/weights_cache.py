@@ -87,6 +87,9 @@ class WeightsCache:
             path.unlink()
             return
         if folder == "files":
+            if not (self.root / f"{key}{_RECIPE}").exists():
+                path.unlink()
+                return
             with suppress(FileNotFoundError, msgspec.DecodeError):
                 mark = msgspec.json.decode(path.with_name(name + _MARK).read_bytes(), type=Mark)
                 self._marks[name], hot = mark, mark.hot
@@ -131,7 +134,14 @@ class WeightsCache:
     # Files.
 
     def has(self, content: ContentId) -> bool:
-        return f"files/{content}" in self.shelf
+        """Forgets what somebody else has removed."""
+        key = f"files/{content}"
+        if key not in self.shelf:
+            return False
+        if self.path(content).exists() and (self.root / f"{key}{_RECIPE}").exists():
+            return True
+        self.evict(key)
+        return False
 
     def path(self, content: ContentId) -> Path:
         return self.root / "files" / content
@@ -145,6 +155,12 @@ class WeightsCache:
 
     def was_marked(self, content: ContentId) -> bool:
         return content in self._marks
+
+    def longest_unchecked(self) -> ContentId | None:
+        """None: there is nothing to look through."""
+        files = (key.removeprefix("files/") for key in (*self.shelf.cold, *self.shelf.hot) if key.startswith("files/"))
+        unmarked = (content for content in files if content not in self._marks)
+        return next(unmarked, next(iter(self._marks), None))
 
     def unmark(self, content: ContentId) -> None:
         (self.root / "files" / f"{content}{_MARK}").unlink(missing_ok=True)
@@ -196,6 +212,7 @@ class WeightsCache:
 
     def mark(self, content: ContentId, mark: Mark) -> None:
         if self.has(content):
+            self._marks.pop(content, None)  # The longest unchecked is the first.
             self._write_mark(content, msgspec.structs.replace(mark, hot=f"files/{content}" in self.shelf.hot))
             self._index(f"files/{content}", self.recipe(f"files/{content}"))
 
@@ -266,7 +283,12 @@ class WeightsCache:
     def is_spared(self, key: str) -> bool:
         if self.pinned[key] > 0:
             return True
-        return key.startswith("files/") and (self.root / key).stat().st_nlink > 1
+        if not key.startswith("files/"):
+            return False
+        try:
+            return (self.root / key).stat().st_nlink > 1
+        except FileNotFoundError:  # Somebody else removed it.
+            return False
 
     async def _evict_all(self, keys: Iterable[str]) -> None:
         for key in keys:

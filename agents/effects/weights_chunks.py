@@ -2,7 +2,7 @@
 
 One flight a chunk, however many files, replicas and peers ask. Whatever answers, bytes count only when their hash is
 right; who sent others is reported, left alone for a while, and the next is asked. Memory is bounded: a few pieces in
-flight, whatever the size. A peer is answered from the disk or the mirror only, so that no two nodes wait for each other.
+flight, whatever the size. A peer is answered from the disk or the mirror only, so no two nodes wait for each other.
 """
 
 import asyncio
@@ -147,7 +147,9 @@ class WeightsChunks:
         except BaseException as error:
             aside.unlink(missing_ok=True)
             self.cache.evict(key)
-            raise late(error) if isinstance(error, OSError) else error
+            if isinstance(error, OSError):
+                raise late(error) from error
+            raise
         finally:
             self.cache.release(key)
         return "mirror"

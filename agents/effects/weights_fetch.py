@@ -68,9 +68,7 @@ class WeightsFetch:
 
         async def one(content: ContentId, file: File) -> None:
             try:
-                part = await self._file(content, file)
-                tally.node, tally.peer = tally.node + part.node, tally.peer + part.peer
-                tally.mirror += part.mirror
+                tally.join(await self._file(content, file))
             finally:
                 gate.release()
 

@@ -1,4 +1,4 @@
-"""A chunk on its way to the disk: written where it belongs and hashed as it arrives; nobody reads it before it is right."""
+"""A chunk on its way to the disk: written where it belongs, hashed as it arrives, read by nobody before it is right."""
 
 import os
 from collections.abc import Iterator

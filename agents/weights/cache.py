@@ -54,7 +54,7 @@ def drop(shelf: Shelf, key: str) -> None:
 
 
 def victims(shelf: Shelf, need_bytes: int, is_spared: Callable[[str], bool]) -> tuple[str, ...] | None:
-    """What must go so that as many bytes more fit the budget, in that order. None: not even all that may go is enough."""
+    """What must go so that as many bytes more fit the budget, in that order. None: all that may go is not enough."""
     lacking = shelf.used_bytes + need_bytes - shelf.budget_bytes
     return freeing(shelf, lacking, is_spared)
 

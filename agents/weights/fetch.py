@@ -48,6 +48,11 @@ class Tally(msgspec.Struct):
     def add(self, tier: Tier, size: int) -> None:
         setattr(self, tier, getattr(self, tier) + size)
 
+    def join(self, other: "Tally") -> None:
+        self.node += other.node
+        self.peer += other.peer
+        self.mirror += other.mirror
+
 
 def content_id(file: File) -> ContentId:
     """A program is a content of its own: links to one file share its mode."""

@@ -24,6 +24,9 @@ PURE = (
     "gateway/webhooks/lanes.py",
     "agents/reconcile.py",
     "agents/state.py",
+    "agents/weights/cache.py",
+    "agents/weights/owners.py",
+    "agents/weights/fetch.py",
 )
 NOT_PURE = ("projections/follow.py", "projections/view.py")
 

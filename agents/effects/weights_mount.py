@@ -1,0 +1,109 @@
+"""The weights of this node's replicas: fetched before they start, linked into a folder of their own while they live.
+
+A link is what keeps a file in the cache, so the folder says what is in use, also to the next agent. The folder is
+made when all files are there; it is mounted read-only where there is a sandbox (`sandbox.py`).
+"""
+
+import asyncio
+import errno
+import os
+import shutil
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from agents.effects.folders import remove
+from agents.effects.weights_cache import WeightsCache, unpin
+from agents.effects.weights_fetch import WeightsFetch
+from agents.weights.fetch import Tally, WeightsLate, content_id, contents
+from agents.weights.manifest import File, Manifest
+from events.base import ReplicaId
+from events.weights import Mount
+
+_log = structlog.get_logger()
+_NO_LINK = frozenset((errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP))
+
+
+class Mounted(msgspec.Struct, frozen=True):
+    """A folder of this machine, and where the replica finds it."""
+
+    folder: str
+    location: str
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    mounted: tuple[Mounted, ...]
+    tally: Tally
+    seconds: float
+
+
+class NodeWeights:
+    def __init__(self, fetch: WeightsFetch) -> None:
+        self._fetch, self._cache = fetch, fetch.cache
+
+    async def fetch(self, replica_id: ReplicaId, mounts: Sequence[Mount]) -> Fetched:
+        """Raises WeightsLate, also where the disk refuses."""
+        began = time.monotonic()
+        tally = Tally()
+        try:
+            mounted = [
+                Mounted(str(await self._one(replica_id, number, mount, tally)), mount.mount_location)
+                for number, mount in enumerate(mounts)
+            ]
+        except OSError as error:
+            raise WeightsLate("room", f"the node's weights cache cannot be used: {error}") from error
+        return Fetched(tuple(mounted), tally, time.monotonic() - began)
+
+    async def _one(self, replica_id: ReplicaId, number: int, mount: Mount, tally: Tally) -> Path:
+        manifest = await self._fetch.manifest(mount.manifest_id)
+        keys = [f"files/{content}" for content, _ in contents(manifest)]
+        self._cache.pinned.update(keys)
+        try:
+            part = await self._fetch.ensure(manifest)
+            tree = await asyncio.to_thread(link, self._cache, replica_id, number, manifest)
+        finally:
+            for key in keys:
+                unpin(self._cache.pinned, key)
+        for content, _ in contents(manifest):
+            self._cache.used(content)
+        tally.join(part)
+        return tree
+
+    def forget(self, replica_id: ReplicaId) -> None:
+        """Its files may be evicted from now on. Blocks: for a thread."""
+        remove(_trees(self._cache) / replica_id)
+
+    def forget_others(self, known: Collection[ReplicaId]) -> None:
+        """What an earlier agent left of replicas that are no more. Blocks: for a thread."""
+        for path in _trees(self._cache).iterdir():
+            if path.name not in known:
+                remove(path)
+
+
+def link(cache: WeightsCache, replica: str, number: int, manifest: Manifest) -> Path:
+    """A folder with the manifest's files, all of which must be in the cache. Blocks for a moment: for a thread."""
+    tree = _trees(cache) / replica / str(number)
+    remove(tree)
+    tree.mkdir(parents=True)
+    for file in manifest.files:
+        target = tree / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link(cache.path(content_id(file)), target, file)
+    return tree
+
+
+def _link(source: Path, target: Path, file: File) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(source, target)  # A reflink or the kernel's own copy, where the file system can.
+        target.chmod(file.mode)
+
+
+def _trees(cache: WeightsCache) -> Path:
+    return cache.root / "replicas"

@@ -1,0 +1,119 @@
+"""Chunks for other nodes: what this node's disk has, and, where it owns a chunk, what the mirror has.
+
+Nodes know each other by a key derived from the plane's secret. Each request carries a proof for this pair of nodes,
+compared in constant time, and each answer carries one back; what is answered is checked by its hash anyway. Bytes go
+from the disk to the network by `sendfile`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from hmac import compare_digest
+
+import blake3
+import structlog
+from aiohttp import web
+
+from agents.effects.weights_chunks import WeightsChunks
+from agents.effects.weights_fetch import WeightsFetch
+from agents.weights.fetch import WeightsLate
+from agents.weights.manifest import CHUNK_BYTES_MAX, BadManifest, Chunk, chunk_key
+from events.base import NodeId
+from events.weights import ChunkHash
+
+_log = structlog.get_logger()
+FROM, PROOF = "X-Causeway-Node", "X-Causeway-Proof"
+_CONTEXT = "causeway 2026 weights between nodes"
+
+
+class Keyring:
+    """Proofs between nodes of one plane."""
+
+    def __init__(self, me: NodeId, secret: bytes) -> None:
+        self.me = me
+        self._key = blake3.blake3(secret, derive_key_context=_CONTEXT).digest()
+
+    def proof(self, kind: str, sender: str, receiver: str) -> str:
+        """That `sender` knows the secret, good for `receiver` only."""
+        return blake3.blake3(f"{kind}\n{sender}\n{receiver}".encode(), key=self._key).hexdigest()
+
+    def asks(self, node: NodeId) -> dict[str, str]:
+        return {FROM: self.me, PROOF: self.proof("ask", self.me, node)}
+
+    def is_asked_by(self, headers: Mapping[str, str]) -> bool:
+        given = headers.get(PROOF, "")
+        return compare_digest(given.encode(), self.proof("ask", headers.get(FROM, ""), self.me).encode())
+
+    def answers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {PROOF: self.proof("answer", self.me, headers.get(FROM, ""))}
+
+    def is_answered_by(self, node: NodeId, given: str) -> bool:
+        return compare_digest(given.encode(), self.proof("answer", node, self.me).encode())
+
+
+class PeerServer:
+    def __init__(self, fetch: WeightsFetch, chunks: WeightsChunks, keyring: Keyring) -> None:
+        self._fetch, self._chunks, self._keyring = fetch, chunks, keyring
+        self._runner: web.AppRunner | None = None
+        self._doubts: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Returns the port. Raises OSError where it is taken."""
+        app = web.Application()
+        app.router.add_get("/chunks/{hash}/{size}", self._answer)
+        app.router.add_post("/chunks/{hash}/{size}/doubt", self._doubt)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        address = self._runner.addresses[0]
+        return int(address[1])
+
+    async def close(self) -> None:
+        for task in self._doubts:
+            task.cancel()
+        await asyncio.gather(*self._doubts, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        chunk = self._asked(request)
+        try:
+            place = await self._chunks.for_peer(chunk)
+            file = (self._chunks.cache.root / place.key).open("rb", buffering=0)
+        except WeightsLate as error:
+            return web.Response(status=507 if error.lack == "room" else 503, text=error.reason)
+        except FileNotFoundError:
+            return web.Response(status=503, text="it was just moved here: ask again")
+        with file:
+            answer = web.StreamResponse(headers=self._keyring.answers(request.headers))
+            answer.content_length = chunk.size
+            await answer.prepare(request)
+            if request.transport is not None:
+                loop = asyncio.get_running_loop()
+                await loop.sendfile(request.transport, file, place.offset, chunk.size)
+            await answer.write_eof()
+        return answer
+
+    async def _doubt(self, request: web.Request) -> web.Response:
+        chunk = self._asked(request)
+        task = asyncio.create_task(self._look_at(chunk))
+        self._doubts.add(task)
+        task.add_done_callback(self._doubts.discard)
+        return web.Response(status=202, headers=self._keyring.answers(request.headers))
+
+    async def _look_at(self, chunk: Chunk) -> None:
+        try:
+            await self._fetch.doubted(chunk.hash)
+        except (WeightsLate, OSError) as error:
+            _log.warning("a chunk that a peer doubts could not be mended yet", chunk=chunk.hash, why=str(error))
+
+    def _asked(self, request: web.Request) -> Chunk:
+        if not self._keyring.is_asked_by(request.headers):
+            raise web.HTTPForbidden(text="this is no node of the plane: its secret differs (CAUSEWAY_PEER_SECRET)")
+        digest, size = request.match_info["hash"], request.match_info["size"]
+        try:
+            chunk_key(ChunkHash(digest))
+        except BadManifest as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        if not size.isdecimal() or not 0 < int(size) <= CHUNK_BYTES_MAX:
+            raise web.HTTPBadRequest(text=f"a chunk has 1 to {CHUNK_BYTES_MAX} bytes, not {size}")
+        return Chunk(ChunkHash(digest), int(size))
