@@ -10,8 +10,8 @@ import os
 import sys
 from typing import Any
 
-import boto3  # type: ignore[import-not-found]
-from botocore.config import Config  # type: ignore[import-not-found]
+import boto3
+from botocore.config import Config
 
 URL_VARIABLE = "CAUSEWAY_URL"
 

@@ -49,7 +49,7 @@ class Objects(Protocol):
         ...
 
     def list(self, prefix: str) -> AsyncIterator[Stored]:
-        """All whose key begins with it (which ends with a slash), in the order of their keys."""
+        """All whose key begins with it (which ends with a slash)."""
         ...
 
     async def remove(self, key: str) -> None:

@@ -4,10 +4,10 @@ import json
 import sys
 from typing import Any
 
-import boto3  # type: ignore[import-not-found]
-from boto3.s3.transfer import TransferConfig  # type: ignore[import-not-found]
-from botocore.config import Config  # type: ignore[import-not-found]
-from botocore.exceptions import ClientError  # type: ignore[import-not-found]
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 
 def client(creds: dict[str, Any]) -> Any:

@@ -1,0 +1,212 @@
+"""Weights from S3 and what speaks as it does (`s3://`, `r2://`, `cw://`), by aioboto3, at any endpoint.
+
+Credentials are those of the named secret and never the operator's own; without one the bucket must be public. The pin
+is a digest of all keys with their ETags; every read demands the ETag that was listed.
+"""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aioboto3
+import blake3
+import msgspec
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from agents.effects.weights_sources import (
+    Access,
+    FailureKind,
+    Listing,
+    Source,
+    SourceFailed,
+    SourceFile,
+    Stated,
+    pipelined,
+)
+from agents.weights.wanted import Address
+
+_FORMAT = '{"access_key_id": …, "secret_access_key": …, "region": …, "endpoint_url": … (optional)}'
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_KINDS: dict[str, FailureKind] = {
+    "NoSuchBucket": "missing", "NoSuchKey": "missing", "404": "missing",
+    "AccessDenied": "private", "403": "private", "InvalidAccessKeyId": "private", "SignatureDoesNotMatch": "private",
+    "ExpiredToken": "private", "InvalidToken": "private",
+    "PermanentRedirect": "moved", "301": "moved", "AuthorizationHeaderMalformed": "moved",
+    "PreconditionFailed": "changed", "412": "changed", "InvalidRange": "changed", "416": "changed",
+}  # fmt: skip
+_FIXES: dict[FailureKind, str] = {
+    "missing": "check bucket and path",
+    "private": f"name a secret that may read it as `auth_secret_name`: {_FORMAT}",
+    "moved": "it is in another region: put its `region` into the secret",
+    "changed": "it changed after it was pinned: push again",
+}
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The value of a secret, in truss's words or in those of AWS."""
+
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    session_token: str | None = None
+    aws_session_token: str | None = None
+    region: str | None = None
+    aws_region: str | None = None
+    endpoint_url: str | None = None
+
+
+@asynccontextmanager
+async def bucket(source: str, address: Address, access: Access) -> AsyncIterator[Source]:
+    keys = _keys(source, access.secret)
+    endpoint = _endpoint(source, address, access, keys)
+    path_style = Config(
+        signature_version="s3v4" if access.secret else UNSIGNED,
+        s3={"addressing_style": "path" if endpoint else "auto"},
+        retries={"mode": "standard", "max_attempts": 6},
+        connect_timeout=30,
+        read_timeout=60,
+        max_pool_connections=32,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    client = aioboto3.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=keys.region or keys.aws_region or ("auto" if address.scheme == "r2" else "us-east-1"),
+        aws_access_key_id=keys.access_key_id or keys.aws_access_key_id,
+        aws_secret_access_key=keys.secret_access_key or keys.aws_secret_access_key,
+        aws_session_token=keys.session_token or keys.aws_session_token,
+        config=path_style,
+    )
+    async with client as opened:
+        yield Bucket(source, address, opened, endpoint or "aws")
+
+
+class Bucket:
+    def __init__(self, source: str, address: Address, client: Any, endpoint: str) -> None:
+        self._source = source
+        self._address = address
+        self._client = client
+        self._endpoint = endpoint
+
+    async def pin(self, revision: str | None) -> Listing:
+        prefix = self._address.path
+        files = [file async for file in self._listed(f"{prefix}/" if prefix else "")]
+        if not files and prefix:  # One object by its own name.
+            files = [file async for file in self._listed(prefix) if file.location == prefix]
+        if not files:
+            raise SourceFailed("missing", f"{self._source} holds no objects: check bucket and path")
+        files = await self._with_hashes(files)
+        seen = blake3.blake3("\n".join(file.identity for file in files).encode()).hexdigest()[:16]
+        if revision is not None and seen != revision:
+            raise SourceFailed("changed", f"{self._source} changed after it was pinned: push again")
+        return Listing(seen, tuple(files))
+
+    async def stream(self, file: SourceFile, start: int) -> AsyncIterator[bytes]:
+        async def read(at: int, length: int) -> bytes:
+            return await self._read(file, at, length)
+
+        async for body in pipelined(read, start, file.size):
+            yield body
+
+    async def _read(self, file: SourceFile, start: int, length: int) -> bytes:
+        try:
+            answer = await self._client.get_object(
+                Bucket=self._address.place,
+                Key=file.location,
+                Range=f"bytes={start}-{start + length - 1}",
+                IfMatch=file.etag,
+            )
+            async with answer["Body"] as stream:
+                body: bytes = await stream.read()
+        except (ClientError, BotoCoreError, OSError, TimeoutError) as error:
+            raise _failed(f"{self._source} ({file.location})", error) from error
+        # A store that overlooks IfMatch tells the ETag of what it sent all the same.
+        if answer.get("ETag", file.etag) != file.etag:
+            raise SourceFailed("changed", f"{self._source} ({file.location}): {_FIXES['changed']}")
+        if len(body) != length:
+            raise SourceFailed("unavailable", f"{self._source} ({file.location}): {len(body)} of {length} bytes came")
+        return body
+
+    async def _listed(self, prefix: str) -> AsyncIterator[SourceFile]:
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._address.place, Prefix=prefix)
+            async for page in pages:
+                for found in page.get("Contents", ()):
+                    if not found["Key"].endswith("/"):  # A console's folder.
+                        yield self._file(found, prefix)
+        except (ClientError, BotoCoreError, OSError, TimeoutError) as error:
+            raise _failed(self._source, error) from error
+
+    async def _with_hashes(self, files: list[SourceFile]) -> list[SourceFile]:
+        """What the store states of each. An ETag is an MD5 only where nothing but one plain upload made it."""
+        room = asyncio.Semaphore(16)
+
+        async def look(file: SourceFile) -> SourceFile:
+            async with room:
+                return msgspec.structs.replace(file, stated=await self._stated(file))
+
+        return list(await asyncio.gather(*map(look, files)))
+
+    async def _stated(self, file: SourceFile) -> Stated | None:
+        try:
+            head = await self._client.head_object(
+                Bucket=self._address.place, Key=file.location, IfMatch=file.etag, ChecksumMode="ENABLED"
+            )
+        except (ClientError, BotoCoreError, OSError, TimeoutError) as error:
+            raise _failed(f"{self._source} ({file.location})", error) from error
+        sha256, etag = head.get("ChecksumSHA256", ""), head["ETag"].strip('"')
+        if len(sha256) == 44:  # Base64 of 32 bytes: of the whole object, not of its parts.
+            return Stated("sha256", base64.b64decode(sha256).hex())
+        plain = head.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in head
+        return Stated("md5", etag) if plain and _MD5.fullmatch(etag) else None
+
+    def _file(self, found: dict[str, Any], prefix: str) -> SourceFile:
+        key, etag, size = found["Key"], found["ETag"], found["Size"]
+        path = key.removeprefix(prefix) if prefix.endswith("/") or not prefix else key.rpartition("/")[2]
+        return SourceFile(
+            path,
+            size,
+            identity=f"s3:{self._endpoint}/{self._address.place}/{key}\0{etag}\0{size}",
+            location=key,
+            etag=etag,
+        )
+
+
+def _keys(source: str, secret: str | None) -> Keys:
+    if secret is None:
+        return Keys()
+    try:
+        keys = msgspec.json.decode(secret, type=Keys)
+    except msgspec.MsgspecError as error:
+        raise SourceFailed("invalid", f"{source}: the secret is not what it must be, JSON {_FORMAT}: {error}") from None
+    if not (keys.access_key_id or keys.aws_access_key_id) or not (keys.secret_access_key or keys.aws_secret_access_key):
+        raise SourceFailed("invalid", f"{source}: the secret lacks a key: write JSON {_FORMAT}")
+    return keys
+
+
+def _endpoint(source: str, address: Address, access: Access, keys: Keys) -> str | None:
+    if keys.endpoint_url:
+        return keys.endpoint_url
+    if address.scheme == "r2":
+        return f"https://{address.account}.r2.cloudflarestorage.com"
+    if address.scheme == "cw":
+        raise SourceFailed("invalid", f"{source}: put the store's `endpoint_url` into the secret: {_FORMAT}")
+    return access.surroundings.get("AWS_ENDPOINT_URL_S3") or access.surroundings.get("AWS_ENDPOINT_URL") or None
+
+
+def _failed(name: str, error: Exception) -> SourceFailed:
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        kind = _KINDS.get(code, "unavailable")
+        return SourceFailed(kind, f"{name}: {code} {error.response.get('Error', {}).get('Message', '')}: "
+                            f"{_FIXES.get(kind, 'try again later')}")  # fmt: skip
+    if isinstance(error, HTTPClientError | OSError | asyncio.TimeoutError):
+        return SourceFailed("unavailable", f"{name} cannot be reached: {error}")
+    return SourceFailed("invalid", f"{name}: {error}")

@@ -1,0 +1,84 @@
+"""What every store of objects does: a folder, and a bucket by aioboto3 (against moto)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import aioboto3
+import pytest
+
+from agents.effects.objects import open_objects
+from projections.stores.objects import FolderObjects, ObjectMissing, Objects, StoreUnavailable
+from tests.weights.moto_server import Moto, moto_server
+
+__all__ = ["moto_server"]
+BODY = Random(1).randbytes(3_000_000)
+
+
+@pytest.fixture(params=["folder", "s3"])
+async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Objects]:
+    if request.param == "folder":
+        async with open_objects(str(tmp_path), {}) as opened:
+            yield opened
+        return
+    moto: Moto = request.getfixturevalue("moto_server")
+    async with aioboto3.Session().client("s3", **moto.client()) as client:
+        await client.create_bucket(Bucket="plane")
+    async with open_objects("s3://plane/some/prefix", moto.surroundings()) as opened:
+        yield opened
+
+
+async def test_what_was_put_is_read_whole_or_in_part(objects: Objects) -> None:
+    await objects.put("weights/chunks/ab/abc", BODY)
+    assert await objects.read("weights/chunks/ab/abc") == BODY
+    assert await objects.read("weights/chunks/ab/abc", 7, 100) == BODY[7:107]
+    assert await objects.read("weights/chunks/ab/abc", len(BODY) - 5) == BODY[-5:]
+    assert await objects.read("weights/chunks/ab/abc", len(BODY) - 5, 100) == BODY[-5:]
+    assert await objects.read("weights/chunks/ab/abc", len(BODY), 10) == b""
+    assert await objects.read("weights/chunks/ab/abc", 5, 0) == b""
+    assert await objects.size("weights/chunks/ab/abc") == len(BODY)
+
+
+async def test_what_is_not_there_is_said_to_be_missing(objects: Objects) -> None:
+    with pytest.raises(ObjectMissing, match="weights/none"):
+        await objects.read("weights/none")
+    assert await objects.size("weights/none") is None
+    await objects.remove("weights/none")
+    assert [each async for each in objects.list("weights/")] == []
+
+
+async def test_listed_below_a_prefix(objects: Objects) -> None:
+    for key in ("a/2", "a/b/1", "a/1", "ab/1", "c"):
+        await objects.put(key, key.encode())
+    found = [each async for each in objects.list("a/")]
+    assert [(each.key, each.size) for each in found] == [("a/1", 3), ("a/2", 3), ("a/b/1", 5)]
+    assert all(each.modified_s > 1_600_000_000 for each in found)
+    await objects.remove("a/2")
+    assert [each.key async for each in objects.list("a/")] == ["a/1", "a/b/1"]
+
+
+async def test_many_writers_of_the_same_are_harmless(objects: Objects) -> None:
+    await asyncio.gather(*(objects.put("a/same", BODY) for _ in range(8)))
+    assert await objects.read("a/same") == BODY
+    assert [each.key async for each in objects.list("a/")] == ["a/same"]
+
+
+async def test_a_store_out_of_reach_says_so(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("a file where a folder must be")
+    for store, surroundings in (
+        (str(tmp_path), {}),
+        (
+            "s3://plane",
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+        ),
+    ):
+        async with open_objects(store, surroundings) as objects:
+            with pytest.raises(StoreUnavailable):
+                await objects.put("weights/chunks/a", b"1")
+
+
+def test_a_key_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    for key in ("", "/etc/passwd", "../up", "a/../../b", "a//b", ".aside/x"):
+        with pytest.raises(ValueError, match="is not a key"):
+            FolderObjects(tmp_path).path(key)
