@@ -240,15 +240,19 @@ def _of_environment(table: RoutingTable, model: ModelRoutes, name: str) -> Deplo
 def _pick(deployment: DeploymentRoutes, load: Load, affinity: bytes | None) -> ReplicaRoute | None:
     """None: no room at any replica that stands."""
     limit, in_flight, avoided = deployment.predict_concurrency, load.in_flight, load.avoided
-    replicas = list(deployment.replicas.values())
+    replicas = [*deployment.replicas.values()]
     if load.resting:
         replicas = [each for each in replicas if each.replica_id not in load.resting] or replicas
     if affinity is not None:
         free = [each for each in replicas if in_flight.get(each.replica_id, 0) < limit]
         rank = {each: (each.replica_id not in avoided, _weight(affinity, each.replica_id)) for each in free}
         return max(free, key=rank.__getitem__, default=None)
-    trusted = [each for each in replicas if each.replica_id not in avoided] if avoided else replicas
-    return _least_busy(trusted, in_flight, limit, load.turn) or _least_busy(replicas, in_flight, limit, load.turn)
+    if avoided:
+        trusted = [each for each in replicas if each.replica_id not in avoided]
+        found = _least_busy(trusted, in_flight, limit, load.turn)
+        if found is not None:
+            return found
+    return _least_busy(replicas, in_flight, limit, load.turn)
 
 
 def _least_busy(

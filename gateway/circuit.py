@@ -75,8 +75,6 @@ class Circuits:
 
     def refresh(self, now: float) -> None:
         """Ends what is over by now."""
-        if not self.avoided and not self.resting:
-            return
         for replica_id, circuit in self._circuits.items():
             if circuit.avoided_until <= now:
                 self.avoided.discard(replica_id)

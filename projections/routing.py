@@ -49,7 +49,7 @@ Ended = ReplicaStopped | ReplicaFailed | ReplicaLost
 Refusal = DeploymentFailed | BuildFailed | BuildStopped | DeploymentDeactivated
 
 
-class ReplicaRoute(msgspec.Struct, frozen=True):
+class ReplicaRoute(msgspec.Struct, frozen=True, cache_hash=True):
     replica_id: ReplicaId
     address: str
     """host:port"""

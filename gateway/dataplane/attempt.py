@@ -7,7 +7,7 @@ may fail without the caller's notice; the call then decides what is next.
 from typing import TYPE_CHECKING
 
 from gateway.choose import Route
-from gateway.dataplane.caller import Hold
+from gateway.dataplane.caller import SLOW
 from gateway.dataplane.heads import ResponseHead
 from gateway.dataplane.rewrite import answer_for_caller, request_for_replica
 from gateway.dataplane.states import DIALLING, SENT, STREAMING, SWITCHED, Progress
@@ -89,7 +89,7 @@ class Attempt:
         elif self.progress is DIALLING:
             call.plane.pool.forget(self.route.replica, self)
         call.plane.done(self.route)
-        call.caller.go_on(Hold.SLOW)
+        call.caller.go_on(SLOW)
 
     # The answer
 
@@ -144,10 +144,10 @@ class Attempt:
     # Pace
 
     def upstream_slow(self) -> None:
-        self._call.caller.hold(Hold.SLOW)
+        self._call.caller.hold(SLOW)
 
     def upstream_ready(self) -> None:
-        self._call.caller.go_on(Hold.SLOW)
+        self._call.caller.go_on(SLOW)
 
     def slow(self) -> None:
         """The caller takes the answer slowly."""

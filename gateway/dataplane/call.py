@@ -10,7 +10,7 @@ from gateway.addresses import Address, Unnamed
 from gateway.choose import Route
 from gateway.dataplane.account import provenance_of, trip_of
 from gateway.dataplane.attempt import Attempt
-from gateway.dataplane.caller import Caller, Hold
+from gateway.dataplane.caller import KEPT, Caller
 from gateway.dataplane.clock import NEVER
 from gateway.dataplane.gate import Admitted
 from gateway.dataplane.heads import RequestHead
@@ -73,7 +73,7 @@ class Call(Search):
     def body_taken(self) -> None:
         """A replica has the body so far."""
         self.body.sent()
-        self.caller.go_on(Hold.KEPT)
+        self.caller.go_on(KEPT)
         if not self.body.ended:
             self.stirred()
 
@@ -133,7 +133,7 @@ class Call(Search):
         elif self.phase is PARKED and self.stay is not None and not self.stay.hold(len(framed)):
             self.end(full(NO_ROOM))
         elif self.body.is_large and self.phase is not PEEKING:
-            self.caller.hold(Hold.KEPT)
+            self.caller.hold(KEPT)
 
     def spliced_from_caller(self, arrived: bytes) -> None:
         if self.attempt is not None and self.attempt.connection is not None:

@@ -40,6 +40,10 @@ class Hold(IntEnum):
     """The caller is ahead of its own request."""
 
 
+KEPT, SLOW, BACKLOG = Hold
+"""By themselves, as in `states.py`."""
+
+
 class Caller(asyncio.Protocol):
     __slots__ = (
         "_backlog", "_body", "_call", "_closing", "_head", "_holds", "_loop", "_server_state", "_settings", "_since",
@@ -135,7 +139,7 @@ class Caller(asyncio.Protocol):
     def splice(self) -> None:
         self._state = SPLICED
         backlog, self._backlog = self._backlog, b""
-        self.go_on(Hold.BACKLOG)
+        self.go_on(BACKLOG)
         if backlog and self._call is not None:
             self._call.spliced_from_caller(backlog)
 
@@ -157,7 +161,8 @@ class Caller(asyncio.Protocol):
         if self._closing:
             self.transport.close()
         elif not self.transport.is_closing():
-            self.read_on()
+            if self._holds:
+                self.read_on()
             if self._backlog:
                 self._loop.call_soon(self._read_backlog)
 

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from gateway.addresses import Address
 from gateway.dataplane import http2
 from gateway.dataplane.call import Call
-from gateway.dataplane.caller import Caller, Hold
+from gateway.dataplane.caller import BACKLOG, Caller
 from gateway.dataplane.control_side import ControlSide, for_control
 from gateway.dataplane.framing import BadFraming, Chunked, Sized, UntilClose
 from gateway.dataplane.gate import Admitted, Where
@@ -26,6 +26,7 @@ from gateway.errors import Problem, client_error
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BACKLOG_MAX = 64 * 1024
+_HEAD_TOO_LARGE = client_error(431, f"the head of a request may have {HEAD_BYTES_MAX} bytes")
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 """Before a request they mean nothing (RFC 9112 2.2)."""
 
@@ -71,10 +72,7 @@ class Front(Caller):
             assert self._call is not None
             self._call.spliced_from_caller(data)
         elif self._state is HEAD:
-            if not self._backlog:
-                self._since = self._loop.time()
-            self._backlog += data
-            self._read_head()
+            self._read_head(self._backlog + data if self._backlog else data)
         elif self._body.done:
             self._await_turn(data)
         else:
@@ -127,25 +125,34 @@ class Front(Caller):
 
     # One request
 
-    def _read_head(self) -> None:
-        arrived = self._backlog
-        if arrived[:1] == b"\r":
+    def _read_head(self, arrived: bytes) -> None:
+        if arrived.startswith(b"\r"):
             arrived = arrived[_EMPTY_LINES.match(arrived).end() :]  # type: ignore[union-attr]
         end = arrived.find(b"\r\n\r\n")
-        self._backlog = arrived
-        if arrived.startswith(http2.PREFACE):
-            self._refuse_http2()
-        elif end > HEAD_BYTES_MAX or (end < 0 and len(arrived) > HEAD_BYTES_MAX):
-            self._refuse(client_error(431, f"the head of a request may have {HEAD_BYTES_MAX} bytes"))
-        elif end >= 0:
+        if end < 0:
+            self._await_head(arrived)
+        elif end > HEAD_BYTES_MAX:
+            self._refuse(_HEAD_TOO_LARGE)
+        else:
             self._backlog = b""
             raw, rest = arrived[: end + 4], arrived[end + 4 :]
             try:
                 head, length = read_request(raw)
             except BadHead as bad:
-                self._refuse(bad.problem)
+                if arrived.startswith(http2.PREFACE):
+                    self._refuse_http2()
+                else:
+                    self._refuse(bad.problem)
             else:
                 self._begin(head, length, raw, rest)
+
+    def _await_head(self, arrived: bytes) -> None:
+        """The rest of it."""
+        if not self._backlog:
+            self._since = self._loop.time()
+        self._backlog = arrived
+        if len(arrived) > HEAD_BYTES_MAX:
+            self._refuse(_HEAD_TOO_LARGE)
         elif arrived not in (b"", b"\r") and looks_wrong(arrived):
             self._refuse(client_error(400, "this is not an HTTP/1.1 request"))
 
@@ -164,7 +171,8 @@ class Front(Caller):
             self.respond(admitted, self.plane.provenance(request_id_of(head)))
         else:
             rest = self._reach(head, length, where, admitted, rest)
-        self._more(rest)
+        if rest:
+            self._more(rest)
 
     def _reach(self, head: RequestHead, length: int | None, where: Where, admitted: Admitted, rest: bytes) -> bytes:
         """What is left of what came with the head is not of its body, or is to be thrown away."""
@@ -203,10 +211,10 @@ class Front(Caller):
 
     def _more(self, rest: bytes) -> None:
         """What came in one piece with something else. Not read at once where it is a request: that could go deep."""
-        if self._state is HEAD and rest:
+        if self._state is HEAD:
             self._backlog += rest
             self._loop.call_soon(self._read_backlog)
-        elif rest:
+        else:
             self.data_received(rest)
 
     def _pass_body(self, data: bytes) -> None:
@@ -228,7 +236,8 @@ class Front(Caller):
                 self._next()
         elif body.done and self._state is DISCARD:
             self._next()
-        self._more(data[used:])
+        if used < len(data):
+            self._more(data[used:])
 
     def _bad_body(self, reason: str) -> None:
         problem = client_error(400, f"the request body is malformed: {reason}")
@@ -249,13 +258,13 @@ class Front(Caller):
 
     def _read_backlog(self) -> None:
         if self._state is HEAD and self._backlog and not self.transport.is_closing():
-            self._read_head()
+            self._read_head(self._backlog)
 
     def _await_turn(self, data: bytes) -> None:
         """The caller is ahead: pipelined requests, or bytes for after an upgrade."""
         self._backlog += data
         if len(self._backlog) > _BACKLOG_MAX:
-            self.hold(Hold.BACKLOG)
+            self.hold(BACKLOG)
 
     # For the control app
 
@@ -276,9 +285,10 @@ class Front(Caller):
             return
         if self.plane.draining:
             self._closing = True
-        self._state = CONTROL
+        self._state, self._since = CONTROL, self._loop.time()
         control.data_received(for_control(head, raw, closing=self.plane.draining))
-        self._more(rest)
+        if rest:
+            self._more(rest)
 
     def _hand_over(self, control: ControlSide, arrived: bytes) -> None:
         self._state = HANDED

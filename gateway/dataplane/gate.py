@@ -50,7 +50,7 @@ class Gate:
         self._hosts = {host.lower(): name for host, name in hosts.items()}
         self._buckets = None if rate_limit is None else Buckets(rate_limit)
         self._now = now
-        self._admitted: dict[bytes, Key] = {}
+        self._admitted: dict[bytes, Admitted] = {}
         """By the Authorization that presented it, until the views change."""
         access.on_change(self._admitted.clear)
 
@@ -68,18 +68,18 @@ class Gate:
     def admit(self, head: RequestHead) -> Admitted | Problem:
         """Whether this caller may call models, and may now."""
         presented = head.value(b"authorization")
-        key = None if presented is None else self._admitted.get(presented)
-        if key is None:
+        admitted = None if presented is None else self._admitted.get(presented)
+        if admitted is None:
             try:
-                key = check(self._access.state, _authorization(head, presented), "invoke")
+                admitted = Admitted(check(self._access.state, _authorization(head, presented), "invoke"), ())
             except KeyRefused as refused:
                 return _unauthorized(refused)
             if presented is not None and len(self._admitted) < _REMEMBERED:
-                self._admitted[presented] = key
+                self._admitted[presented] = admitted
         if self._buckets is None:
-            return Admitted(key, ())
-        limits = self._buckets.take(key.key_id, self._now())
-        return limits if isinstance(limits, Problem) else Admitted(key, limits)
+            return admitted
+        limits = self._buckets.take(admitted.key.key_id, self._now())
+        return limits if isinstance(limits, Problem) else Admitted(admitted.key, limits)
 
     def reach(self, head: RequestHead, where: Where, key: Key) -> Address | Unnamed | bytes | Problem:
         """Where this key gets to: bytes are an answer that needs no model."""

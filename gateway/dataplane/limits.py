@@ -72,15 +72,16 @@ class Limited:
 
     def wait(self, seconds: float) -> None:
         self.wait_until = self.plane.now() + seconds
-        self._watch()
+        self._watch(self.wait_until)
 
     def wait_for_answer(self, now: float) -> None:
         if self.answer_by < NEVER:
             return
-        self.answer_by = now + self.answer_within_s
+        due = self.answer_by = now + self.answer_within_s
         if self.limits.total_deadline_s is not None and self.over_by == NEVER:
             self.over_by = now + self.limits.total_deadline_s
-        self._watch()
+            due = min(due, self.over_by)
+        self._watch(due)
 
     def stop_waiting_for_answer(self, now: float) -> None:
         """While it waits for a slot, no replica is to blame."""
@@ -91,7 +92,7 @@ class Limited:
         """Something moves; from now on it would be noticed if nothing did."""
         if self.silent_by == NEVER:
             self.silent_by = self.plane.now() + self.limits.idle_timeout_s
-            self._watch()
+            self._watch(self.silent_by)
 
     def look_at_clock(self, now: float) -> None:
         if now >= self.over_by:
@@ -105,13 +106,9 @@ class Limited:
             self.silent_by = self.stirred_at + self.limits.idle_timeout_s
             if now >= self.silent_by:
                 self.fell_silent()
-        self.due = self._first()
+        self.due = min(self.wait_until, self.answer_by, self.over_by, self.silent_by)
 
-    def _watch(self) -> None:
-        due = self._first()
+    def _watch(self, due: float) -> None:
         if due < self.due:
             self.due = due
             self.plane.clock.watch(self)
-
-    def _first(self) -> float:
-        return min(self.wait_until, self.answer_by, self.over_by, self.silent_by)

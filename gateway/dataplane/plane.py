@@ -179,7 +179,8 @@ class DataPlane:
     def choose(
         self, target: Target, affinity: bytes | None = None, *, turn_has_come: bool = False
     ) -> Route | Park | Unroutable:
-        self._circuits.refresh(self.loop.time())
+        if self.loads.avoided or self.loads.resting:
+            self._circuits.refresh(self.loop.time())
         return choose(self._routing.state, target, self.loads, affinity=affinity, turn_has_come=turn_has_come)
 
     def done(self, route: Route) -> None:

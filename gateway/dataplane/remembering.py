@@ -3,13 +3,14 @@
 All but the length: that is cut out, and everything else must be the same to the byte.
 """
 
-import re
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 REMEMBERED, REMEMBERED_BYTES_MAX = 512, 2048
 """The last ones, and no long ones: so it stays small."""
-_USUAL_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]{1,15})\r\n", re.IGNORECASE)
+_LENGTH_LINES = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
+"""As nearly all write it; heads that write it otherwise are read each time."""
+_LENGTH_AT, _LENGTH_DIGITS_MAX = len(_LENGTH_LINES[0]), 15
 H = TypeVar("H")
 
 
@@ -24,12 +25,16 @@ class Remembering(Generic[H]):
 
     def __call__(self, raw: bytes) -> tuple[H, int | None]:
         """`raw` ends with the empty line. With Content-Length, if there is one."""
-        digits = _USUAL_LENGTH.search(raw)
-        if digits is None:
-            known, cut, length = self._unsized, raw, None
-        else:
-            at, to = digits.span(1)
-            known, cut, length = self._sized, raw[:at] + raw[to:], int(digits[1])
+        at = raw.find(_LENGTH_LINES[0])
+        if at < 0:
+            at = raw.find(_LENGTH_LINES[1])
+        known, cut, length = self._unsized, raw, None
+        if at >= 0:
+            at += _LENGTH_AT
+            to = raw.index(b"\r", at)
+            digits = raw[at:to]
+            if digits.isdigit() and len(digits) <= _LENGTH_DIGITS_MAX:
+                known, cut, length = self._sized, raw[:at] + raw[to:], int(digits)
         remembered = known.get(cut)
         if remembered is not None:
             return remembered, length
