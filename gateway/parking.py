@@ -116,14 +116,11 @@ class Parking:
             self.leave(ticket)
             ticket.request.unparked()
 
-    def release(self, chosen: Callable[[Target], Route | Park | Unroutable]) -> None:
-        """After a change of the table: those follow who wait for another deployment now, and all go who can."""
-        self.follow(chosen)
-        for deployment_id in list(self.lots):
-            self.freed(deployment_id, chosen)
-
     def follow(self, chosen: Callable[[Target], Route | Park | Unroutable]) -> None:
-        """Those who asked for an environment wait for its deployment of now; who asks in vain is let go."""
+        """After a change of the table.
+
+        Those who asked for an environment wait for its deployment of now; who asks in vain is let go.
+        """
         going = dict[Target, list[Ticket]]()
         for lot in self.lots.values():
             for ticket in lot.values():

@@ -37,7 +37,6 @@ class Pool:
         self._lines: dict[ReplicaRoute, _Line] = {}
         self._dials: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self.dialled = 0
 
     def acquire(self, replica: ReplicaRoute, exchange: Exchange, *, fresh: bool) -> None:
         """`exchange.connected` or `connect_failed` follows, maybe at once. `fresh`: not one that has been idle."""
@@ -114,7 +113,6 @@ class Pool:
             failure = getattr(error, "strerror", None) or str(error)
         finally:
             line.dials -= 1
-        self.dialled += 1
         if connection is not None:
             self.release(connection, reusable=True)
         elif line.waiting:

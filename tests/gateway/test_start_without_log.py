@@ -21,7 +21,7 @@ from projections.routing import ROUTING
 from projections.stores.snapshots import Snapshots
 from projections.view import View
 from tests.gateway.chaos.story import Story
-from tests.gateway.dataplane.stage import KEY, MODEL, ONE, TWO
+from tests.gateway.dataplane.happened import KEY, MODEL, ONE, TWO
 from tests.nats import NatsServer, free_port
 
 GENEROUS_S = 90.0

@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 from events.base import Position
-from tests.gateway.dataplane.stage import KEY
+from tests.gateway.dataplane.happened import KEY
 
 CHUNKS = 8
 STREAM_EVERY = 5

@@ -23,7 +23,7 @@ from ops.local import attach
 from tests.gateway.chaos import gateways
 from tests.gateway.chaos.callers import Account, Broken, call_on
 from tests.gateway.chaos.story import Story
-from tests.gateway.dataplane.stage import KEY, ONE, TWO
+from tests.gateway.dataplane.happened import KEY, ONE, TWO
 from tests.nats import NatsServer
 
 FIRST, SECOND = ("one-a", "one-b", "one-c"), ("two-a", "two-b")

@@ -21,8 +21,8 @@ from events.base import (
 from events.log.jetstream import JetStreamLog
 from events.replica import ReplicaUnready
 from events.union import AnyEvent
-from tests.gateway.dataplane import stage
-from tests.gateway.dataplane.stage import KEY, MODEL, ONE, TWO
+from tests.gateway.dataplane import happened
+from tests.gateway.dataplane.happened import KEY, MODEL, ONE, TWO
 
 CONCURRENCY = 1000
 
@@ -38,14 +38,14 @@ class Story:
 
     async def begin(self) -> None:
         """The model, two deployments, the first of which serves production, and a key."""
-        await self._add("key", KEY.partition(".")[0], stage.issued(scopes=("invoke", "metrics")))
-        await self._add("model", MODEL, stage.registered())
+        await self._add("key", KEY.partition(".")[0], happened.issued(scopes=("invoke", "metrics")))
+        await self._add("model", MODEL, happened.registered())
         for deployment in (ONE, TWO):
-            await self._add("model", MODEL, stage.pushed(deployment, concurrency=CONCURRENCY))
+            await self._add("model", MODEL, happened.pushed(deployment, concurrency=CONCURRENCY))
         await self.switch(ONE)
 
     async def switch(self, deployment: DeploymentId) -> Position:
-        return await self._add("environment", f"{MODEL}/production", stage.promoted(deployment))
+        return await self._add("environment", f"{MODEL}/production", happened.promoted(deployment))
 
     async def start(self, name: str, deployment: DeploymentId) -> None:
         """A replica, up and in the table."""
@@ -64,18 +64,18 @@ class Story:
         await self._add("replica", name, event)
 
     async def ready_again(self, name: str) -> None:
-        await self._add("replica", name, stage.ready(name, self._addresses[name], self._deployments[name]))
+        await self._add("replica", name, happened.ready(name, self._addresses[name], self._deployments[name]))
 
     async def kill(self, name: str) -> Position:
         """As a crash; its node agent says so a moment later."""
         self.processes[name].kill()
         await self.processes[name].wait()
         await asyncio.sleep(0.3)
-        return await self._add("replica", name, stage.failed(name, self._deployments[name]))
+        return await self._add("replica", name, happened.failed(name, self._deployments[name]))
 
     async def drain(self, name: str) -> Position:
         """Out of the table; it ends when what runs there has ended."""
-        position = await self._add("replica", name, stage.draining(name, self._deployments[name]))
+        position = await self._add("replica", name, happened.draining(name, self._deployments[name]))
         await asyncio.sleep(1.0)  # A node agent gives the gateways time to hear of it.
         self.processes[name].send_signal(signal.SIGTERM)
         await self.processes[name].wait()

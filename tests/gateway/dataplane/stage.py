@@ -1,252 +1,21 @@
-"""What the data plane's tests stand on: a gateway on a real socket, and small scripted model servers on others.
-
-The views are folds of real events. A scripted server speaks just enough HTTP/1.1 to be a replica, and records what it
-was sent and when its callers left.
-"""
+"""What the data plane's tests stand on: a gateway on a real socket, its callers, and replicas on other sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import uvicorn
 from uvicorn.server import ServerState
 
-from events.access import KeyIssued
-from events.base import (
-    Actor,
-    BlobDigest,
-    CommandId,
-    CorrelationId,
-    DeploymentId,
-    Event,
-    EventId,
-    KeyId,
-    Metadata,
-    ModelId,
-    Position,
-    PromotionId,
-    ReplicaId,
-    StreamName,
-)
-from events.codec import Recorded
-from events.environment import PromotionCompleted
-from events.model import DeploymentPushed, ModelRegistered
-from events.replica import ReplicaDraining, ReplicaFailed, ReplicaReady
 from events.signals import Signals
 from events.signals.memory import MemorySignals
 from gateway.circuit import CircuitSettings
 from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
-from gateway.keys import hash_of
-from projections.access import ACCESS
-from projections.routing import ROUTING
-from projections.view import View
-
-KEY = "k1.correct-horse-battery"
-MODEL = ModelId("m1")
-ONE, TWO = DeploymentId("d1"), DeploymentId("d2")
-
-
-class Happenings:
-    """A history that grows, and the views that follow it."""
-
-    def __init__(self) -> None:
-        self.routing, self.access = View(ROUTING), View(ACCESS)
-        self._position = 0
-
-    def add(self, *events: Any) -> None:
-        batch = tuple(self._recorded(event) for event in events)
-        for view in (self.routing, self.access):
-            view.fold(batch)
-        for view in (self.routing, self.access):
-            view.announce()
-
-    def _recorded(self, event: Event) -> Recorded:
-        self._position += 1
-        meta = Metadata(
-            id=EventId(f"e{self._position}"),
-            command_id=CommandId(f"c{self._position}"),
-            correlation_id=CorrelationId("test"),
-            causation_id=None,
-            actor=Actor("operator", "test"),
-            at=datetime.now(UTC),
-        )
-        return Recorded(Position(self._position), StreamName("any", "1"), event, meta)  # type: ignore[arg-type]
-
-
-def registered(model: ModelId = MODEL, name: str = "iris") -> ModelRegistered:
-    return ModelRegistered(model_id=model, name=name, team="default")
-
-
-def pushed(
-    deployment: DeploymentId, *, model: ModelId = MODEL, development: bool = False, concurrency: int = 1000
-) -> DeploymentPushed:
-    return DeploymentPushed(
-        model_id=model,
-        deployment_id=deployment,
-        number=1,
-        name="deployment-1",
-        is_development=development,
-        source=BlobDigest("sha256:0"),
-        config=BlobDigest("sha256:1"),
-        raw_config=None,
-        environment=None,
-        scale_down_previous=False,
-        cpu_millicores=1000,
-        memory_bytes=1,
-        predict_concurrency=concurrency,
-        deploy_timeout_s=60,
-        labels="{}",
-        client="{}",
-    )
-
-
-def promoted(deployment: DeploymentId, environment: str = "production") -> PromotionCompleted:
-    return PromotionCompleted(
-        promotion_id=PromotionId("p"),
-        model_id=MODEL,
-        environment=environment,
-        deployment_id=deployment,
-        previous=None,
-        cleanup="KEEP",
-    )
-
-
-def issued(
-    key: str = KEY,
-    scopes: tuple[str, ...] = ("invoke",),
-    models: tuple[ModelId, ...] = (),
-    environments: tuple[str, ...] = (),
-) -> KeyIssued:
-    key_id = KeyId(key.partition(".")[0])
-    return KeyIssued(
-        key_id=key_id, name="test", hash=hash_of(key), scopes=scopes, models=models, environments=environments
-    )
-
-
-def ready(replica: str, address: str, deployment: DeploymentId = ONE) -> ReplicaReady:
-    return ReplicaReady(replica_id=ReplicaId(replica), deployment_id=deployment, address=address, seconds=1.0)
-
-
-def failed(replica: str, deployment: DeploymentId = ONE) -> ReplicaFailed:
-    return ReplicaFailed(
-        replica_id=ReplicaId(replica), deployment_id=deployment, stage="run", reason="killed", exit_code=137
-    )
-
-
-def draining(replica: str, deployment: DeploymentId = ONE) -> ReplicaDraining:
-    return ReplicaDraining(replica_id=ReplicaId(replica), deployment_id=deployment, reason="scaled down")
-
-
-class Seen(msgspec.Struct):
-    """A request as a replica got it."""
-
-    line: str
-    headers: dict[str, str]
-    body: bytes
-
-
-Script = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
-
-
-def answer(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
-    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n{more}\r\n".encode() + body
-
-
-async def echo(seen: Seen, out: asyncio.StreamWriter) -> None:
-    out.write(answer(seen.body))
-
-
-class ScriptedReplica:
-    def __init__(self, script: Script = echo) -> None:
-        self.script = script
-        self.seen: list[Seen] = []
-        self.connections = 0
-        self.arrived = asyncio.Condition()
-        self.caller_left = asyncio.Event()
-        self.writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-        self.address = ""
-
-    async def start(self) -> "ScriptedReplica":
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: asyncio.StreamReaderProtocol(_Incoming(), self._serve), "127.0.0.1", 0, backlog=2048
-        )
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def kill(self) -> None:
-        """As a crash: nothing listens any more, and open connections break."""
-        assert self._server is not None
-        self._server.close()
-        for writer in tuple(self.writers):
-            writer.transport.abort()
-
-    async def seen_count(self, count: int) -> None:
-        async with self.arrived:
-            await self.arrived.wait_for(lambda: len(self.seen) >= count)
-
-    async def _serve(self, incoming: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        assert isinstance(incoming, _Incoming)
-        self.connections += 1
-        self.writers.add(out)
-        leaving = asyncio.ensure_future(incoming.ended.wait())
-        try:
-            while not out.is_closing():
-                seen = await read_message(incoming)
-                async with self.arrived:
-                    self.seen.append(seen)
-                    self.arrived.notify_all()
-                answering = asyncio.ensure_future(self.script(seen, out))
-                await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                if not answering.done():
-                    self.caller_left.set()
-                    answering.cancel()
-                    break
-                await answering
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            leaving.cancel()
-            self.writers.discard(out)
-            out.close()
-
-
-class _Incoming(asyncio.StreamReader):
-    """Tells when the other side ends, also while nobody reads."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=2**24)
-        self.ended = asyncio.Event()
-
-    def feed_eof(self) -> None:
-        super().feed_eof()
-        self.ended.set()
-
-    def set_exception(self, exc: Exception) -> None:
-        super().set_exception(exc)
-        self.ended.set()
-
-
-async def read_message(incoming: asyncio.StreamReader) -> Seen:
-    head = (await incoming.readuntil(b"\r\n\r\n")).decode("latin-1")
-    line, *fields = head[:-4].split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
-    if headers.get("transfer-encoding") == "chunked":
-        return Seen(line, headers, await read_chunks(incoming))
-    return Seen(line, headers, await incoming.readexactly(int(headers.get("content-length", "0"))))
-
-
-async def read_chunks(incoming: asyncio.StreamReader) -> bytes:
-    body = b""
-    while size := int(await incoming.readuntil(b"\r\n"), 16):
-        body += (await incoming.readexactly(size + 2))[:-2]
-    await incoming.readexactly(2)
-    return body
+from tests.gateway.dataplane.happened import KEY, ONE, Happenings, issued, promoted, pushed, ready, registered
+from tests.gateway.dataplane.replicas import Script, ScriptedReplica, echo, read_chunks
 
 
 class Got(msgspec.Struct):
@@ -359,6 +128,10 @@ async def control_app(scope: Any, receive: Any, send: Any) -> None:
 
 CIRCUIT = CircuitSettings(avoid_s=0.1, rest_s=0.1)
 QUICK = DataPlaneSettings(retry_delay_s=0.02, retry_delay_cap_s=0.1, circuit=CIRCUIT, load_every_s=0.05)
+
+
+def but(**changes: float) -> DataPlaneSettings:
+    return msgspec.structs.replace(QUICK, **changes)
 
 
 @asynccontextmanager

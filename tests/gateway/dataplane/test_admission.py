@@ -12,21 +12,9 @@ from events.signals import Load, Share, Signals
 from events.signals.core_nats import CoreNatsSignals
 from events.signals.memory import MemorySignals
 from gateway.circuit import CircuitSettings
-from tests.gateway.dataplane.stage import (
-    ONE,
-    QUICK,
-    Got,
-    ScriptedReplica,
-    Seen,
-    Stage,
-    answer,
-    promoted,
-    pushed,
-    ready,
-    request,
-    staged,
-    until,
-)
+from tests.gateway.dataplane.happened import ONE, promoted, pushed, ready
+from tests.gateway.dataplane.replicas import ScriptedReplica, Seen, answer
+from tests.gateway.dataplane.stage import QUICK, Got, Stage, request, staged, until
 from tests.nats import NatsServer
 
 

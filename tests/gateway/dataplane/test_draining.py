@@ -2,7 +2,9 @@
 
 import asyncio
 
-from tests.gateway.dataplane.stage import Seen, ready, request, staged, until
+from tests.gateway.dataplane.happened import ready
+from tests.gateway.dataplane.replicas import Seen
+from tests.gateway.dataplane.stage import request, staged, until
 
 
 async def test_an_idle_connection_is_served_once_more_and_told_to_close() -> None:

@@ -8,7 +8,9 @@ import pytest
 from events.environment import RequestLimits, RequestLimitsSet
 from gateway.bucket import RateLimit
 from gateway.dataplane.plane import DataPlaneSettings
-from tests.gateway.dataplane.stage import KEY, MODEL, QUICK, Seen, answer, issued, request, staged, until
+from tests.gateway.dataplane.happened import KEY, MODEL, issued
+from tests.gateway.dataplane.replicas import Seen, answer
+from tests.gateway.dataplane.stage import QUICK, request, staged, until
 
 
 def but(**changes: object) -> DataPlaneSettings:

@@ -5,7 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
-from tests.gateway.dataplane.stage import KEY, QUICK, request, staged
+from tests.gateway.dataplane.happened import KEY
+from tests.gateway.dataplane.stage import QUICK, request, staged
 
 _HEAD = f"POST /model-m1/predict HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n".encode()
 _SMUGGLED = b"GET /model-m1/sync/secret HTTP/1.1\r\nhost: g\r\n\r\n"

@@ -9,23 +9,8 @@ import pytest
 from events.base import DeploymentId, ModelId
 from events.environment import EnvironmentCreated
 from events.scaling import AutoscalingSettings
-from tests.gateway.dataplane.stage import (
-    KEY,
-    MODEL,
-    ONE,
-    QUICK,
-    TWO,
-    Got,
-    Stage,
-    issued,
-    promoted,
-    pushed,
-    ready,
-    registered,
-    request,
-    staged,
-    until,
-)
+from tests.gateway.dataplane.happened import KEY, MODEL, ONE, TWO, issued, promoted, pushed, ready, registered
+from tests.gateway.dataplane.stage import QUICK, Got, Stage, request, staged, until
 
 OTHER, THREE = ModelId("m2"), DeploymentId("d3")
 STAGING = EnvironmentCreated(model_id=MODEL, environment="staging", autoscaling=AutoscalingSettings())

@@ -253,9 +253,9 @@ def test_parked_requests_go_in_the_order_of_arrival_whatever_they_asked_for(
     parking, order = Parking(100, 100), list[int]()
     for arrival, by_id in zip(arrivals, direct, strict=True):
         Waiter(parking, order).park(arrival, Target(MODEL, "deployment", ONE) if by_id else PRODUCTION)
-    parking.release(lambda target: Park(ONE))
+    parking.freed(ONE, lambda target: Park(ONE))
     assert not order
-    parking.release(lambda target: choose(table(1), target, Now({}, set(), 0)))
+    parking.freed(ONE, lambda target: choose(table(1), target, Now({}, set(), 0)))
     assert order == sorted(order) and len(order) == 8
     assert parking.count == 0
 

@@ -8,21 +8,9 @@ import pytest
 from events.access import KeyRevoked
 from events.base import KeyId
 from gateway.dataplane.plane import DataPlaneSettings
-from tests.gateway.dataplane.stage import (
-    KEY,
-    ONE,
-    QUICK,
-    TWO,
-    Seen,
-    answer,
-    issued,
-    promoted,
-    pushed,
-    ready,
-    request,
-    staged,
-    until,
-)
+from tests.gateway.dataplane.happened import KEY, ONE, TWO, issued, promoted, pushed, ready
+from tests.gateway.dataplane.replicas import Seen, answer
+from tests.gateway.dataplane.stage import QUICK, request, staged, until
 
 
 async def test_a_request_reaches_the_replica_and_its_answer_the_caller() -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from tests.gateway.dataplane.stage import KEY, Caller, Seen, Stage, answer, request, staged, until
+from tests.gateway.dataplane.happened import KEY
+from tests.gateway.dataplane.replicas import Seen, answer
+from tests.gateway.dataplane.stage import Caller, Stage, request, staged, until
 
 _CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 

@@ -9,23 +9,9 @@ from fastapi import FastAPI
 from events.signals.memory import MemorySignals
 from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane
-from tests.gateway.dataplane.stage import (
-    ONE,
-    QUICK,
-    TWO,
-    Caller,
-    Happenings,
-    ScriptedReplica,
-    Seen,
-    answer,
-    issued,
-    promoted,
-    pushed,
-    ready,
-    registered,
-    request,
-    until,
-)
+from tests.gateway.dataplane.happened import ONE, TWO, Happenings, issued, promoted, pushed, ready, registered
+from tests.gateway.dataplane.replicas import ScriptedReplica, Seen, answer
+from tests.gateway.dataplane.stage import QUICK, Caller, request, until
 
 
 async def test_uvicorn_serves_both_planes_and_stops_without_cutting_a_call() -> None:

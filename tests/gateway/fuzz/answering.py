@@ -11,7 +11,7 @@ from typing import Literal
 
 import h11
 
-from tests.gateway.dataplane.stage import KEY
+from tests.gateway.dataplane.happened import KEY
 from tests.gateway.fuzz.grammar import CHUNKS, LAST, chunked, cut, mutated
 from tests.gateway.fuzz.loop import Factory, Pipe
 from tests.gateway.fuzz.stand import Stand

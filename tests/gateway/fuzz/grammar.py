@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-from tests.gateway.dataplane.stage import KEY
+from tests.gateway.dataplane.happened import KEY
 
 End = Literal["stay", "leave", "reset"]
 ENDS: tuple[End, ...] = ("stay", "leave", "reset")

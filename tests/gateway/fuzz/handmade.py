@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.gateway.dataplane.stage import KEY
+from tests.gateway.dataplane.happened import KEY
 from tests.gateway.fuzz import answering, grammar
 from tests.gateway.fuzz.answering import QUESTIONS, Scripted
 from tests.gateway.fuzz.grammar import ENDS, Sent

@@ -14,7 +14,9 @@ from gateway.insight.metrics import exposition
 from gateway.insight.siblings import Siblings
 from gateway.insight.tallies import SECONDS, Tallies
 from gateway.insight.worker import Moment
-from tests.gateway.dataplane.stage import MODEL, ONE, Seen, answer, failed, request, staged, until
+from tests.gateway.dataplane.happened import MODEL, ONE, failed
+from tests.gateway.dataplane.replicas import Seen, answer
+from tests.gateway.dataplane.stage import request, staged, until
 from tests.gateway.insight.trips import trip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from tests.gateway.dataplane.stage import KEY, TWO
+from tests.gateway.dataplane.happened import KEY, TWO
 
 Address = tuple[str, int]
 

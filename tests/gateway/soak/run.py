@@ -20,7 +20,7 @@ from ops.config import Settings
 from tests.gateway.chaos import gateways
 from tests.gateway.chaos.run import scrape
 from tests.gateway.chaos.story import Story
-from tests.gateway.dataplane.stage import ONE, TWO
+from tests.gateway.dataplane.happened import ONE, TWO
 from tests.gateway.soak.callers import Soaked, soak
 from tests.nats import NatsServer
 

@@ -10,7 +10,8 @@ import msgspec
 from events.base import ReplicaId
 from events.replica import ReplicaUnready
 from tests.gateway.chaos.replica import Model
-from tests.gateway.dataplane.stage import ONE, QUICK, TWO, pushed, ready, staged, until
+from tests.gateway.dataplane.happened import ONE, TWO, pushed, ready
+from tests.gateway.dataplane.stage import QUICK, staged, until
 from tests.gateway.soak.callers import Soaked, soak
 
 ASLEEP = ReplicaUnready(replica_id=ReplicaId("r2"), deployment_id=TWO, reason="asleep")
