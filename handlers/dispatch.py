@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 import structlog
 
-from events.base import Event, EventId, Metadata, Position, StreamName, derive
+from events.base import ORIGIN, CommandId, Event, EventId, Metadata, Position, StreamName, derive
 from events.codec import event_type
 from events.log import Ambiguous, Conflict, Draft, Log
 from events.signals.refusals import Refusal, Refusals
@@ -65,9 +65,10 @@ class Dispatch:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(0.002 * 2**attempt)
+            done_at = await self._done_at(stream, command.id)
+            if done_at is not None:
+                return Outcome(done_at)
             aggregate = self._aggregate(stream)
-            if command.id in aggregate.commands:
-                return Outcome(aggregate.commands[command.id])
             events = self._decide(command, stream, aggregate)
             if not events:
                 return Outcome(self._decisions.position)
@@ -80,6 +81,20 @@ class Dispatch:
         """What would be appended if it were dispatched now. Nothing is. Raises Refused."""
         stream = _stream_of(command)
         return self._decide(command, stream, self._aggregate(stream))
+
+    async def _done_at(self, stream: StreamName, command_id: CommandId) -> Position | None:
+        """Where the last event of the command is, as far as the fold reaches at the moment of the answer."""
+        not_until = ORIGIN
+        while True:
+            aggregate = self._aggregate(stream)
+            if command_id == aggregate.last_command:
+                return aggregate.position
+            if aggregate.position == not_until or not aggregate.may_have_seen(command_id):
+                return None
+            not_until = aggregate.position
+            for recorded in reversed(await self._log.read(until=not_until, stream=stream)):
+                if recorded.meta.command_id == command_id:
+                    return recorded.position
 
     def _aggregate(self, stream: StreamName) -> Aggregate:
         return self._decisions.state.get(stream, Aggregate(DECIDER_FOR[stream.category].initial))

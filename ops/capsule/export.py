@@ -55,7 +55,10 @@ async def export(log: Log, begin: Position, end: Position, path: Path, now: date
 async def _aggregates(log: Log, position: Position) -> dict[str, Any]:
     """What deciders decide from, without the commands of long ago, by text: JSON has no other keys."""
     aggregates: Aggregates = await state_at(log, DECISIONS, position)
-    return {str(stream): msgspec.structs.replace(each, commands={}) for stream, each in aggregates.items()}
+    return {
+        str(stream): msgspec.structs.replace(each, last_command=None, fingerprints=bytearray())
+        for stream, each in aggregates.items()
+    }
 
 
 def _clean(redactor: Redactor, name: str, state: Any) -> bytes:

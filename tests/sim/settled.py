@@ -14,7 +14,7 @@ from events.environment import EnvironmentConfigured, EnvironmentCreated, Promot
 from events.scaling import ScalingConfigured
 from handlers.base import Context, Refused, called_for
 from handlers.deciders import DECIDER_OF
-from handlers.decisions import DECISIONS, Aggregate, Aggregates
+from handlers.decisions import DECISIONS, Aggregate
 from handlers.reactors import REACTORS
 from projections.base import fold
 from projections.deployments import DEPLOYMENTS, Catalogue, Deployment, status
@@ -41,7 +41,7 @@ def unsettled(world: World) -> list[str]:
         *(text for each in catalogue.deployments.values() for text in _deployment(each, fleet)),
         *_machines(world, fleet),
         *_parked(world),
-        *_asked_for(world, fold(DECISIONS, history)),
+        *_asked_for(world, history),
     ]
 
 
@@ -136,21 +136,20 @@ def _parked(world: World) -> Iterator[str]:
             yield f"{gateway.name} has {running}, {len(gateway.callers)} callers"
 
 
-def _asked_for(world: World, decisions: Aggregates) -> Iterator[str]:
+def _asked_for(world: World, history: Sequence[Recorded]) -> Iterator[str]:
     """A fresh control process would change something at once: its predecessors left work undone."""
     now = SimClock(world.loop).now()
+    decisions, done = fold(DECISIONS, history), {each.meta.command_id for each in history}
     for reactor in REACTORS:
         state = reactor.initial(now)
-        for recorded in world.log.history():
+        for recorded in history:
             state = reactor.evolve(state, recorded)
         for due in called_for(reactor, state, now):
             command, decider = due.command, DECIDER_OF[type(due.command)]
             stream = StreamName(decider.category, decider.aggregate_id(command))
             aggregate = decisions.get(stream) or Aggregate(decider.initial)
             try:
-                asked = (
-                    () if command.id in aggregate.commands else decider.decide(command, aggregate.state, Context(now))
-                )
+                asked = () if command.id in done else decider.decide(command, aggregate.state, Context(now))
             except Refused:
                 continue
             if asked:
