@@ -26,6 +26,7 @@ from projections.routing import ROUTING
 from projections.view import View
 
 S = TypeVar("S")
+_encode = msgspec.msgpack.Encoder().encode
 CHUNK = 20_000
 """Events held in memory at a time."""
 SKEW_S = 60.0
@@ -168,9 +169,8 @@ def part_in(name: str, state: Any, entity: str) -> Tree | None:
 def _mentioning(value: Any, entity: str, mentioned: bytes) -> Any:
     match value:
         case dict():
-            encode = msgspec.msgpack.encode
             return {
-                name: each for name, each in value.items() if mentioned in encode(name) or mentioned in encode(each)
+                name: each for name, each in value.items() if mentioned in _encode(name) or mentioned in _encode(each)
             }
         case set():
             return value & {entity}

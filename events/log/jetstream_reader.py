@@ -162,6 +162,14 @@ class Reader:
             raise WireLost(f"the server ended the reading: {headers[9:80].decode(errors='replace').strip()}")
 
 
+def recorded(position: Position, subject: str, payload: bytes) -> Recorded:
+    """Raises LogBroken."""
+    try:
+        return Recorded(position, stream_of(subject.rpartition(".")[0]), *decode(payload))
+    except CorruptMessage as error:
+        raise LogBroken(f"position {position} of the log: {error}") from error
+
+
 def header(block: bytes, name: str) -> str | None:
     found = block.partition(f"\r\n{name}: ".encode())[2].partition(b"\r\n")[0]
     return found.decode() or None

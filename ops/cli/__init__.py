@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the stack is not running.
 """
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -99,4 +100,5 @@ for _module in _MODULES:
 
 
 def main() -> None:
+    gc.set_threshold(100_000)  # A state of a long log is a million objects without cycles.
     app(prog_name="causeway")

@@ -6,10 +6,12 @@ of the event at its position, by which a reader knows that it belongs to the log
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -141,10 +143,23 @@ async def _save_now_and_then(kept: KeptSnapshots, views: Sequence[View[Any]], la
         apart = await kept.thin(projections, apart)
 
 
+@contextmanager
+def collecting_later() -> Iterator[None]:
+    """A state is made of a million objects and no cycles: to look for some meanwhile would take most of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _read(path: Path, projection: Projection[S], position: Position) -> Kept[S] | None:
     try:
         content = zlib.decompress(path.read_bytes())
-        event_id, state = msgspec.msgpack.decode(content, type=tuple[EventId, projection.state_type])  # type: ignore[name-defined]
+        with collecting_later():
+            event_id, state = msgspec.msgpack.decode(content, type=tuple[EventId, projection.state_type])  # type: ignore[name-defined]
     except FileNotFoundError:
         return None
     except (zlib.error, msgspec.MsgspecError) as error:

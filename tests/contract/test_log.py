@@ -47,7 +47,9 @@ async def test_what_was_appended_is_read_back_as_it_was(log: Log) -> None:
     position = await append(log, A, drafts, 0)
     assert position == 3
     assert await log.head() == 3
-    assert await _read(log) == [Recorded(Position(at), A, event, meta) for at, (event, meta) in enumerate(drafts, 1)]
+    written = [Recorded(Position(at), A, event, meta) for at, (event, meta) in enumerate(drafts, 1)]
+    assert await _read(log) == written
+    assert [await _read(log, at - 1, at) for at in (1, 2, 3)] == [[each] for each in written]
 
 
 async def test_the_events_of_a_decision_have_neighbouring_positions_while_others_write(log: Log) -> None:
