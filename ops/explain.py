@@ -9,12 +9,13 @@ from pathlib import Path
 
 import msgspec
 
-from events.base import DeploymentId, EventId, Position
+from events.base import DeploymentId, Position
 from events.log import Log
 from gateway.insight.access_log import Line
 from ops.names import NAMES, resolve
 from ops.replay import position_of, state_at
-from ops.why import Story, past_of, set_by, told
+from ops.whence import whence_of
+from ops.why import Story, set_by, told
 from projections.deployments import DEPLOYMENTS, status
 from projections.routing import ROUTING
 
@@ -93,18 +94,18 @@ async def explain(log: Log, asked: Asked) -> Explanation:
     names = (await state_at(log, NAMES)).of
     deployment_id = await _deployment(log, asked)
     said = [*_of_request(asked, names)]
-    past = await past_of(log)
+    whence = await whence_of(log)
     route, replica = None, None
     if deployment_id is not None:
         place, sentences = await _of_deployment(log, asked, deployment_id, names.get(deployment_id, ""), position)
         said += sentences
-        event_id = None if place is None else await set_by(past, f"environment:{place}.current", position)
-        route = None if place is None or event_id is None else await told(past, place, event_id)
+        event = None if place is None else await set_by(whence, f"environment:{place}.current", position)
+        route = None if place is None or event is None else await told(whence, place, event)
     if asked.replica_id is not None:
-        first = past.first.get(asked.replica_id)
+        first = await whence.first(asked.replica_id)
         if first is None:
             raise Unexplained(f"there is no replica {asked.replica_id} in this history")
-        replica = _until(await told(past, asked.replica_id, EventId(first), with_life=True), position)
+        replica = _until(await told(whence, asked.replica_id, first, with_life=True), position)
         said.append(_of_replica(asked.replica_id, replica, position))
     return Explanation(asked, position, tuple(said), route, replica)
 

@@ -4,13 +4,16 @@ A capsule is one too: its log begins at a position, and the states there came wi
 """
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from events.base import ORIGIN, Position, StreamName
 from events.codec import Recorded
 from events.log import Draft, Log, LogUnavailable
 from projections.base import Projection
-from projections.stores.kept import Kept, belongs
+from projections.stores.kept import Kept, KeptSnapshots, belongs
+from projections.stores.whereabouts import KeptWhereabouts
+from projections.whereabouts import Stretch
 
 S = TypeVar("S")
 HISTORY = "history"
@@ -30,8 +33,10 @@ class Keeper(Protocol):
 class Past:
     """`beginning`: the position before the first event that can be read; 0 for a whole log."""
 
-    def __init__(self, log: Log, keeper: Keeper, beginning: Position = ORIGIN) -> None:
-        self._log, self._keeper = log, keeper
+    def __init__(
+        self, log: Log, keeper: Keeper, beginning: Position = ORIGIN, index: KeptWhereabouts | None = None
+    ) -> None:
+        self._log, self._keeper, self._index = log, keeper, index
         self.beginning = beginning
 
     async def start(self, projection: Projection[S], until: Position) -> tuple[S, Position]:
@@ -46,6 +51,9 @@ class Past:
                 f"the history begins at position {self.beginning}, without {projection.name} as of there"
             )
         return projection.initial(), ORIGIN
+
+    async def whereabouts(self) -> list[Stretch]:
+        return [] if self._index is None else await self._index.of(self._log)
 
     async def append(self, stream: StreamName, drafts: tuple[Draft, ...], expected: Position) -> Position:
         raise LogUnavailable(f"who looks back adds nothing: {stream} at {expected} and {len(drafts)} events")
@@ -66,11 +74,21 @@ class Past:
         return self._log.stale_since
 
 
+def past_of(log: Log, snapshots: Path) -> Past:
+    """The log with what the control process keeps in the folder of snapshots."""
+    return Past(log, KeptSnapshots(snapshots / HISTORY), index=KeptWhereabouts(snapshots / HISTORY))
+
+
 async def start_of(log: Log, projection: Projection[S], until: Position) -> tuple[S, Position]:
     """A state at `until` or before, and its position: as near as is kept. Raises NoSuchPosition."""
     if isinstance(log, Past):
         return await log.start(projection, until)
     return projection.initial(), ORIGIN
+
+
+async def whereabouts_of(log: Log) -> list[Stretch]:
+    """Indexes of the log from its first event on, as far as they are kept."""
+    return await log.whereabouts() if isinstance(log, Past) else []
 
 
 def beginning_of(log: Log) -> Position:

@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
-from events.base import ORIGIN, DeploymentId, EventId, Position, StreamName
+from events.base import ORIGIN, DeploymentId, Position, StreamName
 from events.codec import Recorded, event_type
 from events.log import Log
 from ops.blame import blame
 from ops.moments import Moment
-from ops.names import NAMES, Names, UnknownName, resolve, resolve_deployment
+from ops.names import UnknownName, resolve, resolve_deployment
 from ops.past import NoSuchPosition, beginning_of
-from ops.replay import history, state_at
-from projections.causality import CAUSALITY, Causality, How, Link, chain
+from ops.replay import state_at
+from ops.whence import Whence, whence_of
+from projections.causality import How, Link
 from projections.deployments import DEPLOYMENTS
 from projections.describe import describe, grounds_of
-from projections.entities import entities
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -53,106 +53,71 @@ class Story(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
 
 
-class Past(msgspec.Struct):
-    """All that the questions need, from one pass over the log."""
-
-    log: Log
-    names: Names
-    causality: Causality
-    first: dict[str, EventId] = {}
-    """By aggregate: the first event of its history."""
-    last: dict[str, EventId] = {}
-    """By entity: the last event of its own history, else the last that names it."""
-    ids: dict[Position, EventId] = {}
-
-    def add(self, recorded: Recorded) -> None:
-        CAUSALITY.evolve(self.causality, recorded)
-        self.ids[recorded.position] = recorded.meta.id
-        own, *named = entities(recorded.stream, recorded.event)
-        self.first.setdefault(own, recorded.meta.id)
-        self.last[own] = recorded.meta.id
-        for each in named:
-            if each not in self.first:
-                self.last[each] = recorded.meta.id
-
-    def cause_of(self, link: Link) -> Position | None:
-        cause = self.causality.links.get(link.parent) if link.parent is not None else None
-        return None if cause is None else cause.position
-
-
-async def past_of(log: Log) -> Past:
-    past = Past(log, await state_at(log, NAMES), CAUSALITY.initial())
-    async for piece in history(log, beginning_of(log), await log.head()):
-        for recorded in piece:
-            past.add(recorded)
-    return past
-
-
 async def why(log: Log, what: str, *, latest: bool = False) -> Story:
     """The chain of causes of an event (its id or position) or of an entity (its id or name); `latest`: of the last
     thing that happened to the entity instead. Raises UnknownName, NoSuchPosition.
     """
-    past = await past_of(log)
+    whence = await whence_of(log)
     if what.isdecimal():
-        if Position(int(what)) not in past.ids:
-            first, last = min(past.ids, default=ORIGIN), max(past.ids, default=ORIGIN)
-            raise NoSuchPosition(f"the log has positions {first} to {last}, not {what}")
-        return await told(past, f"position {what}", past.ids[Position(int(what))])
-    if what in past.causality.links:
-        return await told(past, what, EventId(what))
-    entity = resolve(past.names, what)
-    if entity not in past.last:
+        first = Position(min(beginning_of(log) + 1, whence.head))
+        if not first <= int(what) <= whence.head or int(what) == ORIGIN:
+            raise NoSuchPosition(f"the log has positions {first} to {whence.head}, not {what}")
+        return await told(whence, f"position {what}", await whence.at(Position(int(what))))
+    event = await whence.event(what)
+    if event is not None:
+        return await told(whence, what, event)
+    entity = resolve(whence.names, what)
+    last = await whence.last(entity)
+    if last is None:
         raise UnknownName(f"nothing in this history, which begins at {beginning_of(log)}, is about {what!r}")
     if latest:
-        return await told(past, entity, past.last[entity])
-    event_id, is_replica = await _that_counts(past, entity)
-    return await told(past, entity, event_id, with_life=is_replica)
+        return await told(whence, entity, last)
+    counts, is_replica = await _that_counts(whence, entity, last)
+    return await told(whence, entity, counts, with_life=is_replica)
 
 
-async def _that_counts(past: Past, entity: str) -> tuple[EventId, bool]:
+async def _that_counts(whence: Whence, entity: str, last: Recorded) -> tuple[Recorded, bool]:
     """The event that says most about the entity, and whether its life belongs to the answer."""
-    first = past.causality.links.get(past.first.get(entity, past.last[entity]))
-    if entity in past.names.environments.values():
-        return await set_by(past, f"environment:{entity}.current") or past.last[entity], False
-    if entity in past.names.deployments.values():
-        catalogue = await state_at(past.log, DEPLOYMENTS)
+    if entity in whence.names.environments.values():
+        return await set_by(whence, f"environment:{entity}.current") or last, False
+    if entity in whence.names.deployments.values():
+        catalogue = await state_at(whence.log, DEPLOYMENTS, whence.head)
         deployment = catalogue.deployments.get(DeploymentId(entity))
-        reason = past.ids.get(deployment.reason_position) if deployment is not None else None
-        return reason or past.last[entity], False
-    if first is not None and first.stream == StreamName("replica", entity):
-        return first.event_id, True
-    return past.last[entity], False
+        if deployment is None or not beginning_of(whence.log) < deployment.reason_position <= whence.head:
+            return last, False
+        return await whence.at(deployment.reason_position), False
+    first = await whence.first(entity) or last
+    if first.stream == StreamName("replica", entity):
+        return first, True
+    return last, False
 
 
-async def set_by(past: Past, field: str, moment: Moment = None) -> EventId | None:
-    (found,) = await blame(past.log, field, moment)
-    return None if found.event is None else EventId(found.event.event_id)
+async def set_by(whence: Whence, field: str, moment: Moment = None) -> Recorded | None:
+    (found,) = await blame(whence.log, field, moment)
+    return None if found.event is None else await whence.at(found.event.position)
 
 
-async def told(past: Past, about: str, event_id: EventId, *, with_life: bool = False) -> Story:
+async def told(whence: Whence, about: str, event: Recorded, *, with_life: bool = False) -> Story:
     """The chain to the event; `with_life`: and what happened to its aggregate from there on."""
-    links = list(chain(past.causality, event_id))
+    links = await whence.chain(event)
     if with_life:
-        own, there = links[-1].stream, links[-1].position
-        links += [each for each in past.causality.links.values() if each.stream == own and each.position > there]
-    steps: list[Step] = []
-    for link in links:
-        (recorded,) = await past.log.read(Position(link.position - 1), link.position)
-        steps.append(_step(recorded, link.how, past.cause_of(link), steps))
-    return Story(about, past.names.of.get(about, about), tuple(steps))
+        links += [(each, await whence.link(each)) for each in await whence.life_after(event)]
+    return Story(about, whence.names.of.get(about, about), await _steps(whence, links))
 
 
 async def timeline(log: Log, deployment: str) -> Story:
     """Everything that names the deployment, in order, each with what it followed from. Raises UnknownName."""
-    past = await past_of(log)
-    deployment_id = resolve_deployment(past.names, deployment)
+    whence = await whence_of(log)
+    deployment_id = resolve_deployment(whence.names, deployment)
+    links = [(each, await whence.link(each)) for each in await whence.about(deployment_id)]
+    return Story(deployment_id, whence.names.of[deployment_id], await _steps(whence, links))
+
+
+async def _steps(whence: Whence, links: list[tuple[Recorded, Link]]) -> tuple[Step, ...]:
     steps: list[Step] = []
-    async for piece in history(log, beginning_of(log), max(past.ids, default=ORIGIN)):
-        for recorded in piece:
-            if deployment_id in entities(recorded.stream, recorded.event):
-                link = past.causality.links[recorded.meta.id]
-                steps.append(_step(recorded, link.how, past.cause_of(link), steps))
-    return Story(deployment_id, past.names.of[deployment_id], tuple(steps))
+    for recorded, link in links:
+        steps.append(_step(recorded, link.how, await whence.cause_of(link), steps))
+    return tuple(steps)
 
 
 def _step(recorded: Recorded, how: How, cause: Position | None, before: list[Step]) -> Step:

@@ -155,12 +155,15 @@ class JetStreamLog:
     async def read(
         self, after: Position = ORIGIN, until: Position | None = None, stream: StreamName | None = None
     ) -> tuple[Recorded, ...]:
+        one = stream is None and until == after + 1
         try:
+            if one and after < self._highest:
+                return (await self._one(Position(after + 1)),)
             head = await (self.head() if stream is None else self._last_of(stream))
             end = head if until is None else min(until, head)
             if end <= after:
                 return ()
-            if stream is None and end == after + 1:
+            if one:
                 return (await self._one(end),)
             subject = "evt.>" if stream is None else f"{subject_of(stream)}.>"
             return await reader.read(self._login, after, end, subject)
@@ -174,6 +177,7 @@ class JetStreamLog:
         if error is None:
             message = answer["message"]
             return reader.recorded(position, message["subject"], b64decode(message.get("data", "")))
+        await self.head()  # Says so if the log as a whole is not what it was.
         if error["err_code"] == NO_MESSAGE:
             raise LogBroken(f"a hole in the log: position {position} is missing, or the server cannot read it")
         raise LogUnavailable(str(error["description"]))

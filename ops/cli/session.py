@@ -23,11 +23,10 @@ from ops.cli.failures import Failure
 from ops.config import Settings
 from ops.local import attach
 from ops.operator_key import kept_key
-from ops.past import HISTORY, Past
+from ops.past import Past, past_of
 from ops.render import console
 from projections.audit import audit_row
 from projections.stores.audit import AuditStore, MemoryAuditStore
-from projections.stores.kept import KeptSnapshots
 
 T = TypeVar("T")
 
@@ -106,7 +105,7 @@ class Session:
             if opened is not None:
                 return await ask(opened)
             async with self.open_log(self.settings) as log:
-                return await ask(Past(log, KeptSnapshots(self.settings.folder("snapshots") / HISTORY)))
+                return await ask(past_of(log, self.settings.folder("snapshots")))
 
         return run(asking())
 

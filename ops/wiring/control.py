@@ -22,6 +22,7 @@ from projections.stores.archive import FolderArchive
 from projections.stores.audit import follow_into, follow_refused_into
 from projections.stores.kept import KeptSnapshots, keep_snapshots
 from projections.stores.postgres import PostgresAuditStore
+from projections.stores.whereabouts import KeptWhereabouts, keep_whereabouts
 from projections.view import View
 
 REMEMBER_EVERY_S = 5.0
@@ -44,9 +45,9 @@ async def serve(settings: Settings) -> None:
             control = Control(log, signals, clock, random.Random(), refusals=refusals, more_views=(seals,))
             tasks.create_task(control.run())
             tasks.create_task(follow_into(log, store))
-            tasks.create_task(
-                keep_snapshots(log, KeptSnapshots(settings.folder("snapshots") / HISTORY), LOOKED_BACK_AT)
-            )
+            looked_back_from = settings.folder("snapshots") / HISTORY
+            tasks.create_task(keep_snapshots(log, KeptSnapshots(looked_back_from), LOOKED_BACK_AT))
+            tasks.create_task(keep_whereabouts(log, KeptWhereabouts(looked_back_from)))
             tasks.create_task(follow_refused_into(refusals, store))
             tasks.create_task(record_load(signals, loads, SystemClock()))
             tasks.create_task(_remember(settings, control))

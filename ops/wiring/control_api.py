@@ -5,7 +5,7 @@ from gateway.control.metrics import Moments
 from gateway.control.plane import ControlViews
 from gateway.control.subscriptions import Subscriptions
 from ops.config import Settings
-from ops.past import HISTORY, Past
+from ops.past import past_of
 from ops.replay import state_at
 from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
 from ops.wiring.parts import Parts
@@ -15,7 +15,6 @@ from projections.deployments import Catalogue
 from projections.environments import Environments
 from projections.fleet import Fleet
 from projections.stores.blobs import FolderBlobs
-from projections.stores.kept import KeptSnapshots
 from projections.stores.postgres import PostgresAuditStore
 from projections.view import View
 
@@ -30,7 +29,7 @@ def control_api(
     moments: Moments,
     subscriptions: Subscriptions,
 ) -> App:
-    past = Past(own.log, KeptSnapshots(settings.folder("snapshots") / HISTORY))
+    past = past_of(own.log, settings.folder("snapshots"))
     return create_control_app(
         dispatch=own.dispatch,
         views=ControlViews(catalogue, environments, access, fleet),

@@ -9,7 +9,9 @@ from events.base import Position, ReplicaId
 from events.codec import event_type
 from gateway.insight.access_log import AccessLog
 from ops.explain import Asked, Unexplained, asked_in, explain, line_in
-from ops.why import past_of, why
+from ops.names import NAMES
+from ops.replay import state_at
+from ops.why import why
 from tests.gateway.insight.trips import trip
 from tests.histories import START, two_versions_of_iris
 
@@ -30,7 +32,7 @@ async def test_a_request_of_the_access_log_is_explained_at_its_position(tmp_path
     events = await log.read()
     second = [each for each in events if event_type(each.event) == "PromotionCompleted"][1]
     replica = [each.stream.id for each in events if event_type(each.event) == "ReplicaReady"][1]
-    model = (await past_of(log)).names.models["iris"]
+    model = (await state_at(log, NAMES)).models["iris"]
     target = trip().target.__class__(model, "environment", "production")
     file = await written(
         tmp_path,

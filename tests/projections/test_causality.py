@@ -3,8 +3,8 @@
 from events.base import EventId
 from events.codec import Recorded, event_type
 from projections.base import fold
-from projections.causality import CAUSALITY, Causality, chain
 from tests.histories import two_versions_of_iris
+from tests.projections.causality_fold import CAUSALITY, Causality, chain
 
 
 async def folded() -> tuple[tuple[Recorded, ...], Causality]:
@@ -53,18 +53,6 @@ async def test_every_event_leads_back_to_one_that_somebody_outside_began() -> No
         actor = events[root.position - 1].meta.actor.name
         assert root.how == "began"
         assert actor.startswith(("key:", "agent:")) or actor == "reactor:autoscale"
-
-
-async def test_a_request_is_one_tree_and_causes_know_their_effects() -> None:
-    events, causality = await folded()
-    push = next(each for each in events if event_type(each.event) == "DeploymentPushed")
-    tree = causality.trees[push.meta.correlation_id]
-    assert push.meta.id in tree
-    for event_id in tree:
-        assert causality.links[event_id].correlation_id == push.meta.correlation_id
-    for event_id, effects in causality.effects.items():
-        for effect in effects:
-            assert causality.links[effect].position > causality.links[event_id].position
 
 
 def test_a_chain_ends_where_the_cause_is_not_in_the_log() -> None:

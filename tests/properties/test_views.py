@@ -12,14 +12,13 @@ from agents.builds import BUILDS
 from handlers.decisions import DECISIONS
 from ops.names import NAMES
 from projections.base import Projection, fold
-from projections.causality import CAUSALITY
 from projections.cold_starts import COLD_STARTS
 from projections.seals import SEALS
 from projections.view import View
 from tests.properties.history import decisions, history
 from tests.sim.checkers.snapshots import FOLDS
 
-EVERY: tuple[Projection[Any], ...] = (*FOLDS, BUILDS, CAUSALITY, COLD_STARTS, DECISIONS, NAMES, SEALS)
+EVERY: tuple[Projection[Any], ...] = (*FOLDS, BUILDS, COLD_STARTS, DECISIONS, NAMES, SEALS)
 SEEDS = some.integers(0, 2)
 
 

@@ -1,0 +1,117 @@
+"""Following causes back through a log of any length: by the index that is kept beside it, one event read at a time.
+
+What the index does not cover (the newest events, or all of a history that has none) is indexed when it is asked for.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from events.base import Position
+from events.codec import Recorded
+from events.log import Log
+from ops.names import NAMES, Names
+from ops.past import beginning_of, whereabouts_of
+from ops.replay import history, state_at
+from projections.causality import Link, link
+from projections.entities import entities
+from projections.whereabouts import Stretch, naming_positions, own_positions, positions_of, stretch
+
+AT_ONCE = 64
+"""Events that are asked for together."""
+
+
+class Whence:
+    def __init__(self, log: Log, names: Names, stretches: Sequence[Stretch], head: Position) -> None:
+        """`stretches`: all of the log up to `head`, in order."""
+        self.log, self.names, self.head = log, names, head
+        self._stretches = stretches
+        self._read: dict[Position, Recorded] = {}
+
+    async def at(self, position: Position) -> Recorded:
+        if position not in self._read:
+            (self._read[position],) = await self.log.read(Position(position - 1), position)
+        return self._read[position]
+
+    async def event(self, event_id: str) -> Recorded | None:
+        for each in reversed(self._stretches):
+            for position in positions_of(each, event_id):
+                found = await self.at(position)
+                if found.meta.id == event_id:
+                    return found
+        return None
+
+    async def first(self, entity: str) -> Recorded | None:
+        """The first event of the entity's own history."""
+        for position in self._all(own_positions, entity):
+            found = await self.at(position)
+            if found.stream.id == entity:
+                return found
+        return None
+
+    async def last(self, entity: str) -> Recorded | None:
+        """The last event of the entity's own history, else the last that names it."""
+        for kind in (own_positions, naming_positions):
+            for position in reversed(self._all(kind, entity)):
+                found = await self.at(position)
+                if found.stream.id == entity or entity in entities(found.stream, found.event):
+                    return found
+        return None
+
+    async def about(self, entity: str) -> list[Recorded]:
+        """Every event that names the entity in any role, in order."""
+        positions = sorted({*self._all(own_positions, entity), *self._all(naming_positions, entity)})
+        found = await self._several(positions)
+        return [each for each in found if entity in entities(each.stream, each.event)]
+
+    async def life_after(self, recorded: Recorded) -> list[Recorded]:
+        """What happened to its aggregate after the event."""
+        own = [each for each in self._all(own_positions, recorded.stream.id) if each > recorded.position]
+        return [each for each in await self._several(own) if each.stream == recorded.stream]
+
+    async def link(self, recorded: Recorded) -> Link:
+        cause_id = recorded.meta.causation_id
+        cause = None if cause_id is None else await self.event(cause_id)
+        if cause is not None and cause.position >= recorded.position:
+            cause = None
+        before = [each for each in self._all(own_positions, recorded.stream.id) if each < recorded.position]
+        return link(recorded, cause, await self._of(before, recorded), await self._of(before[::-1], recorded))
+
+    async def chain(self, recorded: Recorded) -> list[tuple[Recorded, Link]]:
+        """From what began it to the event itself. Stops early where a cause is not in this history."""
+        found = [(recorded, await self.link(recorded))]
+        while (parent := found[-1][1].parent) is not None:
+            cause = await self.event(parent)
+            if cause is None or cause.position >= found[-1][0].position:
+                break
+            found.append((cause, await self.link(cause)))
+        return found[::-1]
+
+    async def cause_of(self, found: Link) -> Position | None:
+        cause = None if found.parent is None else await self.event(found.parent)
+        return None if cause is None else cause.position
+
+    def _all(self, kind: Callable[[Stretch, str], list[Position]], entity: str) -> list[Position]:
+        return [position for each in self._stretches for position in kind(each, entity)]
+
+    async def _of(self, positions: Sequence[Position], like: Recorded) -> Recorded | None:
+        """The first of these that belongs to the same aggregate."""
+        for position in positions:
+            found = await self.at(position)
+            if found.stream == like.stream:
+                return found
+        return None
+
+    async def _several(self, positions: Sequence[Position]) -> list[Recorded]:
+        found: list[Recorded] = []
+        for begin in range(0, len(positions), AT_ONCE):
+            found += await asyncio.gather(*map(self.at, positions[begin : begin + AT_ONCE]))
+        return found
+
+
+async def whence_of(log: Log) -> Whence:
+    head, kept = await log.head(), await whereabouts_of(log)
+    after = kept[-1].last if kept else beginning_of(log)
+    async for piece in history(log, after, head):
+        kept.append(stretch(after, piece))
+        after = piece[-1].position
+    return Whence(log, await state_at(log, NAMES, head), kept, head)
