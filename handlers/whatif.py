@@ -15,6 +15,8 @@ from events.signals.load_history import SPAN_S, Moment
 from handlers.rehearsal import DEPLOYMENT, Change, Rehearsal, Standing, time_of
 
 WORKER = "recorded"
+START_S = 10.0
+"""A replica's start where none has been seen."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -48,7 +48,7 @@ def title(event: AnyEvent | UnknownEvent) -> str:
 def _because(grounds: Grounds) -> str:
     said = [f"{grounds.parked} parked"] if grounds.parked else []
     said += [f"{grounds.in_flight} in flight"] if grounds.in_flight else []
-    said += [f"quiet for {grounds.quiet_for_s:g} s"] if grounds.quiet_for_s is not None else []
+    said += [f"quiet for {grounds.quiet_for_s:.3g} s"] if grounds.quiet_for_s is not None else []
     said += [f"promotion {grounds.promotion_id}"] if grounds.promotion_id is not None else []
     said += [grounds.note] if grounds.note else []
     return f" ({', '.join(said)})" if said else ""

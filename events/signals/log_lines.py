@@ -110,6 +110,11 @@ class LogFiles:
         folder = self._root / _checked(deployment_id)
         return tuple(sorted({path.name.partition(".jsonl")[0] for path in folder.glob("*.jsonl*")}))
 
+    def newest_two(self, deployment_id: DeploymentId, source: str) -> tuple[Path, Path]:
+        """The file that is written, and the one before it, whether they are there or not."""
+        path = self._path(deployment_id, source)
+        return path, _older(path, 1)
+
     def query(
         self,
         deployment_id: DeploymentId,

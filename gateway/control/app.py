@@ -34,8 +34,9 @@ from gateway.control.rest import (
 )
 from gateway.control.subscriptions import Subscriptions
 from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
-from gateway.dashboard import routes as dashboard
-from gateway.dashboard.routes import Past
+from gateway.dashboard import plane_entrance as dashboard
+from gateway.dashboard.plane_entrance import Loads
+from gateway.dashboard.sources import Past
 from gateway.secrets import SecretFiles
 from handlers.clock import Clock
 from handlers.dispatch import Dispatch
@@ -62,12 +63,13 @@ def create_control_app(
     audit: AuditStore | None = None,
     subscriptions: Subscriptions | None = None,
     past: Past | None = None,
+    loads: Loads | None = None,
 ) -> FastAPI:
     """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
 
     `check_config` is the command that checks a config: truss's Python, context.py, `--check-config`, `-`.
     `moments`: of this worker and its siblings; without it there is no /metrics. `head`: where the log ends; for
-    gateways that are not alone.
+    gateways that are not alone. `past` and `loads`: past states and the record of load, for the dashboard.
     """
 
     def stale_for_s() -> float | None:
@@ -89,11 +91,15 @@ def create_control_app(
         head=head,
         audit=audit,
     )
-    return _routed(plane, moments, subscriptions, past)
+    return _routed(plane, moments, subscriptions, past, loads)
 
 
 def _routed(
-    plane: Plane, moments: metrics.Moments | None, subscriptions: Subscriptions | None, past: Past | None
+    plane: Plane,
+    moments: metrics.Moments | None,
+    subscriptions: Subscriptions | None,
+    past: Past | None,
+    loads: Loads | None,
 ) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app)
@@ -108,7 +114,7 @@ def _routed(
         events.install(router, plane, subscriptions)
         webhooks.install(router, plane, subscriptions)
         if past is not None:
-            dashboard.install(router, plane, subscriptions, past)
+            dashboard.install(router, plane, subscriptions, past, loads)
     later.install(router)
     app.include_router(router)
     app.add_middleware(Door, plane=plane)

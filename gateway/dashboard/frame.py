@@ -1,54 +1,117 @@
-"""What is around every page: its head, the ways to the others, the time slider. Pure."""
+"""What is around every page: its head, the ways to the others, the time slider, the keys. Pure."""
 
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from events.base import Position
 from gateway.dashboard.markup import Markup, tag
-from gateway.dashboard.pages import Moment
+from gateway.dashboard.moment import ROOT, Moment
+from gateway.dashboard.words import notice, seconds
 
 POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none'"
+)
+PLACES = (
+    ("Plane", "", "p"),
+    ("Environments", "/environments", "e"),
+    ("Events", "/events", "t"),
+    ("Audit", "/audit", "a"),
+)
+KEYS = (
+    ("?", "these keys"),
+    ("g then p, e, t, a", "go to the plane, environments, the timeline of events, audit"),
+    ("/", "into the first filter"),
+    ("j and k", "down and up in a table, a graph or a log"),
+    ("Enter", "open what is chosen"),
+    ("[ and ]", "one event back, one forward in the history"),
+    ("n", "back to the present"),
+    ("Esc", "leave a field, close this"),
 )
 
 
-def page(title: str, content: Markup, moment: Moment, path: str, kept: dict[str, str]) -> str:
+def page(title: str, content: Markup, moment: Moment, path: str, kept: Mapping[str, str], *, sign_out: bool) -> str:
     """`path` and `kept`: where the slider leads, with what else is in the query."""
-    links = [tag("a", text, href=moment.link(to)) for text, to in (("Plane", ""), ("Events", "/events"))]
-    out = tag("form", tag("button", "Sign out"), method="post", action="/dashboard/logout")
-    header = tag("header", tag("h1", tag("a", "Causeway", href="/dashboard")), tag("nav", links), out)
-    body = tag(
-        "body", header, slider(moment, path, kept), tag("main", content, id="content"),
-        data_live=None if moment.fixed else "yes",
-    )  # fmt: skip
+    links = [
+        tag("a", text, href=moment.link(to), data_key=key, aria_current="page" if _is_in(path, to) else None)
+        for text, to, key in PLACES
+    ]
+    keys = tag("button", "?", popovertarget="keys", aria_label="keys", title="keys", class_="plain", type="button")
+    out = (
+        tag("form", tag("button", "Sign out", class_="plain"), method="post", action=f"{ROOT}/logout")
+        if sign_out
+        else None
+    )
+    brand = tag("a", "Causeway", href=moment.link(""), class_="brand")
+    header = tag("header", brand, tag("nav", links, aria_label="pages"), keys, out)
+    skip = tag("a", "To the content", href="#content", class_="skip")
+    main = tag("main", _stale(moment), content, id="content", tabindex=-1)
+    live = None if moment.fixed or moment.source else "yes"
+    body = tag("body", skip, header, slider(moment, path, kept), main, _keys(), data_live=live)
     return _document(title, body)
 
 
-def slider(moment: Moment, path: str, kept: dict[str, str]) -> Markup:
+def _is_in(path: str, to: str) -> bool:
+    return path.startswith(to) if to else not path or path.startswith("/deployments")
+
+
+def _stale(moment: Moment) -> Markup | None:
+    if moment.stale_for_s is None:
+        return None
+    return notice(
+        f"The log has been out of reach for {seconds(moment.stale_for_s)}: this is what was last known.", "bad"
+    )
+
+
+def slider(moment: Moment, path: str, kept: Mapping[str, str]) -> Markup:
     hidden = [tag("input", type="hidden", name=name, value=value) for name, value in kept.items()]
-    said = "as it was at position" if moment.fixed else "as it is now, at position"
-    ends = [
-        tag("label", said, tag("input", type="number", name="at", min=0, max=moment.head, value=moment.position)),
-        tag(
-            "input", type="range", min=0, max=moment.head, value=moment.position, id="slider",
-            aria_label="position in the log",
-        ),
-        tag("button", "Go"),
-        tag("a", "now", href=f"/dashboard{path}") if moment.fixed else None,
-    ]  # fmt: skip
-    return tag("form", hidden, ends, method="get", action=f"/dashboard{path}", class_="time")
+    least, most, at = moment.beginning, moment.head, moment.position
+    number = tag("input", type="number", name="at", min=least, max=most, value=at, id="at", required=True)
+    back = _step("‹", Position(at - 1), "prev", "one event back", moment, path, kept)
+    forth = _step("›", Position(at + 1), "next", "one event forward", moment, path, kept)
+    when = f"{moment.at:%Y-%m-%d %H:%M:%S} UTC" if moment.at is not None else "before the first event"
+    present = f"end of {moment.source}" if moment.source else "now"
+    if moment.fixed:
+        said = tag("span", tag("b", "as it was"), f" {when}", class_="when past")
+        now = tag("a", present, href=f"{ROOT}{path}{_query(kept, '?')}", class_="button", id="now")
+    else:
+        said, now = tag("span", tag("b", present), f" last event {when}", class_="when"), None
+    span = tag("input", type="range", min=least, max=most, value=at, id="slider", aria_label="position in the history")
+    place = tag("label", tag("span", "position", class_="unseen"), number)
+    form = (hidden, said, back, span, forth, place, tag("button", "Go"), now)
+    return tag("form", form, method="get", action=f"{ROOT}{path}", class_=f"time{' fixed' if moment.fixed else ''}",
+               aria_label="moment shown")  # fmt: skip
+
+
+def _step(
+    sign: str, position: Position, rel: str, label: str, moment: Moment, path: str, kept: Mapping[str, str]
+) -> Markup:
+    if not moment.beginning <= position <= moment.head:
+        return tag("span", sign, class_="button off", aria_hidden="true")
+    to = moment.then(path, position) + _query(kept)
+    return tag("a", sign, href=to, class_="button", rel=rel, aria_label=label)
+
+
+def _query(kept: Mapping[str, str], first: str = "&") -> str:
+    return f"{first}{urlencode(kept)}" if kept else ""
+
+
+def _keys() -> Markup:
+    rows = [tag("div", tag("dt", keys), tag("dd", does)) for keys, does in KEYS]
+    close = tag("button", "Close", popovertarget="keys", popovertargetaction="hide", type="button")
+    return tag("div", tag("h2", "Keys"), tag("dl", rows), close, id="keys", popover="auto", aria_label="keys")
 
 
 def login(refused: str | None, to: str) -> str:
     field = tag("input", type="password", name="key", autocomplete="current-password", required=True, autofocus=True)
-    asked = tag("label", "API key", field)
+    asked = tag("label", "API key with the scope manage", field)
     form = tag(
-        "form", tag("input", type="hidden", name="to", value=to), asked, tag("button", "Sign in"),
-        method="post", action="/dashboard/login", class_="login",
+        "form", tag("input", type="hidden", name="to", value=to), asked, tag("button", "Sign in", class_="primary"),
+        method="post", action=f"{ROOT}/login", class_="login",
     )  # fmt: skip
-    problem = tag("p", refused, class_="refused", role="alert") if refused else None
-    return _document("Sign in", tag("body", tag("main", tag("h1", "Causeway"), problem, form)))
-
-
-def problem(title: str, message: str, moment: Moment) -> str:
-    return page(title, tag("p", message, class_="refused", role="alert"), moment, "", {})
+    problem = notice(refused, "bad") if refused else None
+    hint = tag("p", "Make one with ", tag("code", "causeway key create NAME --may manage"), class_="dim")
+    return _document("Sign in", tag("body", tag("main", tag("h1", "Causeway"), problem, form, hint, class_="door")))
 
 
 def _document(title: str, body: Markup) -> str:
@@ -58,7 +121,8 @@ def _document(title: str, body: Markup) -> str:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", f"{title} · Causeway"),
-        tag("link", rel="stylesheet", href="/dashboard/style.css"),
-        tag("script", src="/dashboard/script.js", defer=True),
+        tag("link", rel="icon", href=f"{ROOT}/icon.svg"),
+        tag("link", rel="stylesheet", href=f"{ROOT}/style.css"),
+        tag("script", src=f"{ROOT}/script.js", defer=True),
     )
     return "<!doctype html>" + tag("html", head, body, lang="en")

@@ -1,10 +1,12 @@
 """HTML that cannot be broken by what it shows: text is escaped unless it was made here. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-VOID = frozenset(("input", "meta", "link", "br", "line", "polyline", "path", "circle", "rect"))
+EMPTY = frozenset(("input", "meta", "link", "br", "hr"))
+"""HTML that has no end; of SVG every element may close itself."""
+DRAWN = frozenset(("line", "polyline", "path", "circle", "rect"))
 
 
 class Markup(str):
@@ -22,8 +24,10 @@ def tag(name: str, /, *children: Child, **attributes: str | int | float | bool |
         for key, value in attributes.items()
         if value is not None and value is not False
     )
-    if name in VOID and not children:
-        return Markup(f"<{name}{given}>" if name in ("input", "meta", "link", "br") else f"<{name}{given}/>")
+    if name in EMPTY:
+        return Markup(f"<{name}{given}>")
+    if name in DRAWN and not children:
+        return Markup(f"<{name}{given}/>")
     return Markup(f"<{name}{given}>{join(children)}</{name}>")
 
 
@@ -40,22 +44,6 @@ def join(children: Child) -> Markup:
     raise TypeError(f"{type(children).__name__} is nothing that a page shows")
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[Child]], empty: str) -> Markup:
-    """Each cell knows its column's name, for narrow screens."""
-    names = tuple(columns)
-    body = [
-        tag("tr", [tag("td", tag("span", cell), data_label=name) for name, cell in zip(names, row, strict=True)])
-        for row in rows
-    ]
-    if not body:
-        return tag("p", empty, class_="empty")
-    head = tag("thead", tag("tr", [tag("th", name, scope="col") for name in names]))
-    return tag("table", head, tag("tbody", body))
-
-
-def fields(pairs: Mapping[str, Child]) -> Markup:
-    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs.items()])
-
-
 def _name(key: str) -> str:
+    # SVG has names with capitals and one with a hyphen where Python has an underscore.
     return key.rstrip("_").replace("_", "-")

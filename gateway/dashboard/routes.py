@@ -1,201 +1,91 @@
 """The dashboard's routes. Read only: what changes the plane goes by the API and the command line.
 
-Who signs in does so with an API key of the scope manage; the browser keeps it in a cookie that no script can read and
-no other site can send. Every page takes `?at=POSITION` and then shows the plane as it was there.
+Every page takes `?at=POSITION` and then shows the plane as it was there. Who may see them is the caller's to say: a
+plane asks for a key, a capsule is open on the machine of who opened it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
-from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
+import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from events.base import DeploymentId, KeyId, Position
-from gateway.control import bodies
 from gateway.control.errors import ApiError
-from gateway.control.plane import Plane
-from gateway.control.rest.events import upcoming
-from gateway.control.subscriptions import Subscriptions
-from gateway.dashboard import frame, pages
+from gateway.dashboard import frame, rehearsal, tail
+from gateway.dashboard.board import Asked, Board, Page
 from gateway.dashboard.markup import Markup
-from gateway.keys import KeyRefused, bare, check
-from projections.access import Key
-from projections.audit import AuditQuery, AuditRow
-from projections.base import Projection
-from projections.deployments import DEPLOYMENTS
-from projections.environments import ENVIRONMENTS
-from projections.fleet import FLEET
-from projections.stores.audit import AuditUnavailable
+from gateway.dashboard.moment import ROOT, Moment, deployment_path, environment_path
+from gateway.dashboard.sources import Refusal
+from gateway.dashboard.whatif_page import NUMBERS
+from gateway.dashboard.words import notice
 
-Past = Callable[[Projection[Any], Position], Awaitable[Any]]
-"""The state of a fold at a position."""
-
-COOKIE = "causeway_key"
-LOGIN_MAX_BYTES = 4096
-ROWS, CHART_ROWS = 100, 1000
+STATIC = {
+    "style.css": "text/css; charset=utf-8",
+    "script.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
 LIVE_EVERY_S = 1.0
-FILTERS = ("types", "entity", "actor", "correlation")
-STATIC = {"style.css": "text/css; charset=utf-8", "script.js": "text/javascript; charset=utf-8"}
+FILTERS = (*("types", "entity", "actor", "correlation", "since", "until"), "what", "before")
+Going = Callable[[], bool]
 
 
-class Refusal(Exception):
-    """A page that cannot be shown, and why."""
+class Entrance(msgspec.Struct, frozen=True):
+    """Who may see the pages."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    visitor: Callable[[Request], Going | None]
+    """Whether who asks still may; None: he may not."""
+    signs_in: bool
+    """Who may not is asked for a key."""
 
 
-class Board:
-    def __init__(self, plane: Plane, subscriptions: Subscriptions, past: Past) -> None:
-        self._plane, self._past = plane, past
-        self.subscriptions = subscriptions
+class Desk:
+    """Shows pages to who may see them."""
 
-    def visitor(self, request: Request) -> Key | None:
-        cookie = request.cookies.get(COOKIE)
-        presented = request.headers.get("authorization") or (bare(cookie) if cookie else None)
+    def __init__(self, board: Board, entrance: Entrance) -> None:
+        self.board, self.entrance = board, entrance
+
+    async def show(
+        self, request: Request, path: str, kept: tuple[str, ...], page: Callable[[Moment, Asked], Awaitable[Page]]
+    ) -> Response:
+        """`kept`: what of the query stays when the moment is moved."""
+        if self.entrance.visitor(request) is None:
+            to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"{ROOT}/login?to={quote(to, safe='')}", 303)
+        asked = {name: value for name, value in request.query_params.items() if name != "at" and value}
+        moment = None
         try:
-            return self.check(presented)
-        except KeyRefused:
-            return None
+            moment = await self.board.sources.moment(request.query_params.get("at"))
+            title, content = await page(moment, asked)
+        except Refusal as refused:
+            return await self._problem(refused, moment)
+        carried = {name: asked[name] for name in kept if name in asked}
+        return html(frame.page(title, content, moment, path, carried, sign_out=self.entrance.signs_in))
 
-    def check(self, presented: str | None) -> Key:
-        """Raises KeyRefused."""
-        return check(self._plane.views.access.state, presented, "manage")
+    async def _problem(self, refused: Refusal, moment: Moment | None) -> Response:
+        shown = moment or await self.board.sources.moment(None)
+        content = Markup(notice(str(refused), "bad"))
+        text = frame.page("Not shown", content, shown, "", {}, sign_out=self.entrance.signs_in)
+        return html(text, refused.status)
 
-    @property
-    def head(self) -> Position:
-        return self._plane.views.position
-
-    def valid(self, key_id: KeyId) -> bool:
-        return key_id in self._plane.views.access.state.keys
-
-    async def moment(self, request: Request) -> pages.Moment:
-        await self._plane.catch_up()
-        head, asked = self._plane.views.position, request.query_params.get("at")
-        if asked is None or asked == "":
-            return pages.Moment(head, head, fixed=False)
-        if not (asked.isascii() and asked.isdigit() and int(asked) <= head):
-            raise Refusal(400, f"at must be a position from 0 to {head}, where the log ends, not {asked[:40]!r}")
-        return pages.Moment(Position(int(asked)), head, fixed=True)
-
-    async def world(self, moment: pages.Moment) -> pages.World:
-        if not moment.fixed:
-            views = self._plane.views
-            return pages.World(views.catalogue.state, views.environments.state, views.fleet.state)
-        folds: tuple[Projection[Any], ...] = (DEPLOYMENTS, ENVIRONMENTS, FLEET)
-        return pages.World(*[await self._past(fold, moment.position) for fold in folds])
-
-    async def rows(self, **query: Any) -> tuple[AuditRow, ...]:
-        if self._plane.audit is None:
-            raise Refusal(503, "this plane keeps no audit trail, which events are shown from")
-        try:
-            return await self._plane.audit.page(AuditQuery(**query))
-        except AuditUnavailable as away:
-            raise Refusal(503, f"the audit trail, which events are shown from, is away: {away}") from away
-
-    async def overview(self, moment: pages.Moment) -> tuple[str, Markup]:
-        return "Plane", pages.overview(await self.world(moment), moment)
-
-    async def deployment(self, deployment_id: str, moment: pages.Moment) -> tuple[str, Markup]:
-        world = await self.world(moment)
-        found = world.catalogue.deployments.get(DeploymentId(deployment_id))
-        if found is None:
-            raise Refusal(404, f"there is no deployment {deployment_id} at position {moment.position}")
-        rows = await self.rows(
-            entity=deployment_id, until_position=moment.position, newest=True, limit=CHART_ROWS
-        )  # fmt: skip
-        return found.name, pages.deployment(world, found, rows, moment, self._plane.now())
-
-    async def events(self, filters: dict[str, str], moment: pages.Moment) -> tuple[str, Markup]:
-        rows = await self.rows(
-            types=tuple(each.strip() for each in filters.get("types", "").split(",") if each.strip()),
-            entity=filters.get("entity"),
-            actor=filters.get("actor"),
-            correlation=filters.get("correlation"),
-            until_position=moment.position,
-            newest=True,
-            limit=ROWS,
-        )
-        return "Events", pages.events(rows, filters, ROWS, moment)
-
-    async def event(self, position: str, moment: pages.Moment) -> tuple[str, Markup]:
-        number = int(position) if position.isascii() and position.isdigit() else 0
-        rows = await self.rows(after=Position(number - 1), until_position=Position(number)) if number else ()
-        if not rows:
-            raise Refusal(404, f"there is no event at position {position[:40]}; the log ends at {moment.head}")
-        [row] = rows
-        chain = await self.rows(correlation=row.correlation_id, limit=CHART_ROWS)
-        cause = next((each for each in chain if each.event_id == row.causation_id), None)
-        effects = [each for each in chain if each.causation_id == row.event_id]
-        return f"#{position}", pages.event(row, cause, effects, moment)
-
-
-def install(router: APIRouter, plane: Plane, subscriptions: Subscriptions, past: Past) -> None:
-    board = Board(plane, subscriptions, past)
-    _sessions(router, board)
-    _pages(router, board)
-    _rest(router, board)
-
-
-def _sessions(router: APIRouter, board: Board) -> None:
-    @router.get("/dashboard/login")
-    async def ask(request: Request) -> Response:
-        return _html(frame.login(None, _local(request.query_params.get("to"))))
-
-    @router.post("/dashboard/login")
-    async def login(request: Request) -> Response:
-        given = parse_qs((await bodies.read(request, LOGIN_MAX_BYTES)).decode(errors="replace"))
-        key, to = given.get("key", [""])[0].strip(), _local(given.get("to", [""])[0])
-        try:
-            board.check(bare(key))
-        except KeyRefused as refused:
-            return _html(frame.login(refused.reason, to), refused.status)
-        answer = RedirectResponse(to, 303)
-        secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-        answer.set_cookie(COOKIE, key, path="/dashboard", httponly=True, samesite="strict", secure=secure)
-        return answer
-
-    @router.post("/dashboard/logout")
-    async def logout() -> Response:
-        answer = RedirectResponse("/dashboard/login", 303)
-        answer.delete_cookie(COOKIE, path="/dashboard")
-        return answer
-
-
-def _pages(router: APIRouter, board: Board) -> None:
-    @router.get("/dashboard")
-    async def overview(request: Request) -> Response:
-        return await _shown(request, board, "", board.overview)
-
-    @router.get("/dashboard/deployments/{deployment_id}")
-    async def deployment(request: Request, deployment_id: str) -> Response:
-        path = f"/deployments/{quote(deployment_id, safe='')}"
-        return await _shown(request, board, path, lambda moment: board.deployment(deployment_id, moment))
-
-    @router.get("/dashboard/events")
-    async def events(request: Request) -> Response:
-        filters = {name: value for name in FILTERS if (value := request.query_params.get(name))}
-        return await _shown(request, board, "/events", lambda moment: board.events(filters, moment), filters)
-
-    @router.get("/dashboard/events/{position}")
-    async def event(request: Request, position: str) -> Response:
-        path = f"/events/{quote(position, safe='')}"
-        return await _shown(request, board, path, lambda moment: board.event(position, moment))
-
-
-def _rest(router: APIRouter, board: Board) -> None:
-    @router.get("/dashboard/live")
-    async def live(request: Request) -> Response:
-        key = board.visitor(request)
-        if key is None:
+    def admitted(self, request: Request) -> Going:
+        going = self.entrance.visitor(request)
+        if going is None:
             raise ApiError(401, "sign in first", code="unauthorized")
-        return StreamingResponse(_ticks(board, key.key_id), media_type="text/event-stream")
+        return going
 
-    @router.get("/dashboard/{name}")
+
+def install(router: APIRouter, board: Board, entrance: Entrance, ticks: "Ticks | None" = None) -> None:
+    """`ticks`: says when something has happened; None: nothing will."""
+    desk = Desk(board, entrance)
+    _pages(router, desk)
+    _deployments(router, desk)
+    if ticks is not None:
+        _live(router, desk, ticks)
+
+    @router.get(ROOT + "/{name}")
     async def static(name: str) -> Response:
         if name not in STATIC:
             raise ApiError(404, f"there is no page {name!r}", code="not_found")
@@ -203,27 +93,102 @@ def _rest(router: APIRouter, board: Board) -> None:
         return Response(content, media_type=STATIC[name], headers={"Cache-Control": "no-cache"})
 
 
-async def _shown(
-    request: Request,
-    board: Board,
-    path: str,
-    content: Callable[[pages.Moment], Awaitable[tuple[str, Markup]]],
-    kept: dict[str, str] | None = None,
-) -> Response:
-    if board.visitor(request) is None:
-        to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/dashboard/login?to={quote(to, safe='')}", 303)
-    head = board.head
-    moment = pages.Moment(head, head, fixed=False)
-    try:
-        moment = await board.moment(request)
-        title, inner = await content(moment)
-    except Refusal as refused:
-        return _html(frame.problem("Not shown", str(refused), moment), refused.status)
-    return _html(frame.page(title, inner, moment, path, kept or {}))
+def _pages(router: APIRouter, desk: Desk) -> None:
+    board = desk.board
+
+    @router.get(ROOT)
+    async def plane(request: Request) -> Response:
+        return await desk.show(request, "", (), board.plane)
+
+    @router.get(ROOT + "/events")
+    async def events(request: Request) -> Response:
+        return await desk.show(request, "/events", FILTERS, board.events)
+
+    @router.get(ROOT + "/events/{position}")
+    async def event(request: Request, position: str) -> Response:
+        path = f"/events/{quote(position, safe='')}"
+        return await desk.show(request, path, (), lambda moment, asked: board.event(position, moment, asked))
+
+    @router.get(ROOT + "/audit")
+    async def audit(request: Request) -> Response:
+        return await desk.show(request, "/audit", FILTERS, board.audit)
+
+    @router.get(ROOT + "/environments")
+    async def environments(request: Request) -> Response:
+        return await desk.show(request, "/environments", (), board.environments)
+
+    @router.get(ROOT + "/environments/{model_id}/{name}")
+    async def environment(request: Request, model_id: str, name: str) -> Response:
+        path = environment_path(model_id, name)
+        return await desk.show(request, path, (), lambda *asked: board.environment(model_id, name, *asked))
 
 
-def _html(text: str, status: int = 200) -> Response:
+def _deployments(router: APIRouter, desk: Desk) -> None:
+    board, one = desk.board, ROOT + "/deployments/{deployment_id}"
+
+    @router.get(one)
+    async def deployment(request: Request, deployment_id: str) -> Response:
+        path = deployment_path(deployment_id)
+        return await desk.show(request, path, ("span",), lambda *asked: board.deployment(deployment_id, *asked))
+
+    @router.get(one + "/logs")
+    async def logs(request: Request, deployment_id: str) -> Response:
+        path, kept = deployment_path(deployment_id, "/logs"), ("source", "level", "contains")
+        return await desk.show(request, path, kept, lambda *asked: board.logs(deployment_id, *asked))
+
+    @router.get(one + "/whatif")
+    async def whatif(request: Request, deployment_id: str) -> Response:
+        path, kept = deployment_path(deployment_id, "/whatif"), ("span", *NUMBERS)
+        return await desk.show(request, path, kept, lambda *asked: rehearsal.page(board, deployment_id, *asked))
+
+    @router.get(one + "/logs/tail")
+    async def follow(request: Request, deployment_id: str) -> Response:
+        going, files = desk.admitted(request), board.sources.logs
+        try:
+            moment = await board.sources.moment(None)
+            _, found = await board.found(deployment_id, moment)
+            asked = {name: value for name, value in request.query_params.items() if value}
+            after = request.headers.get("last-event-id") or asked.get("after", "0")
+            tail.wanted_by(asked)
+        except Refusal as refused:
+            raise ApiError(refused.status, str(refused)) from refused
+        if files is None or not (after.isascii() and after.isdigit()):
+            raise ApiError(400, f"after must be a time in nanoseconds, not {after[:40]!r}", field="after")
+        return _stream(tail.lines(files, found.deployment_id, asked, int(after), going))
+
+
+class Ticks(msgspec.Struct, frozen=True):
+    """How a page hears that something has happened."""
+
+    next: Callable[[int], Awaitable[int]]
+    """After a position: a later one, or the same when nothing has come in a while."""
+
+
+def _live(router: APIRouter, desk: Desk, ticks: Ticks) -> None:
+    @router.get(ROOT + "/live")
+    async def live(request: Request) -> Response:
+        return _stream(_said(ticks, desk.board.sources.head(), desk.admitted(request)))
+
+
+async def _said(ticks: Ticks, after: int, going: Going) -> AsyncIterator[bytes]:
+    """A word whenever something has happened, once a second at most."""
+    yield b": here\n\n"
+    while going():
+        reached = await ticks.next(after)
+        if reached > after:
+            after = reached
+            yield b"data: %d\n\n" % after
+            await asyncio.sleep(LIVE_EVERY_S)
+        else:
+            yield b": quiet\n\n"
+
+
+def _stream(frames: AsyncIterator[bytes]) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
+
+
+def html(text: str, status: int = 200) -> Response:
     headers = {
         "Content-Security-Policy": frame.POLICY,
         "Referrer-Policy": "same-origin",
@@ -231,22 +196,3 @@ def _html(text: str, status: int = 200) -> Response:
         "Cache-Control": "no-store",
     }
     return HTMLResponse(text, status, headers)
-
-
-def _local(to: str | None) -> str:
-    """Only to pages of ours."""
-    fine = to is not None and (to == "/dashboard" or to.startswith(("/dashboard/", "/dashboard?")))
-    return to if to is not None and fine and "\\" not in to and to.isprintable() else "/dashboard"
-
-
-async def _ticks(board: Board, key_id: KeyId) -> AsyncIterator[bytes]:
-    """A word whenever something has happened, once a second at most."""
-    feed, after = board.subscriptions.feed, board.head
-    yield b": here\n\n"
-    while not board.subscriptions.ending() and board.valid(key_id):
-        if await upcoming(board.subscriptions, after):
-            after = max(after, feed.head)
-            yield b"data: %d\n\n" % after
-            await asyncio.sleep(LIVE_EVERY_S)
-        else:
-            yield b": quiet\n\n"

@@ -12,7 +12,7 @@ from events.log import Log
 from events.scaling import AutoscalingSettings
 from events.signals.load_history import Moment
 from handlers.deciders.settings import check_settings
-from handlers.whatif import Outcome, rehearse
+from handlers.whatif import START_S, Outcome, rehearse
 from ops import render, replay
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of, time_or_none
@@ -22,8 +22,6 @@ from projections.cold_starts import COLD_STARTS, anatomy
 from projections.deployments import DEPLOYMENTS
 
 PANEL = "Scaling"
-START_S = 10.0
-"""A replica's start where none has been seen."""
 
 
 class Known(msgspec.Struct, frozen=True):

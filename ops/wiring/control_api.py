@@ -6,9 +6,9 @@ from gateway.control.plane import ControlViews
 from gateway.control.subscriptions import Subscriptions
 from ops.config import Settings
 from ops.past import past_of
-from ops.replay import state_at
+from ops.replay import states_at
 from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
-from ops.wiring.parts import Parts
+from ops.wiring.parts import Parts, open_load_history
 from ops.wiring.when_asked import App
 from projections.access import Access
 from projections.deployments import Catalogue
@@ -52,5 +52,6 @@ def control_api(
         # It connects when it is first asked, and its connections end with the process.
         audit=None if settings.postgres_url is None else PostgresAuditStore(settings.postgres_url),
         subscriptions=subscriptions,
-        past=lambda projection, position: state_at(past, projection, position),
+        past=lambda projections, position: states_at(past, projections, position),
+        loads=lambda: open_load_history(settings),
     )

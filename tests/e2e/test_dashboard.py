@@ -13,7 +13,7 @@ async def test_pages_show_the_plane_now_and_as_it_was(plane: Plane) -> None:
         now = await browser.get("/dashboard")
         assert now.status_code == 200 and "up" in now.text
         before = await browser.get("/dashboard?at=0")
-        assert before.status_code == 200 and "no nodes yet" in before.text and "no deployments yet" in before.text
+        assert before.status_code == 200 and "No nodes yet" in before.text and "No deployments yet" in before.text
         events = await browser.get("/dashboard/events?types=NodeJoined,KeyIssued")
         assert events.status_code == 200 and "NodeJoined" in events.text
         assert (await browser.get("/dashboard/events/1")).status_code == 200

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from events.base import Actor, CommandId, CorrelationId, Event, EventId, KeyId, 
 from events.log.feed import Feed
 from events.log.memory import MemoryLog
 from events.signals.deliveries import MemoryDeliveries
+from events.signals.load_history import LoadHistory, MemoryLoadHistory
 from events.signals.refusals import MemoryRefusals
 from gateway.control.app import create_control_app
 from gateway.control.plane import ControlViews
@@ -74,6 +75,7 @@ class Stand:
         self.dispatch = Dispatch(self.log, self.decisions, SystemClock(), self.refusals)
         self.blobs = FolderBlobs(state / "blobs")
         self.stale_since: float | None = None
+        self.loads: LoadHistory = MemoryLoadHistory()
         self.ending = False
         self.subscriptions = Subscriptions(
             webhooks=self.webhooks,
@@ -104,6 +106,7 @@ class Stand:
             audit=self.audit,
             subscriptions=self.subscriptions,
             past=self.past,
+            loads=self.open_loads,
         )  # fmt: skip
         self.client = self.client_with(MANAGE)
         self.moments: list[Moment] = []
@@ -112,8 +115,13 @@ class Stand:
         headers = {} if key is None else {"Authorization": f"Api-Key {key}"}
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://plane", headers=headers)
 
-    async def past(self, projection: Projection[Any], position: Position) -> Any:
-        return fold(projection, await self.log.read(until=position))
+    async def past(self, projections: Sequence[Projection[Any]], position: Position) -> tuple[Any, ...]:
+        history = await self.log.read(until=position)
+        return tuple(fold(each, history) for each in projections)
+
+    @asynccontextmanager
+    async def open_loads(self) -> AsyncIterator[LoadHistory]:
+        yield self.loads
 
     async def ask_moments(self) -> list[Moment]:
         return self.moments

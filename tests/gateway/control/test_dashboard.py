@@ -1,9 +1,8 @@
 """The dashboard: who gets in, what pages show now and at a position, and that nothing shown can break them."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 
 import aiohttp
@@ -15,46 +14,16 @@ from events.node import NodeDraining, NodeJoined
 from events.replica import ReplicaAssigned, ReplicaReady
 from events.scaling import Grounds, ReplicaTargetRaised
 from gateway.dashboard.markup import tag
+from tests.gateway.control.dashboards import Checked, settled, signed_in
 from tests.gateway.control.served import served
 from tests.gateway.control.stand import INVOKE, MANAGE, Stand
 
 BLOB = BlobDigest("sha256:" + "0" * 64)
-VOID = {"input", "meta", "link", "br"}
-
-
-class Checked(HTMLParser):
-    """Every tag is closed by its own, and nothing comes from elsewhere or runs in the page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attrs:
-            assert not name.startswith("on") and name != "style", (tag, name)
-            if name in ("href", "src", "action"):
-                assert (value or "").startswith("/dashboard"), (tag, value)
-            if tag == "a" and name == "href":
-                self.links.append(value or "")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """`<path/>`."""
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.fixture
 async def browser(stand: Stand) -> AsyncIterator[httpx.AsyncClient]:
-    async with stand.client_with(None) as client:
-        answer = await client.post("/dashboard/login", data={"key": MANAGE, "to": "/dashboard"})
-        assert answer.status_code == 303 and answer.headers["location"] == "/dashboard"
+    async with signed_in(stand) as client:
         yield client
 
 
@@ -79,16 +48,6 @@ async def scaled(stand: Stand) -> DeploymentId:
     await stand.happened("replica", replica, ready)
     await settled(stand)
     return me
-
-
-async def settled(stand: Stand) -> None:
-    """Until the audit trail, which pages of events are made from, has seen all."""
-    head = await stand.log.head()
-    async with asyncio.timeout(30):
-        while True:
-            if await stand.audit.position() >= head:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_who_has_not_signed_in_is_asked_to_and_led_on(stand: Stand) -> None:
@@ -152,11 +111,12 @@ async def test_a_deployment_shows_status_reason_replicas_and_its_chart(
     overview = (await browser.get("/dashboard")).text
     [shown] = (await stand.client.get("/v1/models")).json()["models"]
     known = (await stand.client.get(f"/v1/models/{shown['id']}/deployments/{me}")).json()
-    assert "iris/deployment-1" in overview and "node-1" in overview
-    assert known["status"] in overview and known["reason"] in overview
+    assert "iris/</span>deployment-1" in overview and "node-1" in overview
+    assert known["status"].lower() in overview and known["reason"] in overview
     page = (await browser.get(f"/dashboard/deployments/{me}")).text
     assert "1 of 2" in page and "r1" in page and "ReplicaReady" in page
-    assert '<path d="M' in page and "0 → 2: load, load 3.5" in page
+    assert '<path d="M' in page and "0 → 2 replicas, rule load, load 3.5" in page
+    assert "Cold starts" in page and "1 finished" not in page and "None has been finished" not in page
 
 
 async def test_a_past_position_is_shown_as_it_was_and_stays_in_every_link(
@@ -169,6 +129,7 @@ async def test_a_past_position_is_shown_as_it_was_and_stays_in_every_link(
     inner = then[then.index('id="content"') :]
     assert all(f"at={head - 2}" in each for each in re.findall(r'href="(/dashboard[^"]*)"', inner))
     assert (await browser.get(f"/dashboard/deployments/{me}?at=2")).status_code == 404
+    assert "as it was" in then and f'value="{head - 2}"' in then
     for wrong in ("x", "-1", str(head + 1)):
         answer = await browser.get(f"/dashboard?at={wrong}")
         assert answer.status_code == 400 and "at must be a position" in answer.text
@@ -182,11 +143,13 @@ async def test_events_are_filtered_and_paged_and_one_shows_cause_and_effects(
     await stand.happened("node", "many", *(NodeDraining(node_id=NodeId("many"), reason=str(n)) for n in range(120)))
     await settled(stand)
     page = (await browser.get("/dashboard/events?types=NodeDraining&entity=many")).text
-    assert page.count("<tr>") == 101 and ">older<" in page and "KeyIssued" not in page
-    older = next(each for each in Checked(page).links if "types=NodeDraining" in each and "entity=many" in each)
-    assert (await browser.get(older)).text.count("<tr>") == 21
+    assert page.count("<tr>") == 101 and ">Older ↓<" in page and "KeyIssued" not in page
+    (older,) = re.findall(r'href="([^"]*)" rel="next" class="button">Older', page)
+    assert (await browser.get(unescape(older))).text.count("<tr>") == 21
     one = (await browser.get("/dashboard/events/3")).text
-    assert "Follows from" in one and "the plane then" in one
+    assert "Why, and what followed" in one and "the plane just before" in one
+    for wrong in ("since=yesterday", "until=7"):
+        assert (await browser.get(f"/dashboard/events?{wrong}")).status_code == 400
     assert (await browser.get("/dashboard/events/9999")).status_code == 404
     assert (await browser.get("/dashboard/events/x")).status_code == 404
 

@@ -1,0 +1,215 @@
+"""What each page needs, fetched, and the page made from it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from events.base import DeploymentId, ModelId, Position
+from events.codec import Recorded
+from events.log import LogUnavailable
+from events.signals.log_lines import LEVELS, Level, LogFiles, LogLine
+from gateway.dashboard import audit_page, deployment_page, environments_page, events_page, logs_page, plane_page
+from gateway.dashboard.changes import changes
+from gateway.dashboard.chart import story
+from gateway.dashboard.logs_page import LINES
+from gateway.dashboard.markup import Markup
+from gateway.dashboard.moment import Moment, World
+from gateway.dashboard.recorded import recorded
+from gateway.dashboard.sources import Found, Refusal, Sources
+from projections.audit import AuditQuery, audit_row
+from projections.base import Projection, fold
+from projections.cold_starts import COLD_STARTS
+from projections.deployments import DEPLOYMENTS, Deployment
+from projections.diff import Change
+from projections.environments import ENVIRONMENTS
+from projections.fleet import FLEET
+from projections.replica_targets import REPLICA_TARGETS
+from projections.routing import ROUTING
+from projections.stores.audit import AuditUnavailable
+
+ROWS, ENTITY_ROWS, FAMILY_ROWS = 100, 1000, 500
+DIFFED: tuple[Projection[Any], ...] = (DEPLOYMENTS, ENVIRONMENTS, FLEET, ROUTING, REPLICA_TARGETS)
+Page = tuple[str, Markup]
+"""A title and what stands below it."""
+Asked = Mapping[str, str]
+"""The query, without what is empty."""
+
+
+class Board:
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+
+    async def plane(self, moment: Moment, asked: Asked) -> Page:
+        return "Plane", plane_page.plane(await self.sources.world_at(moment), moment)
+
+    async def found(self, deployment_id: str, moment: Moment) -> tuple[World, Deployment]:
+        world = await self.sources.world_at(moment)
+        found = world.catalogue.deployments.get(DeploymentId(deployment_id))
+        if found is None:
+            raise Refusal(404, f"there is no deployment {deployment_id} at position {moment.position}")
+        return world, found
+
+    async def deployment(self, deployment_id: str, moment: Moment, asked: Asked) -> Page:
+        world, found = await self.found(deployment_id, moment)
+        span = _one_of("span", asked, deployment_page.SPANS, "1h")
+        begin = deployment_page.begin_of(span, moment)
+        events = await self.about(deployment_id, moment)
+        if len(events.rows) == ENTITY_ROWS and events.rows[0].at > begin:
+            begin = events.rows[0].at
+        told = story(events.rows, begin, found.count("ready"), found.target)
+        loads = await self.sources.load(found.deployment_id, begin, moment.until)
+        starts = fold(COLD_STARTS, recorded(events.rows)).starts.get(found.deployment_id, {})
+        shown = deployment_page.Shown(span, begin, told, loads, starts, events)
+        return found.name, deployment_page.deployment(world, found, shown, moment)
+
+    async def about(self, entity: str, moment: Moment) -> Found:
+        """The newest events that name the entity, up to the moment."""
+        query = AuditQuery(entity=entity, until_position=moment.position, newest=True, limit=ENTITY_ROWS)
+        return await self.sources.rows(query)
+
+    async def logs(self, deployment_id: str, moment: Moment, asked: Asked) -> Page:
+        world, found = await self.found(deployment_id, moment)
+        files = self.sources.logs
+        if files is None:
+            raise Refusal(404, f"{moment.source or 'this plane'} holds no log lines")
+        sources = files.sources(found.deployment_id)
+        lines = await asyncio.to_thread(self._lines, files, found.deployment_id, sources, moment, asked)
+        return f"Logs of {found.name}", logs_page.logs(world, found, lines[::-1], sources, asked, moment)
+
+    @staticmethod
+    def _lines(
+        files: LogFiles, deployment_id: DeploymentId, sources: Sequence[str], moment: Moment, asked: Asked
+    ) -> list[LogLine]:
+        """The newest first. A replica that has not written yet has no file, and no lines."""
+        level, source = level_of(asked), asked.get("source")
+        if source is not None and source not in sources:
+            return []
+        return files.query(
+            deployment_id,
+            end_ns=_ns(moment.at) + 1 if moment.fixed and moment.at is not None else None,
+            min_level=level,
+            source=source,
+            contains=asked.get("contains", ""),
+            limit=LINES,
+        )
+
+    async def events(self, moment: Moment, asked: Asked) -> Page:
+        query = _query(asked, until_position=moment.position, limit=ROWS)
+        return "Events", events_page.events(await self.sources.rows(query), asked, ROWS, moment)
+
+    async def event(self, position: str, moment: Moment, asked: Asked) -> Page:
+        at = Position(int(position)) if position.isascii() and position.isdigit() else Position(0)
+        try:
+            event = await self.sources.one(at) if self.sources.beginning < at <= moment.head else None
+        except LogUnavailable as away:
+            raise Refusal(503, f"the log, which events are read from, is away: {away}") from away
+        if event is None:
+            first = self.sources.beginning + 1
+            raise Refusal(404, f"there is no event at position {position[:40]}: they go from {first} to {moment.head}")
+        related = await self._related(event, moment)
+        shown = events_page.OneEvent(audit_row(event), await self._changes(event), related)
+        return f"#{at} {shown.row.type}", events_page.event(shown, moment)
+
+    async def _related(self, event: Recorded, moment: Moment) -> Found:
+        """Cause and effect have one correlation. Of a long chain, what lies around the event."""
+        until = moment.position if moment.fixed and moment.position >= event.position else None
+        one, at = event.meta.correlation_id, event.position
+        before = await self.sources.rows(
+            AuditQuery(correlation=one, until_position=Position(at - 1), newest=True, limit=FAMILY_ROWS)
+        )
+        after = await self.sources.rows(
+            AuditQuery(correlation=one, after=at, until_position=until, limit=FAMILY_ROWS)
+        )  # fmt: skip
+        return Found((*before.rows, audit_row(event), *after.rows), before.note or after.note)
+
+    async def _changes(self, event: Recorded) -> dict[str, tuple[Change, ...]]:
+        states = await self.sources.at(DIFFED, Position(event.position - 1))
+        return {
+            projection.name: changes(projection, state, event)
+            for projection, state in zip(DIFFED, states, strict=True)
+        }  # fmt: skip
+
+    async def audit(self, moment: Moment, asked: Asked) -> Page:
+        what = _one_of("what", asked, audit_page.WHATS, "done")
+        filters = {name: value for name, value in asked.items() if name != "what"}
+        before = filters.get("before")
+        if before is not None and not (before.isascii() and before.isdigit()):
+            raise Refusal(400, f"before must be a number, not {before[:40]!r}")
+        # Refused commands have no position in the log: at a past moment they are found by the time of it.
+        place: dict[str, Any] = {} if before is None else {"until_position": Position(int(before) - 1)}
+        if what == "done":
+            place = {"until_position": min(moment.position, place.get("until_position", moment.position))}
+        query = _query(filters, **place, limit=ROWS)
+        try:
+            if what == "done":
+                found = await self._done(query)
+                return "Audit", audit_page.audit(found, what, filters, ROWS, moment)
+            if moment.fixed:
+                query = _until(query, moment)
+            return "Audit", audit_page.audit(await self.sources.refused(query), what, filters, ROWS, moment)
+        except AuditUnavailable as away:
+            return "Audit", audit_page.away(str(away), what, filters, moment)
+
+    async def _done(self, query: AuditQuery) -> Any:
+        if self.sources.audit is None:
+            raise AuditUnavailable("this plane keeps no audit trail")
+        return await self.sources.audit.page(query)
+
+    async def environments(self, moment: Moment, asked: Asked) -> Page:
+        return "Environments", environments_page.environments(await self.sources.world_at(moment), moment)
+
+    async def environment(self, model_id: str, name: str, moment: Moment, asked: Asked) -> Page:
+        world = await self.sources.world_at(moment)
+        place = world.environments.of(ModelId(model_id)).get(name)
+        if place is None:
+            raise Refusal(404, f"there is no environment {name} of model {model_id} at position {moment.position}")
+        found = await self.about(f"{model_id}-{name}", moment)
+        title = f"{world.model_name(place.model_id)}/{name}"
+        return title, environments_page.environment(world, place, found, moment)
+
+
+def level_of(asked: Asked) -> Level:
+    return _one_of("level", asked, {each: each for each in LEVELS}, "debug")  # type: ignore[return-value]
+
+
+def _one_of(name: str, asked: Asked, known: Mapping[str, Any], default: str) -> str:
+    given = asked.get(name, default)
+    if given not in known:
+        raise Refusal(400, f"{name} must be one of {', '.join(known)}, not {given[:40]!r}")
+    return given
+
+
+def _query(asked: Asked, **place: Any) -> AuditQuery:
+    return AuditQuery(
+        types=tuple(each.strip() for each in asked.get("types", "").split(",") if each.strip()),
+        entity=asked.get("entity"),
+        actor=asked.get("actor"),
+        correlation=asked.get("correlation"),
+        since=_time("since", asked),
+        until=_time("until", asked),
+        newest=True,
+        **place,
+    )
+
+
+def _time(name: str, asked: Asked) -> datetime | None:
+    given = asked.get(name)
+    if given is None:
+        return None
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        raise Refusal(400, f"{name} must be a time such as 2026-11-21 19:30 (UTC), not {given[:40]!r}") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
+def _until(query: AuditQuery, moment: Moment) -> AuditQuery:
+    latest = [each for each in (query.until, moment.at) if each is not None]
+    return msgspec.structs.replace(query, until=min(latest)) if latest else query
+
+
+def _ns(at: datetime) -> int:
+    return int(at.timestamp() * 1e9)

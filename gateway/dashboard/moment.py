@@ -1,0 +1,73 @@
+"""Which moment a page shows, and the world as it was then. Pure."""
+
+from datetime import datetime
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from events.base import ORIGIN, DeploymentId, ModelId, Position
+from projections.deployments import Catalogue, Deployment
+from projections.environments import Environments
+from projections.fleet import Fleet
+
+ROOT = "/dashboard"
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    position: Position
+    head: Position
+    fixed: bool
+    """The position is in the URL: it does not move on."""
+    at: datetime | None
+    """When the event at the position happened; None before the first."""
+    now: datetime
+    beginning: Position = ORIGIN
+    """The position before the first event that can be shown."""
+    source: str = ""
+    """The file that is shown; empty: a running plane."""
+    stale_for_s: float | None = None
+    """For how long the log has been out of reach."""
+
+    @property
+    def until(self) -> datetime:
+        """Where pictures over time end."""
+        return self.at or self.now if self.fixed else self.now
+
+    def link(self, path: str, **query: str | int | None) -> str:
+        """To another page of the same moment. What is None or empty is left out."""
+        given = {name: value for name, value in query.items() if value not in (None, "")}
+        if self.fixed:
+            given["at"] = self.position
+        return f"{ROOT}{path}" + (f"?{urlencode(given)}" if given else "")
+
+    def then(self, path: str, position: int) -> str:
+        """To a page of another moment."""
+        return f"{ROOT}{path}?at={position}"
+
+
+def deployment_path(deployment_id: str, below: str = "") -> str:
+    return f"/deployments/{quote(deployment_id, safe='')}{below}"
+
+
+def environment_path(model_id: str, name: str) -> str:
+    return f"/environments/{quote(model_id, safe='')}/{quote(name, safe='')}"
+
+
+class World(msgspec.Struct, frozen=True):
+    catalogue: Catalogue
+    environments: Environments
+    fleet: Fleet
+
+    def name(self, deployment_id: DeploymentId | None) -> str:
+        """`iris/deployment-2`; the id where the deployment is gone."""
+        found = self.catalogue.deployments.get(deployment_id) if deployment_id is not None else None
+        return str(deployment_id) if found is None else f"{self.model_name(found.model_id)}/{found.name}"
+
+    def model_name(self, model_id: ModelId) -> str:
+        model = self.catalogue.models.get(model_id)
+        return model_id if model is None else model.name
+
+    def serves(self, deployment: Deployment) -> tuple[str, ...]:
+        """The environments where it is current."""
+        places = self.environments.of(deployment.model_id).values()
+        return tuple(sorted(place.name for place in places if place.current == deployment.deployment_id))

@@ -1,0 +1,157 @@
+"""What pages are made from: the folds of a running plane and its log, or a capsule's.
+
+Rows of events come from the audit trail. Without it they are found in the newest part of the log itself, and the page
+says so: it shows less, but nothing wrong.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from events.base import ORIGIN, DeploymentId, Position
+from events.codec import Recorded
+from events.log import LogUnavailable
+from events.signals.load_history import LoadHistory, LoadsUnavailable
+from events.signals.load_history import Moment as Load
+from events.signals.log_lines import LogFiles
+from gateway.dashboard.moment import Moment, World
+from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, wanted
+from projections.base import Projection
+from projections.deployments import DEPLOYMENTS
+from projections.environments import ENVIRONMENTS
+from projections.fleet import FLEET
+from projections.stores.audit import AuditStore, AuditUnavailable
+
+Past = Callable[[Sequence[Projection[Any]], Position], Awaitable[tuple[Any, ...]]]
+"""The states of several folds at a position, in their order, for the caller to keep."""
+SEARCHED, PIECE = 5000, 500
+"""Events of the log that are looked through without an audit trail, and at a time."""
+LOADS_DEADLINE_S = 3.0
+
+
+class Refusal(Exception):
+    """A page that cannot be shown, and why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Found(msgspec.Struct, frozen=True):
+    rows: tuple[AuditRow, ...]
+    note: str = ""
+    """What is to be known about them; empty: they are all that there is."""
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    now: Callable[[], datetime]
+    catch_up: Callable[[], Awaitable[None]]
+    """Sees what was written until now."""
+    world: Callable[[], World]
+    """Of now."""
+    head: Callable[[], Position]
+    past: Past
+    read: Callable[[Position, Position], Awaitable[Sequence[Recorded]]]
+    """Events after a position up to another. Raises LogUnavailable."""
+    stale_for_s: Callable[[], float | None] = lambda: None
+    audit: AuditStore | None = None
+    logs: LogFiles | None = None
+    loads: Callable[[], AbstractAsyncContextManager[LoadHistory]] | None = None
+    """Raises LoadsUnavailable."""
+    beginning: Position = ORIGIN
+    source: str = ""
+    """The file that is shown; empty: a running plane."""
+
+    async def moment(self, asked: str | None) -> Moment:
+        """`asked`: a position as text; empty for the present."""
+        await self.catch_up()
+        head = self.head()
+        position = head
+        if asked:
+            position = Position(int(asked) if asked.isascii() and asked.isdigit() else -1)
+            if not self.beginning <= position <= head:
+                where = f"a position from {self.beginning} to {head}, where the log ends"
+                raise Refusal(400, f"at must be {where}, not {asked[:40]!r}")
+        return Moment(
+            position=position,
+            head=head,
+            fixed=bool(asked),
+            at=await self._time_of(position),
+            now=self.now(),
+            beginning=self.beginning,
+            source=self.source,
+            stale_for_s=self.stale_for_s(),
+        )
+
+    async def _time_of(self, position: Position) -> datetime | None:
+        try:
+            event = await self.one(position)
+        except LogUnavailable:
+            return None
+        return None if event is None else event.meta.at
+
+    async def world_at(self, moment: Moment) -> World:
+        if not moment.fixed:
+            return self.world()
+        return World(*await self.at((DEPLOYMENTS, ENVIRONMENTS, FLEET), moment.position))
+
+    async def at(self, projections: Sequence[Projection[Any]], position: Position) -> tuple[Any, ...]:
+        try:
+            return await self.past(projections, position)
+        except LogUnavailable as away:
+            raise Refusal(503, f"the log, which past states are folded from, is away: {away}") from away
+
+    async def one(self, position: Position) -> Recorded | None:
+        if position <= self.beginning:
+            return None
+        found = await self.read(Position(position - 1), position)
+        return found[0] if found else None
+
+    async def rows(self, query: AuditQuery) -> Found:
+        try:
+            if self.audit is not None:
+                return Found(await self.audit.page(query))
+            why = "this plane keeps no audit trail"
+        except AuditUnavailable as away:
+            why = f"the audit trail is away ({away})"
+        return await self._rows_of_log(query, why)
+
+    async def _rows_of_log(self, query: AuditQuery, why: str) -> Found:
+        until = self.head() if query.until_position is None else min(query.until_position, self.head())
+        last, rows, matches = (
+            Position(max(query.after, until - SEARCHED, self.beginning)),
+            list[AuditRow](),
+            wanted(query),
+        )
+        note = f"{why}: shown from the log itself"
+        if last > max(query.after, self.beginning):
+            note += f", of which the {until - last} events up to position {until} were looked through"
+        try:
+            while until > last and len(rows) < query.limit:
+                after = Position(max(last, until - PIECE))
+                found = map(audit_row, await self.read(after, until))
+                rows = [row for row in found if matches(row)] + rows
+                until = after
+        except LogUnavailable as away:
+            raise Refusal(503, f"{why}, and so is the log: {away}") from away
+        return Found(tuple(rows[-query.limit :] if query.newest else rows[: query.limit]), note)
+
+    async def refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
+        """Raises AuditUnavailable."""
+        if self.audit is None:
+            raise AuditUnavailable("this plane keeps no audit trail")
+        return await self.audit.page_refused(query)
+
+    async def load(self, deployment_id: DeploymentId, since: datetime, until: datetime) -> list[Load] | None:
+        """None: nobody can say."""
+        if self.loads is None:
+            return None
+        try:
+            async with asyncio.timeout(LOADS_DEADLINE_S), self.loads() as history:
+                return await history.read(deployment_id, since.timestamp(), until.timestamp())
+        except (LoadsUnavailable, TimeoutError):
+            return None

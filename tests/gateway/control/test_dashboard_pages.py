@@ -1,0 +1,185 @@
+"""The dashboard's further pages, and what each says when a part of the plane is away."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import httpx
+import pytest
+
+from events.base import DeploymentId
+from events.log import LogUnavailable
+from events.signals.load_history import LoadsUnavailable, Moment
+from events.signals.log_lines import LogFiles, LogLine
+from projections.audit import AuditQuery, AuditRow
+from projections.stores.audit import AuditUnavailable
+from tests.gateway.control.dashboards import Checked, busy, lived, settled, signed_in
+from tests.gateway.control.served import served
+from tests.gateway.control.stand import MANAGE, Stand
+
+
+@pytest.fixture
+async def browser(stand: Stand) -> AsyncIterator[httpx.AsyncClient]:
+    async with signed_in(stand) as client:
+        yield client
+
+
+async def shown(browser: httpx.AsyncClient, path: str, status: int = 200) -> str:
+    answer = await browser.get(f"/dashboard{path}")
+    assert answer.status_code == status, (path, answer.status_code, answer.text[-300:])
+    Checked(answer.text)
+    return answer.text
+
+
+async def test_a_promotion_under_way_shows_its_share_and_its_history(stand: Stand, browser: httpx.AsyncClient) -> None:
+    model, _, other = await lived(stand)
+    for page in (await shown(browser, ""), await shown(browser, "/environments")):
+        assert "ramping up" in page or "paused" in page
+        assert "<b>20 %</b> of the traffic · 1 of 2 replicas ready" in page
+    page = await shown(browser, f"/environments/{model}/production")
+    assert "deployment-2</a> instead of <a" in page and "succeeded" in page and "max surge percent" in page
+    await stand.client.post(f"/v1/models/{model}/environments/production/force_cancel_promotion")
+    await settled(stand)
+    page = await shown(browser, f"/environments/{model}/production")
+    assert "canceled" in page and "cancelled by a person, by force" in page and "Promotion under way" not in page
+    assert f"/deployments/{other}" in page
+    await shown(browser, f"/environments/{model}/elsewhere", 404)
+
+
+async def test_an_event_shows_what_it_changed_and_the_chain_that_it_is_in(
+    stand: Stand, browser: httpx.AsyncClient
+) -> None:
+    _, first, _ = await lived(stand)
+    rows = await stand.audit.page(AuditQuery(types=("ReplicaReady",), limit=1))
+    page = await shown(browser, f"/events/{rows[0].position}")
+    assert "<del>LOADING_MODEL</del>" in page or "<ins>ACTIVE</ins>" in page
+    assert f"deployments {first} replicas" in page and "Routing" in page and 'aria-current="true"' in page
+    drained = await shown(browser, "/events/3")  # The node joins: nothing routes by it.
+    assert "<h3>Fleet</h3>" in drained and "<h3>Routing</h3>" not in drained
+
+
+async def test_logs_are_shown_filtered_and_as_of_a_past_moment(stand: Stand, browser: httpx.AsyncClient) -> None:
+    _, first, _ = await lived(stand)
+    page = await shown(browser, f"/deployments/{first}/logs")
+    assert "step resolve &lt;b&gt;done&lt;/b&gt;" in page and page.index("step resolve") < page.index("boom")
+    assert "/logs/tail?after=" in page
+    errors = await shown(browser, f"/deployments/{first}/logs?level=error")
+    assert "boom" in errors and "step resolve" not in errors
+    assert "boom" not in await shown(browser, f"/deployments/{first}/logs?source=build")
+    assert "Nothing has been printed" in await shown(browser, f"/deployments/{first}/logs?source=r7")
+    then = await shown(browser, f"/deployments/{first}/logs?at=6")
+    assert "boom" not in then and "data-tail" not in then
+    await shown(browser, f"/deployments/{first}/logs?level=loud", 400)
+
+
+async def test_new_log_lines_arrive_while_the_page_is_open(tmp_path: Path) -> None:
+    async with served(tmp_path) as (stand, url), aiohttp.ClientSession(cookies={"causeway_key": MANAGE}) as session:
+        first = DeploymentId((await stand.pushed())["id"])
+        files = LogFiles(tmp_path / "logs")
+        files.write(first, LogLine(ts_ns=5, message="before", source="build"))
+        path = f"{url}/dashboard/deployments/{first}/logs/tail?after=5"
+        async with session.get(path, timeout=aiohttp.ClientTimeout(60)) as tail:
+            assert (await tail.content.readline()).startswith(b":")
+            files.write(first, LogLine(ts_ns=6, message="two\nlines <i>", source="build"))
+            while not (line := await tail.content.readline()).startswith(b"id: "):
+                assert line
+            assert line == b"id: 6\n"
+            data = [await tail.content.readline() for _ in range(2)]
+            assert data[0].startswith(b'data: <li class="info">') and b"two" in data[0]
+            assert data[1].startswith(b"data: lines &lt;i&gt;")
+        async with session.get(f"{url}/dashboard/deployments/{first}/logs/tail?after=x") as wrong:
+            assert wrong.status == 400
+    async with aiohttp.ClientSession() as nobody, served(tmp_path / "other") as (_, url):
+        async with nobody.get(f"{url}/dashboard/deployments/x/logs/tail") as refused:
+            assert refused.status == 401
+
+
+async def test_the_audit_page_tells_who_did_what_and_what_was_refused(stand: Stand, browser: httpx.AsyncClient) -> None:
+    model, _, _ = await lived(stand)
+    page = await shown(browser, "/audit?actor=key:*")
+    assert "DeploymentPushed" in page and "key:abcd1234" in page and "NodeJoined" not in page
+    wrong = {"autoscaling_settings": {"min_replica": 9}}
+    assert (await stand.client.patch(f"/v1/models/{model}/environments/production", json=wrong)).status_code == 400
+    async with asyncio.timeout(60):
+        while True:
+            page = await shown(browser, "/audit?what=refused")
+            if "must not be above max_replica" in page:
+                break
+            await asyncio.sleep(0.05)
+    assert "ConfigureEnvironment" in page and "(field min_replica)" in page
+    assert "Nothing was refused" in await shown(browser, "/audit?what=refused&at=3")
+    await shown(browser, "/audit?what=forgotten", 400)
+
+
+async def test_without_the_audit_trail_events_come_from_the_log_and_the_search_says_why_not(
+    stand: Stand, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, first, _ = await lived(stand)
+    there = await shown(browser, "/events?types=Promotion*")
+
+    async def away(query: AuditQuery) -> tuple[AuditRow, ...]:
+        raise AuditUnavailable("PostgreSQL does not answer")
+
+    monkeypatch.setattr(stand.audit, "page", away)
+    monkeypatch.setattr(stand.audit, "page_refused", away)
+    page = await shown(browser, "/events?types=Promotion*")
+    assert "PostgreSQL does not answer): shown from the log itself" in page
+    assert re.findall(r'href="/dashboard/events/\d+"', page) == re.findall(r'href="/dashboard/events/\d+"', there)
+    for path in (f"/deployments/{first}", f"/environments/{model}/production", "/events/4"):
+        assert "shown from the log itself" in await shown(browser, path)
+    for what in ("done", "refused"):
+        assert "cannot be searched now: PostgreSQL does not answer" in await shown(browser, f"/audit?what={what}")
+
+
+async def test_what_if_replays_the_load_under_the_settings_asked_for(stand: Stand, browser: httpx.AsyncClient) -> None:
+    _, first, other = await lived(stand)
+    path = f"/deployments/{first}/whatif"
+    page = await shown(browser, f"{path}?span=15m&max_replica=8&concurrency_target=1")
+    assert "30 records of 10 s" in page and "as assumed: none has been seen" in page and "max replica" in page
+    rows = re.search(r"most replicas</span></div></td><td[^>]*><div><span[^>]*>(\d+)<.*?>(\d+)<.*?>([+\d]+)<", page)
+    assert rows is not None and (int(rows[1]), int(rows[2])) == (1, 6), rows and rows.groups()
+    wrong = await shown(browser, f"{path}?max_replica=0")
+    assert "max_replica must be at least 1, not 0" in wrong and "What it comes to" not in wrong
+    assert "must be a whole number" in await shown(browser, f"{path}?min_replica=many")
+    assert "No load of this deployment was recorded" in await shown(browser, f"/deployments/{other}/whatif")
+    await shown(browser, f"{path}?span=1y", 400)
+
+
+async def test_without_the_record_of_load_pages_say_so(
+    stand: Stand, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first, _ = await lived(stand)
+    assert "mean and peak" in await shown(browser, f"/deployments/{first}")
+
+    async def away(deployment_id: DeploymentId, since: float, until: float) -> list[Moment]:
+        raise LoadsUnavailable("no server")
+
+    monkeypatch.setattr(stand.loads, "read", away)
+    assert "no record of it can be read" in await shown(browser, f"/deployments/{first}")
+    assert "The record of load cannot be read" in await shown(browser, f"/deployments/{first}/whatif")
+
+
+async def test_with_the_log_out_of_reach_the_present_is_still_shown(
+    stand: Stand, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lived(stand)
+
+    async def away(*args: object, **kwargs: object) -> None:
+        raise LogUnavailable("no connection")
+
+    monkeypatch.setattr(stand.log, "read", away)
+    stand.stale_since = 0.0
+    page = await shown(browser, "")
+    assert "The log has been out of reach for" in page and "deployment-2" in page
+    await shown(browser, "/events/4", 503)
+    await shown(browser, "?at=4", 503)
+
+
+async def test_load_is_drawn_for_the_span_asked_for(stand: Stand, browser: httpx.AsyncClient) -> None:
+    _, first, _ = await lived(stand)
+    await busy(stand, first)
+    for span in ("15m", "7d"):
+        assert f'span={span}" aria-current="true"' in await shown(browser, f"/deployments/{first}?span={span}")
+    await shown(browser, f"/deployments/{first}?span=2h", 400)
