@@ -1,0 +1,174 @@
+"""The dashboard in a real browser: Chromium, driven by Playwright, against a plane on a real port.
+
+Where the machine has no Chromium on its PATH the tests are skipped, and say so: a browser is no package of ours.
+"""
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, Request, async_playwright, expect
+
+from events.base import DeploymentId, ModelId, NodeId
+from events.node import NodeDraining
+from events.signals.log_lines import LogFiles, LogLine
+from tests.gateway.control.dashboards import lived
+from tests.gateway.control.served import served
+from tests.gateway.control.stand import MANAGE, Stand
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE_MS = 60_000.0
+PHONE = {"width": 390, "height": 844}
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium on PATH (Debian: apt-get install chromium), so no browser was asked"
+)
+
+
+class Seen:
+    """A page that is watched: what went wrong in it, and whom it asked."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self._url = page, url
+        self.wrong: list[str] = []
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
+        page.on("request", self._asked)
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith(self._url):
+            self.wrong.append(f"asked {request.url}")
+
+    async def sign_in(self) -> None:
+        await self.page.goto(f"{self._url}/dashboard/events?types=Node*")
+        await self.page.get_by_label("API key with the scope manage").fill(MANAGE)
+        await self.page.keyboard.press("Enter")
+        await self.page.wait_for_url("**/dashboard/events?types=Node*")
+
+    async def go(self, path: str) -> None:
+        await self.page.goto(f"{self._url}/dashboard{path}")
+
+
+@asynccontextmanager
+async def watched(browser: Browser, url: str, **context: object) -> AsyncIterator[Seen]:
+    opened = await browser.new_context(**context)  # type: ignore[arg-type]
+    opened.set_default_timeout(PATIENCE_MS)
+    seen = Seen(await opened.new_page(), url)
+    await seen.sign_in()
+    try:
+        yield seen
+    finally:
+        await opened.close()
+
+
+@pytest.fixture
+async def plane(tmp_path: Path) -> AsyncIterator[tuple[Stand, str, Browser]]:
+    expect.set_options(timeout=PATIENCE_MS)
+    async with served(tmp_path) as (stand, url), async_playwright() as playwright:
+        # Who runs tests as root, as containers do, has no sandbox for a browser.
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield stand, url, browser
+        await browser.close()
+        stand.ending = True
+
+
+async def test_by_keyboard_through_pages_and_moments_while_the_present_goes_on(
+    plane: tuple[Stand, str, Browser],
+) -> None:
+    stand, url, browser = plane
+    _, first, _ = await lived(stand)
+    async with watched(browser, url) as seen:
+        page = seen.page
+        await page.keyboard.press("?")
+        await expect(page.get_by_role("heading", name="Keys")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("heading", name="Keys")).to_be_hidden()
+        await page.keyboard.press("g")
+        await page.keyboard.press("p")
+        await page.wait_for_url("**/dashboard")
+        await _follows_the_present(stand, page)
+        await page.keyboard.press("g")
+        await page.keyboard.press("t")
+        await page.wait_for_url("**/dashboard/events")
+        await _opens_an_event_and_steps_back(page, int(await stand.log.head()))
+        await _moves_the_slider(seen)
+        await _appends_log_lines(stand, seen, first)
+        assert seen.wrong == []
+
+
+async def _follows_the_present(stand: Stand, page: Page) -> None:
+    await expect(page.get_by_text("draining")).to_have_count(0)
+    await stand.happened("node", "n1", NodeDraining(node_id=NodeId("n1"), reason="a disk is to be changed"))
+    await expect(page.locator("main .badge", has_text="draining")).to_be_visible()
+    assert await page.locator("#at").input_value() == str(await stand.log.head())
+
+
+async def _opens_an_event_and_steps_back(page: Page, head: int) -> None:
+    await page.keyboard.press("j")
+    await page.keyboard.press("j")
+    await expect(page.locator("tr.chosen")).to_contain_text(f"#{head - 1}")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"**/events/{head - 1}")
+    await expect(page.locator(".graph svg circle.here")).to_have_count(1)
+    await page.keyboard.press("[")
+    await page.wait_for_url(f"**/events/{head - 1}?at={head - 1}")
+    await expect(page.get_by_text("as it was")).to_be_visible()
+    await page.keyboard.press("n")
+    await page.wait_for_url(f"**/events/{head - 1}")
+
+
+async def _moves_the_slider(seen: Seen) -> None:
+    await seen.go("")
+    slider = seen.page.get_by_label("position in the history")
+    await slider.focus()
+    await seen.page.keyboard.press("Home")
+    await seen.page.wait_for_url("**/dashboard?at=0")
+    await expect(seen.page.get_by_text("No deployments yet")).to_be_visible()
+
+
+async def _appends_log_lines(stand: Stand, seen: Seen, deployment_id: DeploymentId) -> None:
+    await seen.go(f"/deployments/{deployment_id}/logs")
+    await expect(seen.page.locator("#log li")).to_have_count(2)
+    line = LogLine(ts_ns=time.time_ns(), level="error", message="<img src=x> fresh", source="build")
+    LogFiles(stand.state / "logs").write(deployment_id, line)
+    await expect(seen.page.locator("#log li.error", has_text="<img src=x> fresh")).to_be_visible()
+
+
+def paths(model: ModelId, one: DeploymentId) -> tuple[str, ...]:
+    deployment = f"/deployments/{one}"
+    return (
+        "", "?at=9", "?at=0", deployment, f"{deployment}/logs", f"{deployment}/whatif?span=15m", "/environments",
+        f"/environments/{model}/production", "/events", "/events/9", "/audit", "/audit?what=refused",
+    )  # fmt: skip
+
+
+async def test_every_page_fits_a_phone_in_the_dark_and_has_names_for_what_is_pressed(
+    plane: tuple[Stand, str, Browser],
+) -> None:
+    stand, url, browser = plane
+    model, first, _ = await lived(stand)
+    async with watched(browser, url, viewport=PHONE, color_scheme="dark", is_mobile=True) as seen:
+        for path in paths(model, first):
+            await seen.go(path)
+            wide = await seen.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= PHONE["width"], (path, wide)
+            nameless = await seen.page.evaluate(NAMELESS)
+            assert nameless == [], (path, nameless)
+            ink, paper = await seen.page.evaluate(
+                "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+            )
+            assert _light(ink) > 180 > 60 > _light(paper), (path, ink, paper)
+        assert seen.wrong == []
+
+
+NAMELESS = """[...document.querySelectorAll('a, button, input:not([type=hidden]), select')]
+  .filter((each) => !(each.textContent.trim() || each.ariaLabel || each.labels?.length))
+  .map((each) => each.outerHTML)"""
+
+
+def _light(colour: str) -> float:
+    """Of `rgb(r, g, b)`."""
+    return sum(map(float, colour.removeprefix("rgb(").rstrip(")").split(","))) / 3
