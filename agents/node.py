@@ -16,12 +16,13 @@ import structlog
 from agents.effects import Effects
 from agents.loop import Dispatcher, NodeLoop
 from agents.reconcile import PATIENCE, Patience
+from agents.weights.fetch import Corrupt
 from events.base import Actor, CommandId, CorrelationId, NodeId, derive
 from events.log import LogUnavailable
 from events.signals import Heartbeat, Signals
 from handlers.base import Command
 from handlers.clock import Clock
-from handlers.deciders.node import DrainNode, JoinNode, LeaveNode
+from handlers.deciders.node import DrainNode, JoinNode, LeaveNode, ReportWeightsCorrupt
 from handlers.deciders.replica import DrainReplica
 from handlers.dispatch import Contended
 from projections.fleet import Fleet
@@ -42,10 +43,16 @@ class Offer(msgspec.Struct, frozen=True):
     cpu_millicores: int
     memory_bytes: int
     isolation: str
+    weights_address: str = ""
 
 
 def offer_of_this_machine(
-    node_id: NodeId, *, isolation: str, host: str = "127.0.0.1", cpu_overcommit: float = 4.0
+    node_id: NodeId,
+    *,
+    isolation: str,
+    host: str = "127.0.0.1",
+    cpu_overcommit: float = 4.0,
+    weights_address: str = "",
 ) -> Offer:
     """Models seldom use the CPU that they reserve, hence the overcommitment; memory is never promised twice."""
     return Offer(
@@ -55,6 +62,7 @@ def offer_of_this_machine(
         cpu_millicores=int((os.cpu_count() or 1) * 1000 * cpu_overcommit),
         memory_bytes=int(psutil.virtual_memory().total * 0.9),
         isolation=isolation,
+        weights_address=weights_address,
     )
 
 
@@ -74,6 +82,7 @@ class Node:
         clock: Clock,
         patience: Patience = PATIENCE,
         heartbeat_every_s: float = 2.0,
+        corrupt: asyncio.Queue[Corrupt] | None = None,
     ) -> None:
         self.offer = offer
         self.loop = NodeLoop(
@@ -89,6 +98,8 @@ class Node:
         self._targets, self._fleet = targets, fleet
         self._dispatch, self._signals, self._clock = dispatch, signals, clock
         self._heartbeat_every_s = heartbeat_every_s
+        self._corrupt: asyncio.Queue[Corrupt] = corrupt or asyncio.Queue()
+        """Weights that were found to be others than they should."""
         self._leaving = False
         self._changed = asyncio.Event()
         fleet.on_change(self._changed.set)
@@ -98,6 +109,7 @@ class Node:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stay_joined(), name="stay joined")
             tasks.create_task(self._beat(), name="heartbeat")
+            tasks.create_task(self._tell_corrupt(), name="corrupt weights")
             tasks.create_task(self.loop.run(), name="replicas")
 
     async def leave(self, reason: str) -> None:
@@ -130,8 +142,37 @@ class Node:
         node = self._fleet.state.nodes.get(self.offer.node_id)
         if node is None or node.status != "up":
             return False
-        known = (node.boot_id, node.host, node.cpu_millicores, node.memory_bytes, node.isolation)
+        known = (
+            node.boot_id,
+            node.host,
+            node.cpu_millicores,
+            node.memory_bytes,
+            node.isolation,
+            node.weights_address,
+        )
         return known == msgspec.structs.astuple(self.offer)[1:]
+
+    async def _tell_corrupt(self) -> None:
+        """What a peer or the mirror has is told once, however often it is met; this disk's own each time."""
+        told: set[Corrupt] = set()
+        number = 0
+        while True:
+            found = await self._corrupt.get()
+            if found.tier != "node" and found in told:
+                continue
+            told.add(found)
+            number += 1
+            while self.offer.node_id not in self._fleet.state.nodes:
+                self._changed.clear()
+                await self._changed.wait()
+            report = ReportWeightsCorrupt(
+                **self._identity("corrupt", number),
+                node_id=self.offer.node_id,
+                chunk=found.chunk,
+                tier=found.tier,
+                source=found.source,
+            )
+            await self._insist(report)
 
     async def _beat(self) -> None:
         while True:

@@ -14,6 +14,7 @@ import msgspec
 from agents.effects import (
     AwaitExit,
     DrainReplica,
+    FetchWeights,
     ForgetReplica,
     Patched,
     PatchReplica,
@@ -22,6 +23,7 @@ from agents.effects import (
     Running,
     StartReplica,
     StopReplica,
+    WeightsHere,
 )
 from agents.state import Deed, Ended, NodeActual, ReplicaActual, Tell, kind
 from events.base import Actor, CommandId, derive
@@ -35,6 +37,8 @@ from handlers.deciders.replica import (
     ReportReady,
     ReportStopped,
     ReportUnready,
+    ReportWeightsLate,
+    ReportWeightsReady,
 )
 from projections.replica_targets import NodeTarget, ReplicaTarget
 
@@ -60,6 +64,9 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     probe_every_s: float = 5.0
     prepare_attempts: int = 3
     prepare_again_s: float = 2.0
+    weights_again_s: float = 1.0
+    weights_again_slowest_s: float = 15.0
+    """Weights that cannot be had are tried again as long as the replica is wanted."""
     start_attempts: int = 5
     tell_again_s: float = 0.5
     tell_again_slowest_s: float = 10.0
@@ -94,10 +101,16 @@ def _run(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) -> I
         return
     if replica.process is not None:
         yield from _keep(replica, wanted, patience)
-    elif replica.prepared is not None:
-        yield DueDeed(NOW, StartReplica(wanted))
-    else:
+        return
+    has_weights = not wanted.weights or replica.weights is not None
+    if replica.prepared is None:
         yield DueDeed(_after(replica.retry_after, patience.prepare_again_s), PrepareReplica(wanted))
+    elif has_weights:
+        yield DueDeed(NOW, StartReplica(wanted))
+    if not has_weights:
+        pause_s = patience.weights_again_s * 2 ** min(max(replica.weights_failures - 1, 0), 10)
+        at = _after(replica.weights_retry_after, min(pause_s, patience.weights_again_slowest_s))
+        yield DueDeed(at, FetchWeights(wanted))
 
 
 def _keep(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) -> Iterator[DueDeed]:
@@ -195,6 +208,8 @@ def _tell(actual: NodeActual, replica: ReplicaActual, wanted: ReplicaTarget, pat
 
 _Report = (
     type[ReportEnvironmentReady]
+    | type[ReportWeightsReady]
+    | type[ReportWeightsLate]
     | type[ReportProcessStarted]
     | type[ReportReady]
     | type[ReportPatched]
@@ -209,6 +224,11 @@ _Fact = tuple[str, _Report, dict[str, Any]]
 def _facts(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) -> Iterator[_Fact]:
     if (prepared := replica.prepared) is not None:
         yield "prepared", ReportEnvironmentReady, {"seconds": prepared.seconds, "reused": prepared.reused}
+        if (here := replica.weights) is not None:
+            yield "weights", ReportWeightsReady, _sizes(here)
+    if (lacking := replica.lacking) is not None and lacking.lack != "missing":
+        fields = {"lack": lacking.lack, "reason": lacking.reason}
+        yield f"weights-late-{lacking.lack}", ReportWeightsLate, fields
     if (process := replica.process) is not None:
         yield "started", ReportProcessStarted, {"pid": process.pid, "address": process.address}
     end = ending(replica, wanted, patience)
@@ -221,6 +241,15 @@ def _facts(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) ->
         yield "ended", ReportStopped, {"reason": end.reason, "exit_code": end.exit_code}
     else:
         yield "ended", ReportFailed, {"stage": end.stage, "reason": end.reason, "exit_code": end.exit_code}
+
+
+def _sizes(here: WeightsHere) -> dict[str, Any]:
+    return {
+        "seconds": here.seconds,
+        "node_bytes": here.node_bytes,
+        "peer_bytes": here.peer_bytes,
+        "mirror_bytes": here.mirror_bytes,
+    }
 
 
 def _patched(patched: Patched) -> _Fact:

@@ -15,6 +15,7 @@ from agents.effects import (
     Effect,
     EffectFailed,
     Exited,
+    FetchWeights,
     ForgetReplica,
     Found,
     Patched,
@@ -25,6 +26,8 @@ from agents.effects import (
     Running,
     StartReplica,
     StopReplica,
+    WeightsHere,
+    WeightsLack,
 )
 from events.base import DeploymentId, NodeId, ReplicaId
 from handlers.base import Command
@@ -82,6 +85,13 @@ class ReplicaActual(msgspec.Struct, frozen=True):
     """Preparations that failed and may be tried again."""
     retry_after: datetime | None = None
     """When the last of them failed."""
+    weights: WeightsHere | None = None
+    lacking: WeightsLack | None = None
+    """Why they were not there when they were last fetched."""
+    weights_failures: int = 0
+    """In a row."""
+    weights_retry_after: datetime | None = None
+    """When the last of them failed."""
     clashes: int = 0
     """Starts that lost their port to somebody else."""
     process: Running | None = None
@@ -134,8 +144,9 @@ def kind(deed: Deed) -> str:
 
 
 def _unseen(deed: Deed) -> ReplicaActual:
-    deployment_id = deed.target.deployment_id if isinstance(deed, PrepareReplica) else DeploymentId("")
-    return ReplicaActual(deed.replica_id, deployment_id)
+    if isinstance(deed, PrepareReplica | FetchWeights):
+        return ReplicaActual(deed.replica_id, deed.target.deployment_id)
+    return ReplicaActual(deed.replica_id, DeploymentId(""))
 
 
 def _found(found: Found, at: datetime) -> ReplicaActual:
@@ -145,6 +156,7 @@ def _found(found: Found, at: datetime) -> ReplicaActual:
         prepared=found.prepared,
         process=found.process,
         patched=found.patched,
+        weights=found.weights,
         ready_at=at if found.was_ready else None,
     )
 
@@ -169,6 +181,10 @@ def _finished(replica: ReplicaActual, stimulus: Finished) -> ReplicaActual:
             return _told(replica, deed, result, at)
         case Prepared():
             return replace(replica, prepared=result, failures=0, retry_after=None)
+        case WeightsHere():
+            return replace(replica, weights=result, lacking=None)
+        case WeightsLack():
+            return _lacking(replica, result, at)
         case Running():
             return _running(replica, deed, result)
         case Patched():
@@ -189,6 +205,12 @@ def _running(replica: ReplicaActual, deed: Deed, result: Running) -> ReplicaActu
     begun = deed.target.patches if isinstance(deed, StartReplica) else None
     patched = Patched(begun.wanted, begun.attempt, restarted=True) if begun is not None and begun.attempt else None
     return replace(replica, process=result, patched=patched, probed_at=None, probes=0, output_bytes=0, progress_at=None)
+
+
+def _lacking(replica: ReplicaActual, result: WeightsLack, at: datetime) -> ReplicaActual:
+    failures = replica.weights_failures + 1
+    replica = replace(replica, lacking=result, weights_failures=failures, weights_retry_after=at)
+    return replace(replica, ended=Ended("weights", result.reason, None)) if result.lack == "missing" else replica
 
 
 def _told(replica: ReplicaActual, deed: Deed, result: Told, at: datetime) -> ReplicaActual:

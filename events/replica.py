@@ -33,6 +33,30 @@ class ReplicaEnvironmentReady(Event, frozen=True, kw_only=True):
     reused: bool
 
 
+class ReplicaWeightsReady(Event, frozen=True, kw_only=True):
+    """All files of its weights are on the node, and every byte was checked."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    seconds: float
+    """Since its node began to fetch them, beside making its environment."""
+    node_bytes: int
+    """What the node had."""
+    peer_bytes: int
+    """What other nodes gave."""
+    mirror_bytes: int
+
+
+class ReplicaWeightsLate(Event, frozen=True, kw_only=True):
+    """It waits for its weights; its node tries again until they are there or it is not wanted any more."""
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    lack: str
+    """room (on the node's disk), mirror (out of reach), corrupt (nobody has the right bytes)."""
+    reason: str
+
+
 class ReplicaProcessStarted(Event, frozen=True, kw_only=True):
     replica_id: ReplicaId
     deployment_id: DeploymentId
@@ -107,7 +131,7 @@ class ReplicaFailed(Event, frozen=True, kw_only=True):
     replica_id: ReplicaId
     deployment_id: DeploymentId
     stage: str
-    """environment, start, load, run."""
+    """environment, weights, start, load, run."""
     reason: str
     exit_code: int | None
 

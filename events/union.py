@@ -46,6 +46,8 @@ AnyEvent = (
     | scaling.MinimumScheduled
     | replica.ReplicaAssigned
     | replica.ReplicaEnvironmentReady
+    | replica.ReplicaWeightsReady
+    | replica.ReplicaWeightsLate
     | replica.ReplicaProcessStarted
     | replica.ReplicaReady
     | replica.ReplicaPatched
@@ -59,6 +61,7 @@ AnyEvent = (
     | node.NodeDraining
     | node.NodeLost
     | node.NodeLeft
+    | node.WeightsFoundCorrupt
     | access.KeyIssued
     | access.KeyRevoked
     | access.SecretStored

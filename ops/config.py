@@ -20,7 +20,7 @@ PREFIX = "CAUSEWAY_"
 CHECKOUT = Path(__file__).resolve().parent.parent
 STATE_FOLDERS = (
     "nats", "postgres", "blobs", "environments", "bundles", "replicas",
-    "logs", "run", "secrets", "snapshots", "cursors", "archive",
+    "logs", "run", "secrets", "snapshots", "cursors", "archive", "weights",
 )  # fmt: skip
 SANDBOXES = ("auto", "bubblewrap", "process")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -216,6 +216,33 @@ class Settings:
         f"one of {', '.join(SANDBOXES)}",
         "How replicas and builds are fenced. auto: bubblewrap where it works, else a plain process.",
         "auto",
+    )
+    peer_secret: str | None = field(
+        default=None,
+        repr=False,
+        metadata={
+            "parse": str.strip,
+            "want": "a long random word, the same for every node",
+            "about": "What nodes that give each other weights know each other by. Not given: of the state folder.",
+        },
+    )
+    weights_cache: Path | None = _path_to(
+        "Folder of this node's weights, best on a fast disk of its own. Not given: in the state folder."
+    )
+    weights_cache_bytes: int | None = _setting(
+        _positive, "a number of bytes >= 1", "What they may take of it. Not given: half of that disk.", None
+    )
+    weights_port: int = _setting(
+        _port,
+        "a port number 1-65535 that must be free, or 0 to pick any free one",
+        "Port at which this node gives weights to others. Not given: the port of the last run, else any free one.",
+        0,
+    )
+    weights_verify: str = _setting(
+        _one_of("changed", "always"),
+        "changed or always",
+        "Which weights are read and checked again at each start of a replica: those whose files changed, or all.",
+        "changed",
     )
     cpu_overcommit: float = _setting(
         _seconds, "a number, for example 4", "How many times over this machine's CPUs are promised to replicas.", 4.0

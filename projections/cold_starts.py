@@ -19,13 +19,17 @@ from events.replica import (
     ReplicaProcessStarted,
     ReplicaReady,
     ReplicaStopped,
+    ReplicaWeightsReady,
 )
 from events.scaling import ReplicaTargetRaised
 from projections.base import Projection
 
 KEPT = 200
-STAGES = ("assigned", "environment ready", "process started", "model loaded")
-"""Each lasts from the end of the one before it to the event that it is named for; the first from the decision."""
+STAGES = ("assigned", "environment ready", "weights ready", "process started", "model loaded")
+"""Each lasts from the end of the one before it to the event that it is named for; the first from the decision.
+
+Weights are fetched while the environment is made: their stage is what is waited for them after that.
+"""
 
 
 class Start(msgspec.Struct):
@@ -70,10 +74,13 @@ def evolve(state: ColdStarts, recorded: Recorded) -> ColdStarts:
                 del starts[next(iter(starts))]
         case ReplicaEnvironmentReady() as event:
             _reached(state, event.replica_id, at, 2, reused=event.reused)
-        case ReplicaProcessStarted() as event:
+        case ReplicaWeightsReady() as event:
             _reached(state, event.replica_id, at, 3)
-        case ReplicaReady() as event:
+        case ReplicaProcessStarted() as event:
+            _without_weights(state, event.replica_id)
             _reached(state, event.replica_id, at, 4)
+        case ReplicaReady() as event:
+            _reached(state, event.replica_id, at, 5)
             state.open.pop(event.replica_id, None)
         case ReplicaFailed() as event:
             _failed(state, event.replica_id, f"{event.stage}: {event.reason}")
@@ -93,6 +100,13 @@ def _reached(state: ColdStarts, replica_id: ReplicaId, at: datetime, count: int,
         start.reused = start.reused or reused
 
 
+def _without_weights(state: ColdStarts, replica_id: ReplicaId) -> None:
+    """It had none to wait for."""
+    start = _open(state, replica_id)
+    if start is not None and len(start.moments) == 3:
+        start.moments.append(start.moments[-1])
+
+
 def _failed(state: ColdStarts, replica_id: ReplicaId, reason: str) -> None:
     start = _open(state, replica_id)
     state.open.pop(replica_id, None)
@@ -100,7 +114,7 @@ def _failed(state: ColdStarts, replica_id: ReplicaId, reason: str) -> None:
         start.failed = reason
 
 
-COLD_STARTS: Projection[ColdStarts] = Projection("cold starts", 2, ColdStarts, ColdStarts, evolve)
+COLD_STARTS: Projection[ColdStarts] = Projection("cold starts", 3, ColdStarts, ColdStarts, evolve)
 
 
 class Stage(msgspec.Struct, frozen=True):

@@ -39,6 +39,8 @@ from events.replica import (
     ReplicaReady,
     ReplicaStopped,
     ReplicaUnready,
+    ReplicaWeightsLate,
+    ReplicaWeightsReady,
 )
 from events.scaling import (
     AutoscalingSettings,
@@ -269,6 +271,10 @@ def _replica_change(deployment: Deployment, recorded: Recorded) -> str | None:
             return f"replica {event.replica_id} is being prepared on node {event.node_id}"
         case ReplicaEnvironmentReady() as event:
             return f"replica {event.replica_id} has its environment"
+        case ReplicaWeightsReady() as event:
+            return f"replica {event.replica_id} has its weights"
+        case ReplicaWeightsLate() as event:
+            return f"replica {event.replica_id} waits for its weights: {event.reason}"
         case ReplicaProcessStarted() as event:
             _set_unless_draining(deployment, event.replica_id, "loading")
             return f"replica {event.replica_id} loads the model"
@@ -302,4 +308,4 @@ def _set_unless_draining(deployment: Deployment, replica_id: ReplicaId, phase: R
         deployment.replicas[replica_id] = phase
 
 
-DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 2, Catalogue, Catalogue, evolve)
+DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 3, Catalogue, Catalogue, evolve)

@@ -37,6 +37,8 @@ class Node(msgspec.Struct):
     """Of the event that put it into this status."""
     cpu_used: int = 0
     memory_used: int = 0
+    weights_address: str = ""
+    """Where other nodes get weights of it."""
 
 
 class Placed(msgspec.Struct):
@@ -108,6 +110,7 @@ def _join(fleet: Fleet, event: NodeJoined, position: Position) -> None:
         position,
         before.cpu_used if before else 0,
         before.memory_used if before else 0,
+        event.weights_address,
     )
 
 
@@ -172,4 +175,4 @@ def _advance(
             placed.draining, placed.reason = True, event.reason
 
 
-FLEET: Projection[Fleet] = Projection("fleet", 2, Fleet, Fleet, evolve)
+FLEET: Projection[Fleet] = Projection("fleet", 3, Fleet, Fleet, evolve)

@@ -31,6 +31,16 @@ class PrepareReplica(msgspec.Struct, frozen=True, tag=True):
         return self.target.replica_id
 
 
+class FetchWeights(msgspec.Struct, frozen=True, tag=True):
+    """All files that its target mounts on this machine, checked, in a folder of the replica's own."""
+
+    target: ReplicaTarget
+
+    @property
+    def replica_id(self) -> ReplicaId:
+        return self.target.replica_id
+
+
 class StartReplica(msgspec.Struct, frozen=True, tag=True):
     target: ReplicaTarget
 
@@ -80,7 +90,15 @@ class ForgetReplica(msgspec.Struct, frozen=True, tag=True):
 
 
 Effect = (
-    PrepareReplica | StartReplica | PatchReplica | AwaitExit | ProbeReplica | DrainReplica | StopReplica | ForgetReplica
+    PrepareReplica
+    | FetchWeights
+    | StartReplica
+    | PatchReplica
+    | AwaitExit
+    | ProbeReplica
+    | DrainReplica
+    | StopReplica
+    | ForgetReplica
 )
 
 
@@ -89,6 +107,30 @@ class Prepared(msgspec.Struct, frozen=True, tag=True):
     reused: bool
     """The environment was already on this machine."""
     health_checks: HealthChecks = HealthChecks()
+
+
+class Mounted(msgspec.Struct, frozen=True):
+    """A folder of this machine, and where the replica finds it."""
+
+    folder: str
+    location: str
+
+
+class WeightsHere(msgspec.Struct, frozen=True, tag=True):
+    seconds: float
+    node_bytes: int
+    """What was on this machine."""
+    peer_bytes: int
+    mirror_bytes: int
+    mounted: tuple[Mounted, ...] = ()
+
+
+class WeightsLack(msgspec.Struct, frozen=True, tag=True):
+    """They cannot be had now."""
+
+    lack: str
+    """room, mirror, corrupt: trying again helps when that has ended; missing: nothing helps."""
+    reason: str
 
 
 class Running(msgspec.Struct, frozen=True, tag=True):
@@ -138,7 +180,7 @@ class EffectFailed(msgspec.Struct, frozen=True, tag=True):
     """Trying again may help."""
 
 
-Result = Prepared | Running | Patched | Exited | Probed | Done | EffectFailed
+Result = Prepared | WeightsHere | WeightsLack | Running | Patched | Exited | Probed | Done | EffectFailed
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -150,6 +192,7 @@ class Found(msgspec.Struct, frozen=True):
     process: Running
     was_ready: bool
     patched: Patched | None = None
+    weights: WeightsHere | None = None
 
 
 class Effects(Protocol):

@@ -19,6 +19,7 @@ from agents.effects import (
     Effect,
     EffectFailed,
     Exited,
+    FetchWeights,
     ForgetReplica,
     Found,
     Patched,
@@ -31,6 +32,8 @@ from agents.effects import (
     Running,
     StartReplica,
     StopReplica,
+    WeightsHere,
+    WeightsLack,
 )
 from events.base import ReplicaId
 from handlers.clock import Clock
@@ -42,6 +45,9 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
     prepare_s: float = 1.0
     reused: bool = False
+    weights_s: float = 0.5
+    weights_lack: tuple[str, ...] = ()
+    """Of the first tries to fetch them."""
     start_s: float = 0.1
     load_s: float = 2.0
     fails: Literal["", "environment", "start", "load"] = ""
@@ -95,6 +101,8 @@ class FakeEffects:
         self.starts: Counter[ReplicaId] = Counter()
         self.processes: dict[ReplicaId, Process] = {}
         self._prepared: dict[ReplicaId, Prepared] = {}
+        self._weights: dict[ReplicaId, WeightsHere] = {}
+        self._lacked: Counter[ReplicaId] = Counter()
         self._chosen: dict[ReplicaId, Script] = {}
         self._clock = clock
         self._random = random
@@ -112,6 +120,7 @@ class FakeEffects:
                 process.running,
                 process.was_ready,
                 process.patched,
+                self._weights.get(replica_id),
             )
             for replica_id, process in self.processes.items()
         )
@@ -120,6 +129,8 @@ class FakeEffects:
         match effect:
             case PrepareReplica(target=target):
                 return await self._prepare(target)
+            case FetchWeights(target=target):
+                return await self._fetch_weights(target)
             case StartReplica(target=target):
                 return await self._start(target)
             case PatchReplica(target=target):
@@ -137,6 +148,7 @@ class FakeEffects:
                 self.processes[replica_id].exit(137, "killed")
             case ForgetReplica(replica_id=replica_id):
                 self._prepared.pop(replica_id, None)
+                self._weights.pop(replica_id, None)
                 self.processes.pop(replica_id, None)
         return Done()
 
@@ -149,8 +161,20 @@ class FakeEffects:
         self._prepared[target.replica_id] = prepared
         return prepared
 
+    async def _fetch_weights(self, target: ReplicaTarget) -> Result:
+        script = self._script_of(target)
+        await asyncio.sleep(script.weights_s)
+        tries = self._lacked[target.replica_id]
+        if tries < len(script.weights_lack):
+            self._lacked[target.replica_id] += 1
+            return WeightsLack(script.weights_lack[tries], script.says)
+        here = WeightsHere(script.weights_s, 0, 0, 1 << 20)
+        self._weights[target.replica_id] = here
+        return here
+
     async def _start(self, target: ReplicaTarget) -> Result:
         script = self._script_of(target)
+        assert not target.weights or target.replica_id in self._weights, "it must not start without its weights"
         await asyncio.sleep(script.start_s)
         if script.fails == "start":
             return EffectFailed(script.says)

@@ -13,7 +13,7 @@ from secrets import token_hex
 
 import msgspec
 
-from agents.effects import HealthChecks, Patched, Prepared
+from agents.effects import HealthChecks, Patched, Prepared, WeightsHere
 from agents.effects.folders import remove
 from events.base import DeploymentId, ReplicaId
 from handlers.deciders.access import SECRET_NAME
@@ -43,6 +43,7 @@ class Record(msgspec.Struct, frozen=True):
     cgroups: tuple[str, ...]
     reloader: Reloader | None = None
     """Of a development deployment's replica."""
+    weights: WeightsHere | None = None
 
     @property
     def probed(self) -> str:

@@ -23,6 +23,7 @@ from agents.effects import (
     Effect,
     EffectFailed,
     Exited,
+    FetchWeights,
     ForgetReplica,
     Found,
     PatchReplica,
@@ -34,6 +35,8 @@ from agents.effects import (
     Running,
     StartReplica,
     StopReplica,
+    WeightsHere,
+    WeightsLack,
 )
 from agents.effects.environments import Environment, EnvironmentFailed
 from agents.effects.interpreters import PythonMissing
@@ -47,6 +50,8 @@ from agents.effects.probe import probe, wait_until_listening
 from agents.effects.replica_folder import Record, Reloader, ReplicaFolder
 from agents.effects.sandbox import Sandbox
 from agents.effects.unpack import BadArchive, unpack
+from agents.effects.weights_mount import NodeWeights
+from agents.weights.fetch import WeightsLate
 from events.base import BlobDigest, DeploymentId, ReplicaId
 from events.signals.log_lines import LogFiles
 from projections.replica_targets import ReplicaTarget
@@ -74,6 +79,7 @@ class LocalRuntime:
         limits: Limits,
         surroundings: Mapping[str, str],
         reload_with: Tools,
+        weights: NodeWeights,
         environment_of: Callable[[DeploymentId], str | None],
         host: str = "127.0.0.1",
         probe_timeout_s: float = 5.0,
@@ -87,10 +93,12 @@ class LocalRuntime:
         self._limits = limits
         self._surroundings = surroundings
         self._reload_with = reload_with
+        self._weights = weights
         self._environment_of = environment_of
         self._host = host
         self._probe_timeout_s = probe_timeout_s
         self._prepared: dict[ReplicaId, tuple[Prepared, Path]] = {}
+        self._weights_here: dict[ReplicaId, WeightsHere] = {}
         self._ports = Ports(host)
         self._news = Newsroom()
         self._writing = threading.Lock()
@@ -109,7 +117,8 @@ class LocalRuntime:
             for address in {record.address, record.probed}:
                 self._ports.keep(address)
             ids = (record.replica_id, record.deployment_id)
-            found.append(Found(*ids, record.prepared, running, folder.was_ready(), folder.patched()))
+            found.append(Found(*ids, record.prepared, running, folder.was_ready(), folder.patched(), record.weights))
+        await asyncio.to_thread(self._weights.forget_others, {each.replica_id for each in found})
         if found:
             _log.info("replicas of an earlier agent", replicas=[each.replica_id for each in found])
         return tuple(found)
@@ -119,6 +128,8 @@ class LocalRuntime:
         match effect:
             case PrepareReplica(target=target):
                 return await self._prepare(target, folder)
+            case FetchWeights(target=target):
+                return await self._fetch_weights(target, folder)
             case StartReplica(target=target):
                 return await self._start(target, folder)
             case PatchReplica(target=target):
@@ -158,6 +169,18 @@ class LocalRuntime:
         self._prepared[target.replica_id] = prepared, own
         return prepared
 
+    async def _fetch_weights(self, target: ReplicaTarget, folder: ReplicaFolder) -> Result:
+        try:
+            fetched = await self._weights.fetch(target.replica_id, target.weights)
+        except WeightsLate as error:
+            output = self._output(folder, target.deployment_id, target.replica_id)
+            output.say(f"has not got its weights: {error.reason}", "error")
+            return WeightsLack(error.lack, error.reason)
+        tally = fetched.tally
+        here = WeightsHere(fetched.seconds, tally.node, tally.peer, tally.mirror, fetched.mounted)
+        self._weights_here[target.replica_id] = here
+        return here
+
     async def _start(self, target: ReplicaTarget, folder: ReplicaFolder) -> Result:
         output = self._output(folder, target.deployment_id, target.replica_id)
         try:
@@ -192,7 +215,9 @@ class LocalRuntime:
             secrets=facts.secrets,
             cgroups=tuple(map(str, self._limits.make(marker, target.cpu_millicores, target.memory_bytes))),
             reloader=reloader,
+            weights=self._weights_here.get(target.replica_id),
         )
+        mounted = record.weights.mounted if record.weights is not None else ()
         folder.write_record(record)
         folder.clear_process()
         self._show(folder, record)
@@ -200,6 +225,7 @@ class LocalRuntime:
             **facts.environment_variables,
             "HASH_TRUSS": facts.truss_hash,
             "INFERENCE_SERVER_PORT": str(port),
+            **self._sandbox.show_weights(folder, mounted),
             MARKER_VARIABLE: marker,
         }
         launch = self._sandbox.launch(
@@ -209,6 +235,7 @@ class LocalRuntime:
             variables=variables,
             surroundings=self._surroundings,
             reload_with=None if reloader is None else self._reload_with,
+            mounted=mounted,
         )
         join = join_files([Path(group) for group in record.cgroups])
         news = self._news.expected_of(target.replica_id)
@@ -316,10 +343,12 @@ class LocalRuntime:
         record = folder.record()
         try:
             await asyncio.to_thread(_clear, folder, record)
+            await asyncio.to_thread(self._weights.forget, effect.replica_id)
         except OSError as error:
             _log.warning("a replica's remains are still in use", replica=effect.replica_id, why=str(error))
             return EffectFailed(str(error), again=True)
         self._prepared.pop(effect.replica_id, None)
+        self._weights_here.pop(effect.replica_id, None)
         if effect.deployment_id:
             self._output(folder, effect.deployment_id, effect.replica_id).close()
         return Done()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from agents.effects import live_reload
+from agents.effects import Mounted, live_reload
 from agents.effects.live_reload import Tools
 from agents.effects.news import NEWS_FD
 from agents.effects.replica_folder import ReplicaFolder
@@ -21,6 +21,8 @@ LAUNCHER = Path(__file__).with_name("serve_bundle.py")
 _LAUNCHER_INSIDE = Path("/run/causeway/serve_bundle.py")
 _RELOAD_INSIDE = Path("/run/causeway/serve_control.py")
 _SETTINGS_INSIDE = Path("/run/causeway/control.json")
+WEIGHTS_VARIABLE = "CAUSEWAY_WEIGHTS"
+"""JSON: for each mount_location, the folder where the replica finds it."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/opt")
 _ETC = (
     "passwd", "group", "hosts", "host.conf", "gai.conf", "nsswitch.conf", "services", "protocols", "localtime",
@@ -64,6 +66,7 @@ class Sandbox(msgspec.Struct, frozen=True):
         variables: Mapping[str, str],
         surroundings: Mapping[str, str],
         reload_with: Tools | None = None,
+        mounted: Sequence[Mounted] = (),
     ) -> Launch:
         """`variables` are the model's own and win over those that we set; `surroundings` are the agent's.
 
@@ -91,7 +94,7 @@ class Sandbox(msgspec.Struct, frozen=True):
             command = (reload_with.venv / "bin" / "python", script, settings)
         if self.bubblewrap is None:
             return Launch(command, env)
-        walls = (self.bubblewrap, *ISOLATED, *self.flags, *_mounts(folder, environment, env, reload_with))
+        walls = (self.bubblewrap, *ISOLATED, *self.flags, *_mounts(folder, environment, env, reload_with, mounted))
         return Launch((*walls, "--", *command), env)
 
     def model_server(self, folder: ReplicaFolder, environment: Path, listen: str) -> tuple[str | Path, ...]:
@@ -101,6 +104,21 @@ class Sandbox(msgspec.Struct, frozen=True):
             return (python, _LAUNCHER_INSIDE, "--listen", listen)
         folders = ("--folders", folder.packages, folder.secrets, folder.dynamic_config)
         return (python, LAUNCHER, "--listen", listen, *folders)
+
+    def show_weights(self, folder: ReplicaFolder, mounted: Sequence[Mounted]) -> dict[str, str]:
+        """The variable that says where they are. Without a sandbox, what is wanted below /app is linked there."""
+        if not mounted:
+            return {}
+        places = {each.location: each.location for each in mounted}
+        if self.bubblewrap is None:
+            places = {each.location: each.folder for each in mounted}
+            for each in mounted:
+                if each.location.startswith("/app/"):
+                    link = folder.app / each.location.removeprefix("/app/")
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(each.folder)
+        return {WEIGHTS_VARIABLE: msgspec.json.encode(places).decode()}
 
     def home(self, folder: ReplicaFolder) -> Path:
         """Where the model server runs, as its own sandbox sees it."""
@@ -119,7 +137,11 @@ def _for_patches(environment: Path, surroundings: Mapping[str, str]) -> dict[str
 
 
 def _mounts(
-    folder: ReplicaFolder, environment: Path, env: Mapping[str, str], reload_with: Tools | None
+    folder: ReplicaFolder,
+    environment: Path,
+    env: Mapping[str, str],
+    reload_with: Tools | None,
+    mounted: Sequence[Mounted],
 ) -> Iterator[str | Path]:
     yield from system_mounts()
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -146,6 +168,8 @@ def _mounts(
     yield from ("--ro-bind", folder.secrets, "/secrets")
     yield from ("--ro-bind", folder.dynamic_config, "/etc/b10_dynamic_config")
     yield from ("--ro-bind", LAUNCHER, _LAUNCHER_INSIDE)
+    for each in mounted:
+        yield from ("--ro-bind", each.folder, each.location)
     yield from ("--remount-ro", "/", "--chdir", "/app")
 
 

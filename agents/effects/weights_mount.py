@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from agents.effects import Mounted
 from agents.effects.folders import remove
 from agents.effects.weights_cache import WeightsCache, unpin
 from agents.effects.weights_fetch import WeightsFetch
@@ -25,13 +26,6 @@ from events.weights import Mount
 
 _log = structlog.get_logger()
 _NO_LINK = frozenset((errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP))
-
-
-class Mounted(msgspec.Struct, frozen=True):
-    """A folder of this machine, and where the replica finds it."""
-
-    folder: str
-    location: str
 
 
 class Fetched(msgspec.Struct, frozen=True):

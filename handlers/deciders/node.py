@@ -6,7 +6,8 @@ from typing import Literal
 import msgspec
 
 from events.base import Event, NodeId
-from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
+from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost, WeightsFoundCorrupt
+from events.weights import ChunkHash
 from handlers.base import Command, Context, Decider, Refused, told
 
 
@@ -17,6 +18,7 @@ class JoinNode(Command, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_bytes: int
     isolation: str
+    weights_address: str = ""
 
 
 class DrainNode(Command, frozen=True, kw_only=True):
@@ -34,7 +36,14 @@ class DeclareNodeLost(Command, frozen=True, kw_only=True):
     silent_for_s: float
 
 
-NodeCommand = JoinNode | DrainNode | LeaveNode | DeclareNodeLost
+class ReportWeightsCorrupt(Command, frozen=True, kw_only=True):
+    node_id: NodeId
+    chunk: ChunkHash
+    tier: str
+    source: str
+
+
+NodeCommand = JoinNode | DrainNode | LeaveNode | DeclareNodeLost | ReportWeightsCorrupt
 
 
 class NodeState(msgspec.Struct, frozen=True, tag=True):
@@ -62,6 +71,10 @@ def decide(command: NodeCommand, state: NodeState, ctx: Context) -> Sequence[Eve
             raise Refused("invalid", "a node must offer some CPU and memory", "cpu_millicores")
         joined = told(NodeJoined, command)
         return () if state.status == "up" and state.joined == joined else (joined,)
+    if isinstance(command, ReportWeightsCorrupt):
+        if state.joined is None:
+            raise Refused("not_found", f"there is no node {command.node_id}", "node_id")
+        return (told(WeightsFoundCorrupt, command),)
     if isinstance(command, DrainNode):
         return (told(NodeDraining, command),) if state.status == "up" else ()
     if state.status not in ("up", "draining"):
@@ -71,7 +84,7 @@ def decide(command: NodeCommand, state: NodeState, ctx: Context) -> Sequence[Eve
 
 NODE: Decider[NodeCommand, NodeState] = Decider(
     category="node",
-    commands=(JoinNode, DrainNode, LeaveNode, DeclareNodeLost),
+    commands=(JoinNode, DrainNode, LeaveNode, DeclareNodeLost, ReportWeightsCorrupt),
     initial=NodeState(),
     aggregate_id=lambda command: command.node_id,
     decide=decide,

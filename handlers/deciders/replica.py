@@ -21,6 +21,8 @@ from events.replica import (
     ReplicaReady,
     ReplicaStopped,
     ReplicaUnready,
+    ReplicaWeightsLate,
+    ReplicaWeightsReady,
 )
 from events.weights import Mount
 from handlers.base import Command, Context, Decider, Refused, told
@@ -47,6 +49,20 @@ class ReportEnvironmentReady(Command, frozen=True, kw_only=True):
     replica_id: ReplicaId
     seconds: float
     reused: bool
+
+
+class ReportWeightsReady(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    seconds: float
+    node_bytes: int
+    peer_bytes: int
+    mirror_bytes: int
+
+
+class ReportWeightsLate(Command, frozen=True, kw_only=True):
+    replica_id: ReplicaId
+    lack: str
+    reason: str
 
 
 class ReportProcessStarted(Command, frozen=True, kw_only=True):
@@ -108,6 +124,8 @@ class DeclareReplicaLost(Command, frozen=True, kw_only=True):
 ReplicaCommand = (
     AssignReplica
     | ReportEnvironmentReady
+    | ReportWeightsReady
+    | ReportWeightsLate
     | ReportProcessStarted
     | ReportReady
     | ReportPatched
@@ -129,6 +147,9 @@ class ReplicaState(msgspec.Struct, frozen=True, tag=True):
     draining: bool = False
     patch_attempt: int = 0
     """The last sync whose outcome was told."""
+    has_weights: bool = False
+    lack: str | None = None
+    """What its weights last waited for."""
 
 
 _PHASE_AFTER: tuple[tuple[type, Phase], ...] = (
@@ -148,6 +169,10 @@ def evolve(state: ReplicaState, event: Event) -> ReplicaState:
             return ReplicaState("assigned", event.deployment_id)
         case ReplicaDraining():
             return msgspec.structs.replace(state, draining=True)
+        case ReplicaWeightsReady():
+            return msgspec.structs.replace(state, has_weights=True)
+        case ReplicaWeightsLate():
+            return msgspec.structs.replace(state, lack=event.lack)
         case ReplicaPatched() | ReplicaPatchFailed():
             return msgspec.structs.replace(state, patch_attempt=event.attempt)
     for kind, phase in _PHASE_AFTER:
@@ -158,6 +183,8 @@ def evolve(state: ReplicaState, event: Event) -> ReplicaState:
 
 _REPORTS: tuple[tuple[type[Command], frozenset[Phase], type[Event]], ...] = (
     (ReportEnvironmentReady, frozenset({"assigned"}), ReplicaEnvironmentReady),
+    (ReportWeightsReady, frozenset({"assigned", "prepared"}), ReplicaWeightsReady),
+    (ReportWeightsLate, frozenset({"assigned", "prepared"}), ReplicaWeightsLate),
     (ReportProcessStarted, frozenset({"assigned", "prepared"}), ReplicaProcessStarted),
     (ReportReady, frozenset({"assigned", "prepared", "started", "unready"}), ReplicaReady),
     (ReportUnready, frozenset({"ready"}), ReplicaUnready),
@@ -181,10 +208,18 @@ def decide(command: ReplicaCommand, state: ReplicaState, ctx: Context) -> Sequen
         return (told(ReplicaDraining, command, deployment_id=state.deployment_id),)
     if isinstance(command, ReportPatched | ReportPatchFailed) and command.attempt <= state.patch_attempt:
         return ()
+    if isinstance(command, ReportWeightsReady | ReportWeightsLate) and not _is_news(command, state):
+        return ()
     for report, news_in, fact in _REPORTS:
         if isinstance(command, report) and state.phase in news_in:
             return (told(fact, command, deployment_id=state.deployment_id),)
     return ()
+
+
+def _is_news(command: ReportWeightsReady | ReportWeightsLate, state: ReplicaState) -> bool:
+    if state.has_weights:
+        return False
+    return isinstance(command, ReportWeightsReady) or command.lack != state.lack
 
 
 REPLICA: Decider[ReplicaCommand, ReplicaState] = Decider(
@@ -192,6 +227,8 @@ REPLICA: Decider[ReplicaCommand, ReplicaState] = Decider(
     commands=(
         AssignReplica,
         ReportEnvironmentReady,
+        ReportWeightsReady,
+        ReportWeightsLate,
         ReportProcessStarted,
         ReportReady,
         ReportPatched,

@@ -3,8 +3,9 @@
 from typing import Any
 
 from events.base import NodeId
-from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
-from handlers.deciders.node import NODE, DeclareNodeLost, DrainNode, JoinNode, LeaveNode
+from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost, WeightsFoundCorrupt
+from events.weights import ChunkHash
+from handlers.deciders.node import NODE, DeclareNodeLost, DrainNode, JoinNode, LeaveNode, ReportWeightsCorrupt
 from tests.spec import changed, given, ids
 
 N = NodeId("n")
@@ -58,3 +59,17 @@ def test_only_a_node_that_is_up_is_lost_leaves_or_drains() -> None:
         given(NODE, *history).when(DECLARE).unchanged()
         given(NODE, *history).when(LEAVE).unchanged()
         given(NODE, *history).when(DRAIN).unchanged()
+
+
+def test_every_find_of_corrupt_weights_is_a_fact_of_a_node_that_is_known() -> None:
+    found: dict[str, Any] = {"node_id": N, "chunk": ChunkHash("a" * 64), "tier": "peer", "source": "n-2"}
+    report, fact = ReportWeightsCorrupt(**ids(), **found), WeightsFoundCorrupt(**found)
+    given(NODE).when(report).refused("not_found", "node_id")
+    given(NODE, JOINED).when(report).then(fact)
+    given(NODE, JOINED, fact, LOST).when(report).then(fact)
+    given(NODE, JOINED, fact).when(JOIN).unchanged()
+
+
+def test_a_node_that_gives_weights_elsewhere_joins_again() -> None:
+    moved = changed(JOIN, weights_address="10.0.0.1:7")
+    given(NODE, JOINED).when(moved).then(changed(JOINED, weights_address="10.0.0.1:7"))

@@ -15,6 +15,8 @@ from events.replica import (
     ReplicaReady,
     ReplicaStopped,
     ReplicaUnready,
+    ReplicaWeightsLate,
+    ReplicaWeightsReady,
 )
 from handlers.base import Command
 from handlers.deciders.replica import (
@@ -28,8 +30,10 @@ from handlers.deciders.replica import (
     ReportReady,
     ReportStopped,
     ReportUnready,
+    ReportWeightsLate,
+    ReportWeightsReady,
 )
-from tests.spec import given, ids
+from tests.spec import changed, given, ids
 
 R, D = ReplicaId("d-1"), DeploymentId("d")
 OWN: dict[str, Any] = {"replica_id": R, "deployment_id": D}
@@ -49,6 +53,8 @@ PLACE: dict[str, Any] = {
 }
 ASSIGN, ASSIGNED = AssignReplica(**ids(), **PLACE), ReplicaAssigned(**PLACE)
 PREPARED = ReplicaEnvironmentReady(**OWN, seconds=1.0, reused=False)
+SIZES: dict[str, Any] = {"seconds": 2.0, "node_bytes": 1, "peer_bytes": 2, "mirror_bytes": 3}
+LATE, WEIGHTS = ReplicaWeightsLate(**OWN, lack="room", reason="full"), ReplicaWeightsReady(**OWN, **SIZES)
 STARTED = ReplicaProcessStarted(**OWN, pid=1, address="h:1")
 READY = ReplicaReady(**OWN, address="h:1", seconds=2.0)
 UNREADY = ReplicaUnready(**OWN, reason="silent")
@@ -73,6 +79,19 @@ REPORTS: tuple[tuple[Command, Event], ...] = (
     (ReportFailed(**ids(), replica_id=R, stage="run", reason="segmentation fault", exit_code=139), FAILED),
     (DeclareReplicaLost(**ids(), replica_id=R, reason="its node n is gone"), LOST),
 )
+
+
+def test_weights_are_told_when_they_are_there_and_once_for_each_cause_that_they_are_not() -> None:
+    ready = ReportWeightsReady(**ids(), replica_id=R, **SIZES)
+    late = ReportWeightsLate(**ids(), replica_id=R, lack="room", reason="full")
+    given(REPLICA, ASSIGNED).when(late).then(LATE)
+    given(REPLICA, ASSIGNED, LATE).when(late).unchanged()
+    given(REPLICA, ASSIGNED, LATE).when(changed(late, lack="mirror")).then(changed(LATE, lack="mirror"))
+    given(REPLICA, ASSIGNED, PREPARED, LATE).when(ready).then(WEIGHTS)
+    given(REPLICA, ASSIGNED, WEIGHTS).when(ready).unchanged()
+    given(REPLICA, ASSIGNED, WEIGHTS).when(late).unchanged()
+    given(REPLICA, *UP).when(ready).unchanged()
+    given(REPLICA, *UP, STOPPED).when(late).unchanged()
 
 
 def test_a_replica_is_assigned_once() -> None:

@@ -61,7 +61,7 @@ from events.model import (
     ModelDeleted,
     ModelRegistered,
 )
-from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
+from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost, WeightsFoundCorrupt
 from events.replica import (
     ReplicaAssigned,
     ReplicaDraining,
@@ -74,6 +74,8 @@ from events.replica import (
     ReplicaReady,
     ReplicaStopped,
     ReplicaUnready,
+    ReplicaWeightsLate,
+    ReplicaWeightsReady,
 )
 from events.scaling import (
     AutoscalingSettings,
@@ -98,7 +100,7 @@ from events.webhook import (
     WebhookRegistered,
     WebhookRemoved,
 )
-from events.weights import ManifestId, Mount
+from events.weights import ChunkHash, ManifestId, Mount
 
 MODEL, DEPLOYMENT, PREVIOUS = ModelId("k5xq2m3a7bcd"), DeploymentId("w7x2kq4zabcd"), DeploymentId("p3r5t7v2abcd")
 BUILD, REPLICA, NODE = BuildId("b2c4d6f2abcd"), ReplicaId("r2s4t6u2abcd"), NodeId("node-1")
@@ -316,6 +318,17 @@ _EVENTS: tuple[AnyEvent, ...] = (
         weights=MOUNTS,
     ),
     ReplicaEnvironmentReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, seconds=4.5, reused=False),
+    ReplicaWeightsReady(
+        replica_id=REPLICA,
+        deployment_id=DEPLOYMENT,
+        seconds=12.5,
+        node_bytes=4096,
+        peer_bytes=1_073_741_824,
+        mirror_bytes=16_777_216,
+    ),
+    ReplicaWeightsLate(
+        replica_id=REPLICA, deployment_id=DEPLOYMENT, lack="room", reason="the node's weights cache has no room"
+    ),
     ReplicaProcessStarted(replica_id=REPLICA, deployment_id=DEPLOYMENT, pid=4242, address="127.0.0.1:40123"),
     ReplicaReady(replica_id=REPLICA, deployment_id=DEPLOYMENT, address="127.0.0.1:40123", seconds=3.75),
     ReplicaPatched(replica_id=REPLICA, deployment_id=DEPLOYMENT, number=2, attempt=3, restarted=True, seconds=2.5),
@@ -341,10 +354,12 @@ _EVENTS: tuple[AnyEvent, ...] = (
         cpu_millicores=8000,
         memory_bytes=17_179_869_184,
         isolation="bubblewrap",
+        weights_address="127.0.0.1:40200",
     ),
     NodeDraining(node_id=NODE, reason="asked to stop"),
     NodeLost(node_id=NODE, silent_for_s=30.5),
     NodeLeft(node_id=NODE, reason="asked to stop"),
+    WeightsFoundCorrupt(node_id=NODE, chunk=ChunkHash("ab" * 32), tier="peer", source="node-2"),
     KeyIssued(key_id=KEY, name="laptop", hash="7" * 64, scopes=("invoke",), models=(MODEL,), environments=("staging",)),
     KeyRevoked(key_id=KEY),
     SecretStored(name="hf_access_token", version="x2y4z6a2"),

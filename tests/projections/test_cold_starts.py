@@ -15,7 +15,7 @@ async def test_each_stage_lasts_from_the_one_before_it_and_the_slowest_is_marked
     assert (found.starts, found.failed, found.reused) == (2, 0, 2)
     assert [stage.name for stage in found.stages] == list(STAGES)
     assert [stage.name for stage in found.stages if stage.slowest] == ["model loaded"]
-    assert found.stages[3].p50_s == pytest.approx(1.75) and sum(stage.share for stage in found.stages) == pytest.approx(
+    assert found.stages[4].p50_s == pytest.approx(1.75) and sum(stage.share for stage in found.stages) == pytest.approx(
         1
     )
     assert found.p50_s == pytest.approx(sum(stage.p50_s for stage in found.stages[1:]), abs=0.01)

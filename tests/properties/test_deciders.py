@@ -13,12 +13,21 @@ from handlers.base import Command, Context, Decider, Refused
 from handlers.deciders import DECIDERS
 from handlers.deciders.build import ReportBuildStep, StartBuild
 from handlers.deciders.model import PushDeployment, RetryDeployment
+from handlers.deciders.node import ReportWeightsCorrupt
 from handlers.deciders.promotion import StartPromotion
 from handlers.deciders.scaling import ScaleByLoad
 from tests.properties.commands import commands_of
 
 CONTEXT = Context(datetime(2026, 1, 1, tzinfo=UTC))
-EACH_TIME_ANEW = (PushDeployment, RetryDeployment, StartBuild, ReportBuildStep, ScaleByLoad, StartPromotion)
+EACH_TIME_ANEW = (
+    PushDeployment,
+    RetryDeployment,
+    StartBuild,
+    ReportBuildStep,
+    ScaleByLoad,
+    StartPromotion,
+    ReportWeightsCorrupt,
+)
 """Asked again by a new command, these may do it again; the same command id is answered by dispatch."""
 
 

@@ -22,9 +22,18 @@ from agents.effects.live_reload import Tools
 from agents.effects.package import pack
 from agents.effects.runtime import LocalRuntime
 from agents.effects.sandbox import Sandbox
-from events.base import BlobDigest, DeploymentId
+from agents.effects.weights_cache import WeightsCache
+from agents.effects.weights_chunks import WeightsChunks
+from agents.effects.weights_fetch import WeightsFetch
+from agents.effects.weights_mount import NodeWeights
+from agents.effects.weights_peer import Keyring
+from agents.effects.weights_peers import HttpPeers
+from agents.weights.fetch import Corrupt
+from events.base import BlobDigest, DeploymentId, NodeId
 from events.signals.log_lines import LogFiles
+from handlers.clock import SystemClock
 from projections.stores.blobs import FolderBlobs
+from projections.stores.objects import FolderObjects
 
 ROOT = Path(__file__).parents[3]
 CACHE = ROOT / ".cache"
@@ -103,9 +112,21 @@ def runtime(
         limits=limits,
         surroundings=os.environ,
         reload_with=Tools(ROOT / ".venv-truss", UV),
+        weights=lone_weights(state),
         environment_of=environment_of,
         probe_timeout_s=2.0,
     )
+
+
+def lone_weights(state: Path) -> NodeWeights:
+    """Of a node that knows no other."""
+    cache = WeightsCache(state / "weights", 1 << 30)
+    cache.open()
+    me, mirror = NodeId("node-1"), FolderObjects(state / "blobs")
+    peers = HttpPeers(Keyring(me, b"alone"), dict)
+    told: list[Corrupt] = []
+    chunks = WeightsChunks(cache, me=me, mirror=mirror, peers=peers, clock=SystemClock(), on_corrupt=told.append)
+    return NodeWeights(WeightsFetch(chunks, me=me, mirror=mirror))
 
 
 def template(folder: Path) -> Template:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from agents.effects import Effects
 from agents.node import Node, Offer
 from agents.reconcile import Patience
+from agents.weights.fetch import Corrupt
 from events.base import (
     Actor,
     BlobDigest,
@@ -25,6 +26,7 @@ from events.base import (
 from events.log import Log
 from events.replica import ReplicaFailed, ReplicaLost, ReplicaStopped
 from events.signals.memory import MemorySignals
+from events.weights import Mount
 from handlers.base import Command
 from handlers.clock import SystemClock
 from handlers.deciders.replica import AssignReplica, DrainReplica
@@ -54,6 +56,7 @@ class Site:
         self._follower = Follower(log, [decisions, self.targets, self.fleet])
         self._dispatch = Dispatch(log, decisions, SystemClock())
         self.signals = MemorySignals()
+        self.corrupt: asyncio.Queue[Corrupt] = asyncio.Queue()
         self.silence: Exception | None = None
         """Raised instead of every report of the agent, while set."""
         self.node = Node(
@@ -67,6 +70,7 @@ class Site:
             clock=SystemClock(),
             patience=patience,
             heartbeat_every_s=0.05,
+            corrupt=self.corrupt,
         )
 
     async def _report(self, command: Command) -> Outcome:
@@ -109,6 +113,7 @@ class Site:
         memory_bytes: int = 1 << 30,
         cpu_millicores: int = 1000,
         deployment_id: DeploymentId = D1,
+        weights: tuple[Mount, ...] = (),
     ) -> None:
         command = AssignReplica(
             **identity(f"assign-{replica_id}"),
@@ -125,6 +130,7 @@ class Site:
             memory_bytes=memory_bytes,
             predict_concurrency=1,
             reason="a test wants it",
+            weights=weights,
         )
         await self.ask(command)
 

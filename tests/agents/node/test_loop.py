@@ -3,21 +3,31 @@
 import asyncio
 from random import Random
 
+import msgspec
 import pytest
 
 from agents.effects.fake import FakeEffects, Script
 from agents.reconcile import Patience
 from agents.state import NodeActual, evolve
+from agents.weights.fetch import Corrupt
 from events.base import ReplicaId
 from events.log import LogUnavailable
 from events.log.memory import MemoryLog
-from events.node import NodeDraining, NodeJoined, NodeLeft
-from events.replica import ReplicaDraining, ReplicaFailed, ReplicaReady, ReplicaStopped, ReplicaUnready
+from events.node import NodeDraining, NodeJoined, NodeLeft, WeightsFoundCorrupt
+from events.replica import (
+    ReplicaDraining,
+    ReplicaFailed,
+    ReplicaReady,
+    ReplicaStopped,
+    ReplicaUnready,
+    ReplicaWeightsLate,
+)
 from events.signals import Heartbeat
+from events.weights import ChunkHash, ManifestId, Mount
 from handlers.clock import SystemClock
 from handlers.deciders.node import DeclareNodeLost
 from handlers.deciders.replica import DeclareReplicaLost
-from tests.agents.node.site import NODE, R1, Site, eventually, identity
+from tests.agents.node.site import NODE, PATIENCE_S, QUICK, R1, Site, eventually, identity
 
 LIFE = ["ReplicaAssigned", "ReplicaEnvironmentReady", "ReplicaProcessStarted", "ReplicaReady"]
 
@@ -34,6 +44,41 @@ async def test_an_assigned_replica_is_prepared_started_and_told_to_be_ready() ->
         ready = await site.until(ReplicaReady)
     assert await site.names_of() == LIFE
     assert ready.address == effects.processes[R1].running.address
+
+
+async def test_a_replica_with_weights_starts_when_they_are_there_and_says_why_they_are_not() -> None:
+    effects = machine(weights_s=0.01, weights_lack=("mirror", "mirror", "room"), says="a cable")
+    patience = msgspec.structs.replace(QUICK, weights_again_s=0.01)
+    async with Site(MemoryLog(), effects, patience=patience).running() as site:
+        await site.assign(weights=(Mount(ManifestId("0" * 64), "/weights"),))
+        await site.until(ReplicaReady)
+        events = await site.events_of()
+    late = [(each.lack, each.reason) for each in events if isinstance(each, ReplicaWeightsLate)]
+    assert late == [("mirror", "a cable"), ("room", "a cable")]
+    assert [name for name in await site.names_of() if name != "ReplicaWeightsLate"] == [
+        *LIFE[:2],
+        "ReplicaWeightsReady",
+        *LIFE[2:],
+    ]
+
+
+async def test_corrupt_weights_are_told_a_foreign_one_once() -> None:
+    own, foreign = Corrupt(ChunkHash("a" * 64), "node", NODE), Corrupt(ChunkHash("b" * 64), "mirror", "mirror")
+    async with Site(MemoryLog(), machine()).running() as site:
+        for each in (own, foreign, foreign, own):
+            site.corrupt.put_nowait(each)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found := await finds(site)) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    assert [(each.node_id, each.tier, each.source) for each in found] == [
+        (NODE, "node", NODE),
+        (NODE, "mirror", "mirror"),
+        (NODE, "node", NODE),
+    ]
+
+
+async def finds(site: Site) -> list[WeightsFoundCorrupt]:
+    return [each.event for each in await site.log.read() if isinstance(each.event, WeightsFoundCorrupt)]
 
 
 async def test_every_report_follows_from_the_event_that_called_for_it() -> None:

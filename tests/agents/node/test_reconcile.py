@@ -13,6 +13,7 @@ from agents.effects import (
     DrainReplica,
     EffectFailed,
     Exited,
+    FetchWeights,
     ForgetReplica,
     Found,
     HealthChecks,
@@ -24,11 +25,14 @@ from agents.effects import (
     Running,
     StartReplica,
     StopReplica,
+    WeightsHere,
+    WeightsLack,
 )
 from agents.reconcile import PATIENCE, Patience, plan, reconcile
 from agents.state import Began, Deed, Finished, NodeActual, Surveyed, Tell, Told, evolve, kind
 from events.base import CorrelationId, DeploymentId, EventId, ModelId, NodeId, ReplicaId
-from handlers.deciders.replica import ReportFailed, ReportReady, ReportUnready
+from events.weights import ManifestId, Mount
+from handlers.deciders.replica import ReportFailed, ReportReady, ReportUnready, ReportWeightsLate
 from projections.replica_targets import NodeTarget, ReplicaTarget
 from tests.agents.node.site import NO_BLOB
 
@@ -68,6 +72,46 @@ def test_a_replica_goes_one_step_at_a_time() -> None:
     assert kinds(target, NOBODY) == ["PrepareReplica"]
     assert kinds(target, after(STARTED[0])) == ["StartReplica", "Tell"]
     assert kinds(target, after(*STARTED)) == ["AwaitExit", "ProbeReplica", "Tell"]
+
+
+HEAVY = replace(WANTED, weights=(Mount(ManifestId("0" * 64), "/weights"),))
+HERE = WeightsHere(2.0, 0, 0, 1 << 20)
+
+
+def test_weights_are_fetched_beside_the_environment_and_both_are_waited_for() -> None:
+    target = {R: HEAVY}
+    prepared, fetched = (PrepareReplica(HEAVY), PREPARED), (FetchWeights(HEAVY), HERE)
+    assert kinds(target, NOBODY) == ["FetchWeights", "PrepareReplica"]
+    assert kinds(target, after(prepared)) == ["FetchWeights", "Tell"]
+    assert kinds(target, after(fetched)) == ["PrepareReplica"]
+    assert kinds(target, after(prepared, fetched)) == ["StartReplica", "Tell"]
+
+
+def test_weights_that_lack_are_told_once_a_cause_and_tried_again_for_as_long_as_they_are_wanted() -> None:
+    lack = (FetchWeights(HEAVY), WeightsLack("mirror", "out of reach"))
+    pauses = [(due_at({R: HEAVY}, after(*[lack] * count), FetchWeights) - T0).total_seconds() for count in range(1, 30)]
+    assert pauses[:3] == [1, 2, 4] and pauses[-1] == PATIENCE.weights_again_slowest_s
+    actual = after((PrepareReplica(HEAVY), PREPARED), *[lack] * 9)
+    told = [
+        deed.command for deed in reconcile({R: HEAVY}, evolve_told(actual, "prepared"), T0) if isinstance(deed, Tell)
+    ]
+    assert [(type(each), each.reason) for each in told if isinstance(each, ReportWeightsLate)] == [
+        (ReportWeightsLate, "out of reach")
+    ]
+    assert kinds({R: HEAVY}, evolve_told(actual, "prepared", "weights-late-mirror")) == []
+    assert kinds({R: replace(HEAVY, draining=True, reason="enough")}, actual) == ["Tell"]
+
+
+def test_weights_that_nobody_has_end_it() -> None:
+    actual = after((PrepareReplica(HEAVY), PREPARED), (FetchWeights(HEAVY), WeightsLack("missing", "no manifest")))
+    (deed,) = reconcile({R: HEAVY}, evolve_told(actual, "prepared"), T0 + timedelta(days=1))
+    assert isinstance(deed, Tell) and isinstance(deed.command, ReportFailed)
+    assert (deed.command.stage, deed.command.reason) == ("weights", "no manifest")
+
+
+def evolve_told(actual: NodeActual, *facts: str) -> NodeActual:
+    replica = actual.replicas[R]
+    return replace(actual, replicas={R: replace(replica, told=frozenset(facts))})
 
 
 def test_what_is_in_flight_is_not_begun_again() -> None:

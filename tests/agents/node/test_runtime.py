@@ -22,11 +22,14 @@ from agents.effects.sandbox import Sandbox
 from agents.state import Finished
 from events.base import DeploymentId
 from events.log.memory import MemoryLog
-from events.replica import ReplicaFailed, ReplicaReady, ReplicaStopped, ReplicaUnready
+from events.replica import ReplicaFailed, ReplicaReady, ReplicaStopped, ReplicaUnready, ReplicaWeightsReady
 from events.signals.log_lines import LogFiles
+from events.weights import Mount
 from projections.stores.blobs import FolderBlobs
+from projections.stores.objects import FolderObjects
 from tests.agents.node.bundles import Template, runtime
 from tests.agents.node.site import R1, Site, eventually
+from tests.agents.weights.goods import mirrored
 
 ECHO = """
 import os, time
@@ -92,9 +95,11 @@ class Served:
 
 @pytest.fixture
 def assign(truss_template: Template, tmp_path: Path) -> Callable[..., Awaitable[None]]:
-    async def assign(site: Site, model: str = ECHO, memory_bytes: int = 1 << 30, **facts: Any) -> None:
+    async def assign(
+        site: Site, model: str = ECHO, memory_bytes: int = 1 << 30, weights: tuple[Mount, ...] = (), **facts: Any
+    ) -> None:
         bundle, environment = await truss_template.put(FolderBlobs(tmp_path / "blobs"), model, **facts)
-        await site.assign(bundle=bundle, environment=environment, memory_bytes=memory_bytes)
+        await site.assign(bundle=bundle, environment=environment, memory_bytes=memory_bytes, weights=weights)
 
     return assign
 
@@ -104,6 +109,54 @@ Assign = Callable[..., Awaitable[None]]
 
 async def served(site: Site, state: Path) -> Served:
     return Served(site, (await site.until(ReplicaReady)).address, state)
+
+
+READS = """
+import json, os
+from pathlib import Path
+
+class Model:
+    def load(self):
+        self.text = {place: Path(folder, "a/words").read_text() for place, folder in places().items()}
+
+    def predict(self, inputs):
+        try:
+            Path("/app/data/weights/a/words").write_text("x")
+            written = True
+        except OSError:
+            written = False
+        relative = Path("data/weights/a/words").read_text()
+        there = os.path.exists("/models/x/a/words")
+        return {"text": self.text, "relative": relative, "written": written, "there": there}
+
+def places():
+    return json.loads(os.environ["CAUSEWAY_WEIGHTS"])
+"""
+
+
+async def test_a_model_finds_its_weights_where_it_mounts_them(
+    machine: LocalRuntime, assign: Assign, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    store = FolderObjects(tmp_path / "blobs")
+    first = await mirrored(store, {"a/words": b"first", "big": os.urandom(3 << 20)})
+    second = await mirrored(store, {"a/words": b"second"})
+    async with Site(MemoryLog(), machine).running() as site:
+        await assign(site, READS, weights=(Mount(first, "/models/x"), Mount(second, "/app/data/weights")))
+        model = await served(site, tmp_path)
+        inside = sandbox.bubblewrap is not None
+        assert await model.predict() == {
+            "text": {"/models/x": "first", "/app/data/weights": "second"},
+            "relative": "second",
+            "written": False,
+            "there": inside,
+        }
+        weights = await site.until(ReplicaWeightsReady)
+        assert (weights.node_bytes, weights.peer_bytes, weights.mirror_bytes) == (0, 0, 11 + (3 << 20))
+        assert [path.name for path in (tmp_path / "weights" / "replicas").iterdir()] == [R1]
+        await site.drain()
+        await site.until(ReplicaStopped)
+        await site.forgotten()
+        assert not list((tmp_path / "weights" / "replicas").iterdir())
 
 
 async def test_a_model_is_served_with_its_variables_folders_and_secrets(
