@@ -16,6 +16,7 @@ from agents.effects.fake import FakeEffects, Script
 from agents.node import Node, Offer
 from events.base import BlobDigest, DeploymentId, NodeId, derive
 from events.signals.log_lines import LogLine
+from events.weights import ManifestId, Mount
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS, ReplicaTarget
 from projections.view import View
@@ -119,7 +120,9 @@ class SimBench:
             if step in ("environment", "package"):
                 await on_step(StepEnded(step, round(seconds / 5, 3), False, ""))
         digest = BlobDigest(f"sha256:{derive(build.source)}")
-        return Built(digest, digest, "3.11", derive("truss", build.source), digest)
+        heavy = self._scripts.broken("weights", build.deployment_id, 0.4)
+        weights = (Mount(ManifestId("0" * 64), "/weights"),) if heavy else ()
+        return Built(digest, digest, "3.11", derive("truss", build.source), digest, weights)
 
 
 class NoLines:
@@ -153,7 +156,10 @@ class Scripts:
         if self.broken("load", target.deployment_id, 0.06):
             return Script(load_s=1.0, fails="load", says="ImportError: no module named scripted")
         failing = self.faults and random.random() < 0.3
+        own = Random(f"{self._seed} weights {target.replica_id}")
         quick = Script(
+            weights_s=own.uniform(0.01, 4.0),
+            weights_lack=("mirror", "room", "corrupt")[: own.randrange(4)] if self.faults else (),
             patch_s=random.uniform(0.05, 3.0),
             patch_fails=failing,
             prepare_s=random.uniform(0.05, 1.5),
