@@ -7,7 +7,7 @@ flight, whatever the size. A peer is answered from the disk or the mirror only, 
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from agents.effects.weights_cache import Place, WeightsCache
 from agents.effects.weights_region import Region, TooLong, is_there
 from agents.weights.fetch import Corrupt, Tier, WeightsLate, pause_s
 from agents.weights.manifest import Chunk, chunk_key
-from agents.weights.owners import Standing, asked, served, struck
+from agents.weights.owners import Standing, asked, owners, served, struck
 from events.base import NodeId
 from events.weights import ChunkHash
 from handlers.clock import Clock
@@ -37,7 +37,11 @@ MIRROR = "mirror"
 
 
 class PeerFailed(Exception):
-    """A peer was slow, dead, without room or without the chunk."""
+    """A peer was slow, dead or no peer."""
+
+
+class PeerLacks(PeerFailed):
+    """It is well, but has not got the chunk, nor room for it."""
 
 
 class Peers(Protocol):
@@ -162,15 +166,29 @@ class WeightsChunks:
 
     async def _get(self, region: Region) -> Tier:
         chunk = region.chunk
-        self._asking_peers.add(chunk.hash)
+        nodes = self._peers.nodes().keys()
+        first = asked(chunk, self._me, nodes, self._standing, self._clock.now())
+        if await self._from_any(first, region):
+            return "peer"
         try:
-            for node in asked(chunk, self._me, self._peers.nodes().keys(), self._standing, self._clock.now()):
-                if await self._from_peer(node, region):
-                    return "peer"
-        finally:
-            self._asking_peers.discard(chunk.hash)
-        await self._from_mirror(region)
+            await self._from_mirror(region)
+        except WeightsLate as error:
+            # Whoever owned it before the fleet changed may still have it.
+            others = [node for node in owners(chunk.hash, nodes, len(nodes)) if node not in (*first, self._me)]
+            if error.lack == "room" or not await self._from_any(others, region):
+                raise
+            return "peer"
         return "mirror"
+
+    async def _from_any(self, nodes: Sequence[NodeId], region: Region) -> bool:
+        self._asking_peers.add(region.chunk.hash)
+        try:
+            for node in nodes:
+                if await self._from_peer(node, region):
+                    return True
+            return False
+        finally:
+            self._asking_peers.discard(region.chunk.hash)
 
     async def _from_peer(self, node: NodeId, region: Region) -> bool:
         region.begin()
@@ -183,6 +201,9 @@ class WeightsChunks:
             wrong = f"{region.length} bytes that are not the chunk"
         except TooLong as error:
             wrong = str(error)
+        except PeerLacks as error:
+            _log.info("a peer cannot give a chunk, others are asked", peer=node, why=str(error))
+            return False
         except PeerFailed as error:
             self._strike(node, str(error))
             return False

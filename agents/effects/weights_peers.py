@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 import msgspec
 import structlog
 
-from agents.effects.weights_chunks import PeerFailed
+from agents.effects.weights_chunks import PeerFailed, PeerLacks
 from agents.effects.weights_peer import PROOF, Keyring
 from agents.effects.weights_region import PIECE_BYTES, Region
 from agents.weights.manifest import Chunk
@@ -101,6 +101,8 @@ class HttpPeers:
             why = "" if answer.status == 200 else answer.read(1000).decode(errors="replace")
         except (HTTPException, OSError) as error:
             raise PeerFailed(f"{connection.host}:{connection.port}: {error!r}") from error
+        if answer.status in (503, 507):
+            raise PeerLacks(why)
         if answer.status != 200:
             raise PeerFailed(f"answered {answer.status}: {why}")
         if not self._keyring.is_answered_by(node, answer.headers.get(PROOF, "")):
