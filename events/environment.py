@@ -214,7 +214,8 @@ class EnvironmentDeleted(Event, frozen=True, kw_only=True):
 class EnvironmentReverted(Event, frozen=True, kw_only=True):
     """The settings, and the current deployment, are to be again what they were after `to_position`.
 
-    What differs follows in the same decision: the settings that are set, and the promotion that begins.
+    Where another deployment is current now, its promotion begins in the same decision, and the settings are set in the
+    one in which it completes; else they are set in this one.
     """
 
     model_id: ModelId
@@ -222,3 +223,6 @@ class EnvironmentReverted(Event, frozen=True, kw_only=True):
     to_position: Position
     deployment_id: DeploymentId
     """That was current then."""
+    autoscaling: AutoscalingSettings
+    promotion: PromotionSettings
+    limits: RequestLimits

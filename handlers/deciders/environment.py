@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import msgspec
@@ -86,6 +85,14 @@ EnvironmentCommand = (
 )
 
 
+class Coming(msgspec.Struct, frozen=True):
+    """Settings of a revert, to be set when its promotion completes. None: none, or a person has set others since."""
+
+    autoscaling: AutoscalingSettings | None = None
+    promotion: PromotionSettings | None = None
+    limits: RequestLimits | None = None
+
+
 class EnvironmentState(msgspec.Struct, frozen=True, tag=True):
     exists: bool = False
     current: DeploymentId | None = None
@@ -94,6 +101,7 @@ class EnvironmentState(msgspec.Struct, frozen=True, tag=True):
     limits: RequestLimits = RequestLimits()
     settings: PromotionSettings = PromotionSettings()
     promotion: Promotion | None = None
+    coming: Coming = Coming()
 
 
 def evolve(state: EnvironmentState, event: Event) -> EnvironmentState:
@@ -102,17 +110,20 @@ def evolve(state: EnvironmentState, event: Event) -> EnvironmentState:
         case EnvironmentCreated():
             return EnvironmentState(exists=True, autoscaling=event.autoscaling)
         case EnvironmentConfigured():
-            return replace(state, autoscaling=event.autoscaling)
+            coming = replace(state.coming, autoscaling=None)
+            return replace(state, autoscaling=event.autoscaling, coming=coming)
         case RequestLimitsSet():
-            return replace(state, limits=event.limits)
+            return replace(state, limits=event.limits, coming=replace(state.coming, limits=None))
         case PromotionSettingsSet():
-            return replace(state, settings=event.settings)
+            return replace(state, settings=event.settings, coming=replace(state.coming, promotion=None))
+        case EnvironmentReverted():
+            return replace(state, coming=Coming(event.autoscaling, event.promotion, event.limits))
         case PromotionStarted():
             return replace(state, promotion=begin(event))
         case PromotionCompleted():
-            return replace(state, promotion=None, current=event.deployment_id)
+            return replace(state, promotion=None, current=event.deployment_id, coming=Coming())
         case PromotionFailed() | PromotionCancelled():
-            return replace(state, promotion=None)
+            return replace(state, promotion=None, coming=Coming())
         case EnvironmentDeleted():
             return EnvironmentState()
         case _ if state.promotion is not None:
@@ -128,6 +139,30 @@ def decide(command: EnvironmentCommand, state: EnvironmentState, ctx: Context) -
         reason = f"there is no environment {command.environment!r}: create it first"
         raise Refused("not_found", reason, "environment")
     match command:
+        case ConfigureEnvironment() | SetRequestLimits() | SetPromotionSettings():
+            return _set(command, state)
+        case DeleteEnvironment():
+            if command.environment == PRODUCTION:
+                raise Refused("invalid", "production always exists and cannot be deleted", "environment")
+            return (told(EnvironmentDeleted, command),)
+        case RevertEnvironment():
+            return _revert(command, state)
+        case _:
+            return _with_settings(command, state, promotion.decide_promotion(command, place_of(state)))
+
+
+def place_of(state: EnvironmentState) -> promotion.Place:
+    """What a promotion's rules look at."""
+    settings = state.coming.autoscaling or state.autoscaling
+    least = settings.min_replica if settings is not None else 0
+    return promotion.Place(state.current, state.settings, least, state.promotion)
+
+
+Setting = ConfigureEnvironment | SetRequestLimits | SetPromotionSettings
+
+
+def _set(command: Setting, state: EnvironmentState) -> Sequence[Event]:
+    match command:
         case ConfigureEnvironment():
             check_settings(command.autoscaling)
             same = command.autoscaling == state.autoscaling
@@ -138,51 +173,58 @@ def decide(command: EnvironmentCommand, state: EnvironmentState, ctx: Context) -
         case SetPromotionSettings():
             check_promotion_settings(command.settings)
             return () if command.settings == state.settings else (told(PromotionSettingsSet, command),)
-        case DeleteEnvironment():
-            if command.environment == PRODUCTION:
-                raise Refused("invalid", "production always exists and cannot be deleted", "environment")
-            return (told(EnvironmentDeleted, command),)
-        case RevertEnvironment():
-            return _revert(command, state, ctx)
-        case _:
-            return promotion.decide_promotion(command, place_of(state))
 
 
-def place_of(state: EnvironmentState) -> promotion.Place:
-    """What a promotion's rules look at."""
-    least = state.autoscaling.min_replica if state.autoscaling is not None else 0
-    return promotion.Place(state.current, state.settings, least, state.promotion)
-
-
-def _revert(command: RevertEnvironment, state: EnvironmentState, ctx: Context) -> Sequence[Event]:
-    """As if all of it had been asked for one after the other; whole or not at all."""
+def _revert(command: RevertEnvironment, state: EnvironmentState) -> Sequence[Event]:
+    """The settings reach with the switch; where the deployment is current already, at once. Whole or not at all."""
     if state.promotion is not None:
         active = state.promotion.started
         reason = f"promotion {active.promotion_id} of deployment {active.deployment_id} is active"
         raise Refused("conflict", f"{reason}: wait for it or cancel it", "environment")
-    ids: dict[str, Any] = {name: getattr(command, name) for name in _IDS}
-    steps: tuple[EnvironmentCommand, ...] = (
-        ConfigureEnvironment(**ids, autoscaling=command.autoscaling),
-        SetPromotionSettings(**ids, settings=command.promotion),
-        SetRequestLimits(**ids, limits=command.limits),
-        promotion.StartPromotion(
-            **ids,
-            deployment_id=command.deployment_id,
-            is_development=False,
-            wanted_replicas=command.wanted_replicas,
-            cleanup=None,
-            deadline_s=command.deadline_s,
-        ),
+    reverted = told(EnvironmentReverted, command)
+    coming = evolve(state, reverted)
+    settings = _settings(command, coming)
+    start = promotion.StartPromotion(
+        **_ids(command),
+        deployment_id=command.deployment_id,
+        is_development=False,
+        wanted_replicas=command.wanted_replicas,
+        cleanup=None,
+        deadline_s=command.deadline_s,
     )
-    events: list[Event] = []
-    for step in steps:
-        made = decide(step, state, ctx)
-        state = reduce(evolve, made, state)
-        events.extend(made)
-    return (told(EnvironmentReverted, command), *events) if events else ()
+    began = promotion.decide_promotion(start, place_of(coming))
+    if began:
+        return (reverted, *began)
+    return (reverted, *settings) if settings else ()
+
+
+def _with_settings(command: EnvironmentCommand, state: EnvironmentState, made: Sequence[Event]) -> Sequence[Event]:
+    """With the switch come the settings of the revert that it belongs to."""
+    if any(isinstance(event, PromotionCompleted) for event in made):
+        return (*made, *_settings(command, state))
+    return made
+
+
+def _settings(command: EnvironmentCommand, state: EnvironmentState) -> Sequence[Event]:
+    """Those that are coming, as if they had been asked for one after the other. Refused where they are not allowed."""
+    coming, ids = state.coming, _ids(command)
+    asked: list[Setting] = []
+    if coming.autoscaling is not None:
+        asked.append(ConfigureEnvironment(**ids, autoscaling=coming.autoscaling))
+    if coming.promotion is not None:
+        asked.append(SetPromotionSettings(**ids, settings=coming.promotion))
+    if coming.limits is not None:
+        asked.append(SetRequestLimits(**ids, limits=coming.limits))
+    return [event for each in asked for event in _set(each, state)]
 
 
 _IDS = ("id", "actor", "correlation_id", "causation_id", "model_id", "environment")
+
+
+def _ids(command: EnvironmentCommand) -> dict[str, Any]:
+    return {name: getattr(command, name) for name in _IDS}
+
+
 _LIMITS = (
     ("park_deadline_s", 0, 86400),
     ("call_deadline_s", 1, 86400),

@@ -199,7 +199,7 @@ def revert(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     output: Output = Format.table,
 ) -> None:
-    """Back to what it was: settings at once and together; another deployment is promoted, as safely as any."""
+    """Back to what it was: another deployment is promoted, as safely as any, and the settings come with the switch."""
     session = session_of(context)
     found = environment_named(session, which)
     answer = session.call("POST", f"{found.path}/revert", {"to_position": to, "dry_run": dry_run})

@@ -159,26 +159,55 @@ REVERT = RevertEnvironment(
     wanted_replicas=2,
     deadline_s=60,
 )
-REVERTED = EnvironmentReverted(**PRODUCTION, to_position=Position(7), deployment_id=A)
+REVERTED = EnvironmentReverted(
+    **PRODUCTION,
+    to_position=Position(7),
+    deployment_id=A,
+    autoscaling=REVERT.autoscaling,
+    promotion=REVERT.promotion,
+    limits=REVERT.limits,
+)
 B_CURRENT = (
     changed(STARTED, deployment_id=B, previous=A),
     changed(COMPLETED, deployment_id=B, previous=A),
 )
 
 
-def test_a_revert_sets_what_differs_and_promotes_what_was_current_by_one_decision() -> None:
-    given(ENVIRONMENT, STARTED, COMPLETED, *B_CURRENT).when(REVERT).then(
-        REVERTED,
-        EnvironmentConfigured(**PRODUCTION, autoscaling=SETTINGS),
-        PromotionSettingsSet(**PRODUCTION, settings=REVERT.promotion),
-        RequestLimitsSet(**PRODUCTION, limits=REVERT.limits),
-        changed(
-            STARTED,
-            promotion_id=PromotionId(derive("promotion", "c9")),
-            previous=B,
-            cleanup="SCALE_TO_ZERO",
-            settings=REVERT.promotion,
-        ),
+BACK_TO_A = changed(STARTED, promotion_id=PromotionId(derive("promotion", "c9")), previous=B, cleanup="SCALE_TO_ZERO")
+BACK = CompletePromotion(**ids("c10"), **PRODUCTION, promotion_id=BACK_TO_A.promotion_id)
+A_AGAIN = changed(COMPLETED, promotion_id=BACK_TO_A.promotion_id, previous=B, cleanup="SCALE_TO_ZERO")
+RESTORED = (
+    EnvironmentConfigured(**PRODUCTION, autoscaling=SETTINGS),
+    PromotionSettingsSet(**PRODUCTION, settings=REVERT.promotion),
+    RequestLimitsSet(**PRODUCTION, limits=REVERT.limits),
+)
+
+
+def test_a_revert_promotes_what_was_current_and_its_settings_come_with_the_switch() -> None:
+    before = (STARTED, COMPLETED, *B_CURRENT)
+    given(ENVIRONMENT, *before).when(REVERT).then(REVERTED, BACK_TO_A)
+    given(ENVIRONMENT, *before, REVERTED, BACK_TO_A).when(BACK).then(A_AGAIN, *RESTORED)
+    given(ENVIRONMENT, *before, REVERTED, BACK_TO_A, A_AGAIN, *RESTORED).when(REVERT).unchanged()
+
+
+def test_the_settings_of_a_revert_that_does_not_succeed_never_come() -> None:
+    failed = PromotionFailed(**PRODUCTION, promotion_id=BACK_TO_A.promotion_id, deployment_id=A, reason="not ready")
+    again = changed(BACK_TO_A, promotion_id=PromotionId("again"))
+    history = (STARTED, COMPLETED, *B_CURRENT, REVERTED, BACK_TO_A, failed, again)
+    complete = changed(BACK, promotion_id=PromotionId("again"))
+    given(ENVIRONMENT, *history).when(complete).then(changed(A_AGAIN, promotion_id=PromotionId("again")))
+
+
+def test_what_a_person_sets_while_a_revert_is_under_way_is_what_holds() -> None:
+    own = EnvironmentConfigured(**PRODUCTION, autoscaling=AutoscalingSettings(max_replica=9))
+    history = (STARTED, COMPLETED, *B_CURRENT, REVERTED, BACK_TO_A, own)
+    given(ENVIRONMENT, *history).when(BACK).then(A_AGAIN, *RESTORED[1:])
+
+
+def test_a_revert_needs_the_minimum_that_its_settings_ask_for() -> None:
+    more = changed(REVERT, autoscaling=AutoscalingSettings(min_replica=4, max_replica=5))
+    given(ENVIRONMENT, STARTED, COMPLETED, *B_CURRENT).when(more).then_like(
+        (EnvironmentReverted, {}), (PromotionStarted, {"wanted_replicas": 4})
     )
 
 
@@ -186,7 +215,8 @@ def test_a_revert_to_what_is_so_already_changes_nothing() -> None:
     plain = changed(REVERT, autoscaling=SETTINGS, promotion=PromotionSettings(), limits=RequestLimits())
     configured = EnvironmentConfigured(**PRODUCTION, autoscaling=SETTINGS)
     given(ENVIRONMENT, STARTED, COMPLETED, configured).when(plain).unchanged()
-    given(ENVIRONMENT, STARTED, COMPLETED).when(plain).then(REVERTED, configured)
+    reverted = changed(REVERTED, promotion=plain.promotion, limits=plain.limits)
+    given(ENVIRONMENT, STARTED, COMPLETED).when(plain).then(reverted, configured)
 
 
 def test_a_revert_waits_for_the_active_promotion() -> None:

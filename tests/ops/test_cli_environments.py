@@ -71,8 +71,8 @@ def test_the_log_of_an_environment_says_what_changed_how_long_it_took_by_whom_an
     entries = shell.run("env log iris -o json").json
     assert [each["type"] for each in entries] == [
         "PromotionStarted", "PromotionCompleted", "PromotionStarted", "PromotionCompleted", "EnvironmentConfigured",
-        "PromotionSettingsSet", "EnvironmentReverted", "EnvironmentConfigured", "PromotionSettingsSet",
-        "PromotionStarted", "PromotionCompleted",
+        "PromotionSettingsSet", "EnvironmentReverted", "PromotionStarted", "PromotionStepped", "PromotionCompleted",
+        "EnvironmentConfigured", "PromotionSettingsSet",
     ]  # fmt: skip
     ended = [each for each in entries if each["type"] == "PromotionCompleted"]
     assert [each["deployment"] for each in ended] == ["deployment-1", "deployment-2", "deployment-1"]

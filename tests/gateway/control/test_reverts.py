@@ -35,13 +35,19 @@ async def test_an_environment_goes_back_to_what_it_was(stand: Stand) -> None:
     assert said == preview | {"dry_run": False}
     shown = (await stand.client.get(path)).json()
     assert shown["candidate_deployment"]["id"] == first["id"] and shown["current_deployment"]["id"] == second["id"]
-    assert (shown["autoscaling_settings"]["max_replica"], shown["autoscaling_settings"]["min_replica"]) == (3, 0)
-    assert shown["promotion_settings"]["rolling_deploy"] is False
-    assert shown["request_settings"]["call_deadline_s"] is None
+    for kind in ("autoscaling_settings", "promotion_settings", "request_settings"):
+        assert shown[kind] == before.json()[kind], "the settings come with the switch"
     decided = [each for each in await stand.recorded() if isinstance(each, EnvironmentReverted | PromotionStarted)]
     assert isinstance(decided[-2], EnvironmentReverted) and decided[-2].to_position == good
     busy = await stand.client.post(f"{path}/revert", json={"to_position": good})
     assert busy.status_code == 409 and "cancel it" in busy.json()["message"]
+    forward = await stand.client.post(f"{path}/force_roll_forward_promotion")
+    assert forward.status_code == 200, forward.text
+    shown = (await stand.client.get(path)).json()
+    assert shown["current_deployment"]["id"] == first["id"]
+    assert (shown["autoscaling_settings"]["max_replica"], shown["autoscaling_settings"]["min_replica"]) == (3, 0)
+    assert shown["promotion_settings"]["rolling_deploy"] is False
+    assert shown["request_settings"]["call_deadline_s"] is None
 
 
 async def test_a_revert_to_where_nothing_can_come_back_from_says_why(stand: Stand) -> None:
