@@ -9,7 +9,7 @@ from events.base import ORIGIN, DeploymentId, Event, Position, PromotionId
 
 Rule = Literal[
     "activation",  # a deployment was built or activated
-    "parked request",  # a request waits and there is no replica
+    "parked request",  # a request waits, parked or in its queue, and there is no replica
     "wake",  # somebody asked for it
     "load",  # the mean over the window needs more
     "burst",  # the mean over a tenth of the window is more than the replicas can take at once
@@ -67,6 +67,9 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
     """The load of the whole window is known. While it is not, only waiting requests raise, and nothing lowers."""
     serving: bool = False
     """A replica has been ready since the target left zero."""
+    other_side: int = 0
+    """In those of the current deployment of a rolling promotion: replicas of the candidate that take their part of
+    the load. The means are then of the load of both."""
     wake: bool = False
     below_for_s: float | None = None
     """How long the load has needed fewer replicas than the target, since the last change of target at most."""

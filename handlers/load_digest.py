@@ -26,7 +26,7 @@ class LoadDigest(msgspec.Struct):
         if busy is None:
             busy = self.busy[load.deployment_id] = Busy(LoadWindow())
         busy.window.hear(load, now)
-        level = load.in_flight + load.parked
+        level = load.in_flight + load.parked + load.queued
         busy.peaks[load.worker] = max(busy.peaks.get(load.worker, 0), load.peak, level)
         busy.parked_peak = max(busy.parked_peak, busy.window.parked())
 
@@ -37,7 +37,8 @@ class LoadDigest(msgspec.Struct):
             window = busy.window
             window.expire(now)
             mean, _ = window.means(now, SPAN_S, SPAN_S)
-            parked, last = window.parked(), window.in_flight() + window.parked()
+            parked = window.parked()
+            last = window.in_flight() + parked + window.queued()
             if mean > 0 or last:
                 peak = max(last, sum(busy.peaks.values()))
                 records.append(LoadRecord(deployment_id, round(mean, 4), peak, max(parked, busy.parked_peak), last))

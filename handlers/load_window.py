@@ -24,11 +24,16 @@ class Share(msgspec.Struct):
     number: int = 0
     in_flight: int = 0
     parked: int = 0
+    queued: int = 0
     position: Position | None = None
 
     @property
+    def waiting(self) -> int:
+        return self.parked + self.queued
+
+    @property
     def level(self) -> int:
-        return self.in_flight + self.parked
+        return self.in_flight + self.waiting
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -60,9 +65,10 @@ class LoadWindow(msgspec.Struct):
                 self._add(now - load.span_s, missing_s, share.level)
         if load.mean > 0:
             self._add(now, load.span_s, load.mean)
-        if load.mean > 0 or load.in_flight or load.parked or (share is not None and share.level):
+        told = Share(now, load.number, load.in_flight, load.parked, load.queued, load.position)
+        if load.mean > 0 or told.level or (share is not None and share.level):
             self.last_traffic_at = now
-        self.shares[load.worker] = Share(now, load.number, load.in_flight, load.parked, load.position)
+        self.shares[load.worker] = told
 
     def _add(self, ended_at: float, span_s: float, level: float) -> None:
         stretch = Stretch(ended_at, span_s, round(level * span_s * 1000))
@@ -85,10 +91,13 @@ class LoadWindow(msgspec.Struct):
     def parked(self) -> int:
         return sum(share.parked for share in self.shares.values())
 
-    def parked_since(self, position: Position) -> int:
+    def queued(self) -> int:
+        return sum(share.queued for share in self.shares.values())
+
+    def waiting_since(self, position: Position) -> int:
         """As told by workers that knew of this position. Others say so again within a second, if it is still so."""
         shares = self.shares.values()
-        return sum(share.parked for share in shares if share.position is None or share.position >= position)
+        return sum(share.waiting for share in shares if share.position is None or share.position >= position)
 
     def silent_from(self) -> float | None:
         """When the first of the busy workers expires unless it is heard again."""

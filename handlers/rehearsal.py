@@ -33,7 +33,8 @@ from events.scaling import AutoscalingSettings, Grounds, ReplicaTargetRaised
 from events.signals import Load, Signal
 from handlers.base import Command, Context
 from handlers.deciders.scaling import SCALING, ConfigureScaling, ScalingState
-from handlers.reactors.autoscale import AUTOSCALE, AutoscaleState
+from handlers.reactors.autoscale import AUTOSCALE
+from handlers.reactors.autoscale_state import AutoscaleState
 
 DEPLOYMENT = DeploymentId("rehearsal")
 _DIGEST = BlobDigest("sha256:" + "0" * 64)

@@ -61,11 +61,16 @@ def complete(progress: Progress, ready: int, needed_now: int) -> bool:
         return ready >= wanted
     if settings.canary_percent is not None and not progress.canary_over:
         return False
-    if settings.rolling_deploy:
-        return progress.stepped and ready >= wanted
-    if settings.ramp_up_while_promoting and progress.percent < 100 - RAMP_PERCENT:
+    if settings.rolling_deploy and not progress.stepped:
+        return False
+    if settings.ramp_up_while_promoting and not settings.rolling_deploy and progress.percent < 100 - RAMP_PERCENT:
         return False
     return ready >= max(wanted, needed_now)
+
+
+def in_use(target: int, ready: int) -> int:
+    """Replicas that an environment uses, of its current deployment."""
+    return max(1, target, ready)
 
 
 def pause_s(progress: Progress) -> float:

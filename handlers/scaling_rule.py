@@ -65,17 +65,18 @@ def _from_zero(grounds: Grounds, settings: AutoscalingSettings) -> Verdict | Non
 
 
 def _up(target: int, grounds: Grounds, settings: AutoscalingSettings, ceiling: int) -> Verdict | None:
-    """The first rule that asks for the most is named."""
+    """The first rule that asks for the most is named. Both sides of a rolling promotion are one: what one has, the
+    other needs less."""
     asked: list[tuple[Rule, int]] = []
     if grounds.window_filled:
         asked.append(("load", need(grounds.mean, settings)))
-        if settings.burst and need_at_full(grounds.burst_mean, settings) > target:
+        if settings.burst and need_at_full(grounds.burst_mean, settings) > target + grounds.other_side:
             asked.append(("burst", need(grounds.burst_mean, settings)))
-    if grounds.parked and not grounds.serving:
+    if (grounds.parked or grounds.queued) and not grounds.serving:
         asked.append(("parked request", need_at_full(_requests(grounds), settings)))
     asked.append(("schedule", grounds.scheduled_min))
     rule, wanted = max(asked, key=lambda each: each[1])
-    to = min(wanted, ceiling)
+    to = min(wanted, ceiling) - grounds.other_side
     return Verdict(to, rule, wanted) if to > target else None
 
 

@@ -30,8 +30,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     deployment_id: DeploymentId
     in_flight: int
     parked: int
+    queued: int = 0
+    """Asynchronous requests that wait in their queue: told by who delivers from it."""
     mean: float = 0.0
-    """Of both together since the last report, weighted by time: a request shorter than a tick counts too."""
+    """Of all of them together since the last report, weighted by time: a request shorter than a tick counts too."""
     peak: int = 0
     span_s: float = 0.0
     """How long ago the last report was."""

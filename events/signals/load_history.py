@@ -19,7 +19,7 @@ class LoadRecord(msgspec.Struct, frozen=True, array_like=True):
 
     deployment_id: DeploymentId
     mean: float
-    """Requests at replicas and waiting, weighted by time."""
+    """Requests at replicas and waiting, asynchronous ones too, weighted by time."""
     peak: int
     parked_peak: int
     last: int

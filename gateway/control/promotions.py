@@ -17,6 +17,7 @@ from gateway.control.plane import TEAM_ID, Plane, Visit
 from gateway.control.resources import Resources, type_of
 from handlers.deciders.model import ActivateDeployment, PushDeployment
 from handlers.deciders.promotion import StartPromotion
+from handlers.rollout import in_use
 from projections.deployments import Deployment
 from projections.environments import Environment
 
@@ -69,7 +70,7 @@ def replicas_needed(plane: Plane, place: Environment) -> int:
     current = _current(plane, place)
     if current is None or current.phase != "active":
         return 1
-    return max(1, current.target, current.count("ready"))
+    return in_use(current.target, current.count("ready"))
 
 
 def copy_needed(plane: Plane, place: Environment, found: Deployment, wish: Wish) -> Copy | None:

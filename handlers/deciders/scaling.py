@@ -59,6 +59,8 @@ class HoldReplicas(Command, frozen=True, kw_only=True):
     at_least: int
     lower: bool = False
     """The target goes down by as many as are held fewer than before: others have taken their place."""
+    began_with: int = 0
+    """Replicas when the promotion began: before the first hold."""
 
 
 class ReleaseHold(Command, frozen=True, kw_only=True):
@@ -159,7 +161,8 @@ def _hold(command: HoldReplicas, state: ScalingState) -> Sequence[Event]:
     own = next((hold.at_least for hold in state.holds if hold.promotion_id == command.promotion_id), None)
     if own == command.at_least:
         return ()
-    given = (state.target if own is None else own) - command.at_least if command.lower else 0
+    before = command.began_with if own is None else own
+    given = before - command.at_least if command.lower else 0
     others = max((hold.at_least for hold in state.without(command.promotion_id)), default=0)
     target = max(state.target - max(0, given), command.at_least, min(others, state.target))
     grounds = Grounds(settings=state.settings, promotion_id=command.promotion_id)

@@ -31,7 +31,7 @@ from handlers.deciders.promotion import (
 )
 from handlers.deciders.scaling import ConfigureScaling, HoldReplicas, ReleaseHold, ScaleToZero
 from handlers.reactors.promotion_state import Candidate, Families, Family, Place, fold_family
-from handlers.rollout import Step, complete, next_step, opening, pause_s, step_back
+from handlers.rollout import Step, complete, in_use, next_step, opening, pause_s, step_back
 from projections.promotion import Progress
 
 NAME = "promote"
@@ -122,7 +122,7 @@ def _go_on(family: Family, place: Place, progress: Progress, candidate: Candidat
     step = next_step(progress, len(candidate.ready))
     if step is not None:
         yield Due(at if progress.percent else NOW, _take(place, progress, step))
-    elif complete(progress, len(candidate.ready), _needed(family, place)):
+    elif complete(progress, len(candidate.ready), _needed_of(family, place, progress)):
         yield Due(at if progress.percent else NOW, CompletePromotion(**_same_promotion(place, "complete")))
 
 
@@ -161,8 +161,8 @@ def _hold(family: Family, place: Place, progress: Progress, candidate: Candidate
     back, started = progress.status == "RAMPING_DOWN", progress.started
     if candidate is not None and not candidate.failure and (progress.percent or not back):
         at_least = progress.candidate_replicas
-        if at_least >= started.wanted_replicas and not started.settings.rolling_deploy:
-            at_least = max(at_least, _needed(family, place))
+        if at_least >= started.wanted_replicas and not back:
+            at_least = max(at_least, _needed_of(family, place, progress))
         yield from _hold_one(family, place, candidate, at_least, lower=back)
     current = family.find(place.current)
     if current is not None and not current.failure and (current.target or back) and progress.stepped:
@@ -184,6 +184,7 @@ def _hold_one(family: Family, place: Place, whom: Candidate, at_least: int, *, l
             promotion_id=promotion_id,
             at_least=at_least,
             lower=lower and not _in_use(family, whom.deployment_id, but=place),
+            began_with=place.progress.started.current_replicas,
         ),
     )
 
@@ -191,7 +192,19 @@ def _hold_one(family: Family, place: Place, whom: Candidate, at_least: int, *, l
 def _needed(family: Family, place: Place) -> int:
     """Replicas that the environment uses now."""
     current = family.find(place.current)
-    return max(1, current.target, len(current.ready)) if current is not None and not current.failure else 1
+    return in_use(current.target, len(current.ready)) if current is not None and not current.failure else 1
+
+
+def _needed_of(family: Family, place: Place, progress: Progress) -> int:
+    """Replicas that the candidate has to have for the switch: in a rolling promotion those that it began with, and as
+    many as the load has raised since."""
+    started, current = progress.started, family.find(place.current)
+    if not started.settings.rolling_deploy:
+        return _needed(family, place)
+    held = current.holds.get(started.promotion_id) if current is not None and not current.failure else None
+    if current is None or held is None or _in_use(family, current.deployment_id, but=place):
+        return started.wanted_replicas
+    return started.wanted_replicas + max(0, current.target - held)
 
 
 def _release(family: Family, place: Place) -> Iterable[Due]:

@@ -53,6 +53,7 @@ from handlers.deciders.environment import PRODUCTION
 from projections.promotion import Progress, PromotionEvent, advance
 
 _NOBODY = DeploymentId("")
+BY_LOAD = ("load", "burst", "staircase")
 
 
 class Candidate(msgspec.Struct):
@@ -71,6 +72,7 @@ class Candidate(msgspec.Struct):
     ready: set[ReplicaId] = set()
     target: int = 0
     target_position: Position = Position(0)
+    """Of the event that last changed it for another reason than its load."""
     settings_position: Position = Position(0)
     holds: dict[PromotionId, int] = {}
 
@@ -243,7 +245,9 @@ def _change_candidate(family: Family, candidate: Candidate, recorded: Recorded) 
         case ReplicaUnready() | ReplicaDraining() | ReplicaStopped() | ReplicaFailed() | ReplicaLost() as event:
             candidate.ready.discard(event.replica_id)
         case ReplicaTargetRaised() | ReplicaTargetLowered() as event:
-            candidate.target, candidate.target_position = event.target, recorded.position
+            candidate.target = event.target
+            if event.rule not in BY_LOAD:
+                candidate.target_position = recorded.position
         case ScaledToZero():
             candidate.target, candidate.target_position = 0, recorded.position
         case ScalingConfigured():

@@ -37,7 +37,8 @@ from events.replica import ReplicaReady
 from events.scaling import AutoscalingSettings, Grounds, ReplicaTargetRaised, ScalingConfigured
 from events.signals import Load, Signal
 from events.union import AnyEvent
-from handlers.reactors.autoscale import AUTOSCALE, AutoscaleState
+from handlers.reactors.autoscale import AUTOSCALE
+from handlers.reactors.autoscale_state import AutoscaleState
 from ops.bench.results import table, write_section
 
 TICK_S = 1.0

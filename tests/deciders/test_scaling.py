@@ -67,6 +67,33 @@ def test_many_parked_requests_raise_from_zero_by_their_number() -> None:
     given(SCALING, *history).when(measured(0, settings, parked=25)).then_like((ReplicaTargetRaised, {"target": 3}))
 
 
+def test_what_waits_in_the_async_queue_counts_like_what_is_parked() -> None:
+    settings = AutoscalingSettings(max_replica=8, concurrency_target=10)
+    history = (configured(max_replica=8, concurrency_target=10),)
+    queued = measured(0, settings, queued=25, window_filled=False, serving=False)
+    given(SCALING, *history).when(queued).then_like((ReplicaTargetRaised, {"target": 3, "rule": "parked request"}))
+    starting = measured(1, settings, queued=15, parked=10, serving=False, window_filled=False)
+    given(SCALING, *history, raised(0, 1)).when(starting).then_like((ReplicaTargetRaised, {"target": 3}))
+    lasting = measured(4, settings, mean=0.1, below_for_s=900.0, queued=25)
+    given(SCALING, *history, raised(0, 4)).when(lasting).unchanged()
+
+
+def test_both_sides_of_a_rolling_promotion_are_one() -> None:
+    settings = AutoscalingSettings(max_replica=5, concurrency_target=10)
+    history = (configured(max_replica=5, concurrency_target=10), raised(0, 2))
+    same = measured(2, settings, mean=21.0, burst_mean=30.0, other_side=1)
+    given(SCALING, *history).when(same).unchanged()
+    given(SCALING, *history).when(changed(same, grounds=measured(2, settings, mean=21.0).grounds)).then_like(
+        (ReplicaTargetRaised, {"target": 3})
+    )
+    more = measured(2, settings, mean=28.0, other_side=1)
+    given(SCALING, *history).when(more).then_like((ReplicaTargetRaised, {"target": 3, "rule": "load"}))
+    burst = measured(2, settings, mean=21.0, burst_mean=31.0, other_side=1)
+    given(SCALING, *history).when(burst).then_like((ReplicaTargetRaised, {"target": 4, "rule": "burst"}))
+    most = measured(2, settings, mean=90.0, other_side=1)
+    given(SCALING, *history).when(most).then_like((ReplicaTargetRaised, {"target": 4}))
+
+
 def test_twenty_five_in_flight_at_target_ten_and_seventy_percent_make_four() -> None:
     settings = AutoscalingSettings(max_replica=8, concurrency_target=10)
     history = (configured(max_replica=8, concurrency_target=10), raised(0, 1))
@@ -180,7 +207,10 @@ def test_as_many_go_as_are_held_fewer_and_what_the_load_raised_stays() -> None:
         given(SCALING, held, raised(0, target)).when(fewer).then_like(
             (ReplicasHeld, {"at_least": 3}), (ReplicaTargetLowered, {"target": left, "rule": "promotion"})
         )
-    given(SCALING, raised(0, 4)).when(fewer).then_like((ReplicasHeld, {}), (ReplicaTargetLowered, {"target": 3}))
+    first = changed(fewer, began_with=4)
+    given(SCALING, raised(0, 4)).when(first).then_like((ReplicasHeld, {}), (ReplicaTargetLowered, {"target": 3}))
+    given(SCALING, raised(0, 5)).when(first).then_like((ReplicasHeld, {}), (ReplicaTargetLowered, {"target": 4}))
+    given(SCALING, raised(0, 4)).when(changed(first, at_least=4)).then_like((ReplicasHeld, {}))
     other = ReplicasHeld(deployment_id=D, promotion_id=PromotionId("other"), at_least=4)
     given(SCALING, held, other, raised(0, 4)).when(fewer).then_like((ReplicasHeld, {"at_least": 3}))
     given(SCALING, held, raised(0, 4)).when(changed(fewer, lower=False)).then_like((ReplicasHeld, {"at_least": 3}))

@@ -182,6 +182,6 @@ def test_who_waited_before_it_went_to_zero_does_not_bring_it_back() -> None:
     """A promotion took the traffic elsewhere; the worker that told of waiting requests had not seen it yet."""
     window = LoadWindow()
     window.hear(msgspec.structs.replace(parked(2), position=Position(40)), AT)
-    assert (window.parked(), window.parked_since(Position(41))) == (2, 0)
+    assert (window.parked(), window.waiting_since(Position(41))) == (2, 0)
     window.hear(msgspec.structs.replace(parked(2, number=2), position=Position(41)), AT)
-    assert window.parked_since(Position(41)) == 2
+    assert window.waiting_since(Position(41)) == 2

@@ -11,6 +11,7 @@ from events.scaling import (
     Grounds,
     ReplicaHoldReleased,
     ReplicasHeld,
+    ReplicaTargetLowered,
     ReplicaTargetRaised,
     Rule,
     ScaledToZero,
@@ -77,6 +78,12 @@ def build_failed(deployment: str) -> BuildFailed:
 def raised(deployment: str, target: int = 1, previous: int = 0) -> ReplicaTargetRaised:
     return ReplicaTargetRaised(
         deployment_id=DeploymentId(deployment), previous=previous, target=target, rule="activation", grounds=GROUNDS
+    )
+
+
+def lowered(deployment: str, target: int, previous: int) -> ReplicaTargetLowered:
+    return ReplicaTargetLowered(
+        deployment_id=DeploymentId(deployment), previous=previous, target=target, rule="promotion", grounds=GROUNDS
     )
 
 

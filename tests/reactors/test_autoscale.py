@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from events.base import DeploymentId, NodeId, Position
+from events.environment import PromotionSettings, PromotionStepped
 from events.model import DeploymentActivated, DeploymentDeactivated, DeploymentDeleted
 from events.scaling import (
     AutoscalingSettings,
     MinimumScheduled,
-    ReplicaTargetLowered,
     ScalingConfigured,
     ScheduledMinimum,
 )
@@ -22,7 +22,21 @@ from handlers.deciders.scaling import ApplySchedule, ScaleByLoad
 from handlers.load_window import SHARE_EXPIRES_S
 from handlers.reactors.autoscale import AGAIN_S, AUTOSCALE, STARTING_S
 from tests.reactors.after import After
-from tests.reactors.facts import GROUNDS, REGISTERED, M, assigned, built, held, pushed, raised, ready, released, to_zero
+from tests.reactors.facts import (
+    REGISTERED,
+    M,
+    assigned,
+    built,
+    completed,
+    held,
+    lowered,
+    pushed,
+    raised,
+    ready,
+    released,
+    started,
+    to_zero,
+)
 
 D = DeploymentId("d")
 DEFAULT = AutoscalingSettings()
@@ -31,12 +45,22 @@ ROOMY = AutoscalingSettings(max_replica=8)
 RUNNING = (raised("d"), assigned("d"), ready("d"))
 
 
-def load(in_flight: int = 0, *, parked: int = 0, mean: float = 0.0, worker: str = "w", at: int | None = None) -> Load:
+def load(
+    in_flight: int = 0,
+    *,
+    parked: int = 0,
+    queued: int = 0,
+    mean: float = 0.0,
+    worker: str = "w",
+    at: int | None = None,
+    of: DeploymentId = D,
+) -> Load:
     return Load(
         worker=worker,
-        deployment_id=D,
+        deployment_id=of,
         in_flight=in_flight,
         parked=parked,
+        queued=queued,
         mean=mean,
         span_s=1.0 if mean else 0.0,
         position=None if at is None else Position(at),
@@ -46,10 +70,6 @@ def load(in_flight: int = 0, *, parked: int = 0, mean: float = 0.0, worker: str 
 
 def configured(settings: AutoscalingSettings) -> ScalingConfigured:
     return ScalingConfigured(deployment_id=D, settings=settings, source="settings")
-
-
-def lowered(previous: int, target: int) -> ReplicaTargetLowered:
-    return ReplicaTargetLowered(deployment_id=D, previous=previous, target=target, rule="staircase", grounds=GROUNDS)
 
 
 def old(*events: Any, settings: AutoscalingSettings = ROOMY) -> After:
@@ -84,6 +104,26 @@ def test_a_request_that_waits_at_zero_raises_at_once_and_the_command_has_its_gro
     assert (command.deployment_id, command.target) == (D, 0)
     assert (command.grounds.parked, command.grounds.settings) == (3, ROOMY)
     assert command.grounds.settings_position == 4, "of the event that configured it"
+
+
+def test_what_waits_in_the_async_queue_raises_from_zero_and_keeps_it_from_going_there() -> None:
+    story = old().hears(load(queued=7, worker="queue"))
+    grounds = story.the(ScaleByLoad).grounds
+    assert (grounds.queued, grounds.parked) == (7, 0)
+    zero = old(*RUNNING, to_zero("d"))
+    assert zero.hears(load(queued=1, at=zero.position - 1)).due() == (), "of before it went to zero"
+    story = quiet(new(*RUNNING, settings=DEFAULT))
+    for _ in range(2 * DELAY_S):
+        story.passes(1).hears(load(queued=1, worker="queue"))
+        assert story.due() == ()
+    assert story.passes(SHARE_EXPIRES_S + DELAY_S).calls_for() == (ScaleByLoad,)
+
+
+def test_a_queue_is_demand_like_any_other() -> None:
+    story = steady(new(*RUNNING), 30, 1)
+    story.passes(6).hears(load(queued=20, mean=20.0, worker="queue"))
+    grounds = story.passes(1).hears(load(queued=20, mean=20.0, worker="queue")).the(ScaleByLoad).grounds
+    assert grounds.queued == 20 and grounds.burst_mean > 1
 
 
 def test_what_waits_at_several_workers_counts_together_until_they_fall_silent() -> None:
@@ -161,6 +201,80 @@ def test_load_that_the_maximum_does_not_let_rise_calls_for_nothing() -> None:
     steady(new(*RUNNING, settings=DEFAULT), 90, 5)
 
 
+# Both sides of a rolling promotion
+
+C = DeploymentId("c")
+ROLLING = PromotionSettings(rolling_deploy=True, max_surge_percent=34)
+IN: dict[str, Any] = {"promotion_id": "p-c", "model_id": M, "environment": "production", "deployment_id": C}
+
+
+def rolling(settings: PromotionSettings = ROLLING) -> After:
+    """Three replicas of d with load for three, and c has taken the place of one of them."""
+    story = new(*RUNNING, raised("d", 3, 1), pushed("c"), built("c"))
+    story = steady(story, 2 * WINDOW_S, 2)
+    story.then(started("c", previous="d", wanted=3, settings=settings), raised("c", 2), ready("c"))
+    story.then(stepped(33, 1, 2, 2), held("c", "p-c", 2), held("d", "p-c", 2), lowered("d", 2, 3))
+    return story
+
+
+def stepped(percent: int, ready: int, candidate: int, current: int) -> PromotionStepped:
+    return PromotionStepped(**IN, percent=percent, ready=ready, candidate_replicas=candidate, current_replicas=current)
+
+
+def both(story: After, seconds: int, mean: float, part: float) -> After:
+    """So much load in all, of which the candidate has this part."""
+    for _ in range(seconds):
+        story.passes(1).hears(load(1, mean=mean * (1 - part))).hears(load(1 if part else 0, mean=mean * part, of=C))
+        assert story.due() == (), story.now
+    return story
+
+
+def test_what_a_rolling_step_took_is_not_raised_again_by_the_load_that_went_with_it() -> None:
+    story = both(rolling(), WINDOW_S, 2.0, 1 / 3)
+    story.passes(1).hears(load(4, mean=14.0)).hears(load(2, mean=7.0, of=C))
+    command = story.the(ScaleByLoad)
+    assert (command.deployment_id, command.grounds.other_side) == (D, 1), "the current one grows, for both"
+    assert command.grounds.burst_mean > 2.0
+
+
+def test_a_candidate_has_as_many_as_its_rolling_promotion_says() -> None:
+    story = rolling()
+    for _ in range(WINDOW_S):
+        story.passes(1).hears(load(3, mean=3.0, of=C))
+        assert all(each.deployment_id == D for each in story.due() if isinstance(each, ScaleByLoad))
+    other = new(*RUNNING, raised("d", 3, 1), pushed("c"), built("c"), configured_of(C, ROOMY), raised("c"), ready("c"))
+    other.then(started("c", previous="d", wanted=3))
+    for _ in range(WINDOW_S):
+        other.passes(1).hears(load(3, mean=3.0, of=C))
+        if due := other.due():
+            assert [each.deployment_id for each in due if isinstance(each, ScaleByLoad)] == [C], "not a rolling one"
+            return
+    raise AssertionError("its own load raises it")
+
+
+def configured_of(deployment_id: DeploymentId, settings: AutoscalingSettings) -> ScalingConfigured:
+    return ScalingConfigured(deployment_id=deployment_id, settings=settings, source="settings")
+
+
+def test_where_the_current_one_gives_first_what_it_gave_is_not_raised_again() -> None:
+    sparse = PromotionSettings(rolling_deploy=True, max_surge_percent=0, max_unavailable_percent=34)
+    story = new(*RUNNING, raised("d", 3, 1), pushed("c"), built("c"))
+    story = steady(story, 2 * WINDOW_S, 2)
+    story.then(started("c", previous="d", wanted=3, settings=sparse), raised("c", 2))
+    story.then(stepped(0, 0, 2, 1), held("c", "p-c", 2), held("d", "p-c", 1), lowered("d", 1, 3))
+    both(story, WINDOW_S, 2.0, 0.0)
+
+
+def test_after_the_switch_the_previous_one_is_not_raised_by_the_load_that_it_had() -> None:
+    story = both(rolling(), 10, 2.0, 1 / 3)
+    story.then(stepped(67, 2, 3, 1), held("d", "p-c", 1), lowered("d", 1, 2))
+    story = both(story, 10, 2.0, 2 / 3)
+    story.then(completed("c", previous="d"), released("d", "p-c"), released("c", "p-c"))
+    for _ in range(WINDOW_S):
+        story.passes(1).hears(load(2, mean=2.0, of=C))
+        assert all(each.deployment_id == C for each in story.due() if isinstance(each, ScaleByLoad))
+
+
 # Down
 
 
@@ -199,7 +313,7 @@ def test_the_step_down_comes_when_the_delay_is_over_and_the_next_a_delay_later()
     story = steady(new(*RUNNING, raised("d", 4, 1)), DELAY_S, 1)
     command = story.passes(1).hears(load(1, mean=1.0)).the(ScaleByLoad)
     assert command.target == 4 and command.grounds.below_for_s == pytest.approx(DELAY_S, abs=1.5)
-    story.then(lowered(4, 3))
+    story.then(lowered("d", 3, 4))
     steady(story, DELAY_S - 1, 1)
 
 

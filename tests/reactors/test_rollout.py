@@ -30,6 +30,7 @@ from tests.reactors.facts import (
     completed,
     draining,
     held,
+    lowered,
     pushed,
     raised,
     ready,
@@ -97,10 +98,20 @@ def test_between_steps_it_stands_for_the_stabilization_time() -> None:
 
 def test_it_switches_when_all_are_ready_and_never_before() -> None:
     at_once = PromotionSettings(rolling_deploy=True, max_surge_percent=50)
-    story = promoting(2, at_once).then(stepped(50, 1, 2, 1), held("b", P, 2), held("a", P, 1), ready("b", 1))
-    assert story.calls_for() == ()
+    story = promoting(2, at_once).then(stepped(50, 1, 2, 1), held("b", P, 2), held("a", P, 1), lowered("a", 1, 2))
+    assert story.then(ready("b", 1)).calls_for() == ()
     assert story.then(ready("b", 2)).calls_for() == (CompletePromotion,)
     assert story.then(draining("b", 2)).calls_for() == ()
+
+
+def test_what_the_load_raised_on_the_way_the_candidate_has_too_before_it_switches() -> None:
+    at_once = PromotionSettings(rolling_deploy=True, max_surge_percent=50)
+    story = promoting(2, at_once).then(stepped(50, 1, 2, 1), held("b", P, 2), held("a", P, 1), lowered("a", 1, 2))
+    story.then(ready("b", 1), raised("a", 3, 1))
+    assert story.the(HoldReplicas).at_least == 4
+    story.then(held("b", P, 4), ready("b", 2), ready("b", 3))
+    assert story.calls_for() == ()
+    assert story.then(ready("b", 4)).calls_for() == (CompletePromotion,)
 
 
 def test_with_unavailable_replicas_the_current_one_gives_first_and_never_its_last() -> None:

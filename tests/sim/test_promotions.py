@@ -19,11 +19,12 @@ from events.environment import (
 )
 from events.model import DeploymentPushed
 from events.replica import ReplicaDraining
+from events.scaling import ReplicaTargetRaised
 from handlers.deciders.environment import SetPromotionSettings
 from handlers.deciders.promotion import CancelPromotion, PausePromotion, ResumePromotion, StartPromotion
 from tests.sim.loop import SimLoop, run_simulated
 from tests.sim.run import quiet
-from tests.sim.test_autoscaling import ANSWERED_WITHIN_S, MODEL, PRODUCTION, Autoscalers, one_model, push
+from tests.sim.test_autoscaling import ANSWERED_WITHIN_S, MODEL, PRODUCTION, Autoscalers, moves, one_model, push
 from tests.sim.wire import Manner
 from tests.sim.world import World
 
@@ -138,6 +139,49 @@ def test_there_and_back_again_without_a_refusal_whatever_dies(way: str) -> None:
         assert {call.ended for call in world.calls} == {"answered"}
         assert [type(each.event) for each in events(world, *ENDS)] == [PromotionCompleted] * 3
         assert way == "at once" or len(events(world, PromotionStepped)) >= 4
+
+
+def raised_against_a_step(world: World) -> list[Recorded]:
+    """By load, while a rolling promotion took replicas away for which nothing but the promotion was the reason."""
+    return [
+        each
+        for each in events(world, ReplicaTargetRaised)
+        if isinstance(each.event, ReplicaTargetRaised) and each.event.rule in ("load", "burst")
+    ]
+
+
+async def with_steady_load_for_three(world: World) -> None:
+    """The load that the replicas have is what they are there for, and lasts longer than a step."""
+    calling = asyncio.create_task(steadily(world, 8, world.dice("steady")))
+    await happened(world, lambda: bool(raised_against_a_step(world)))
+    await asyncio.sleep(90.0)
+    candidate, (*_, last) = await second(world), moves(world)
+    assert isinstance(last.event, ReplicaTargetRaised)
+    promote(world, candidate, last.event.target)
+    before = len(raised_against_a_step(world))
+    await happened(world, lambda: any(getattr(each.event, "percent", 0) for each in events(world, PromotionStepped)))
+    world.ask(PausePromotion(**world.identity(), **HERE))  # type: ignore[arg-type]
+    await asyncio.sleep(60.0)
+    assert raised_against_a_step(world)[before:] == [], "paused, each side has what its part of the load needs"
+    world.ask(ResumePromotion(**world.identity(), **HERE))  # type: ignore[arg-type]
+    await ended(world, 2)
+    assert raised_against_a_step(world)[before:] == []
+    calling.cancel()
+
+
+async def steadily(world: World, at_once: int, dice: Random) -> None:
+    """Calls that take twelve seconds each, begun evenly."""
+    while True:
+        world.call(PRODUCTION, 12.0, dice.choice(world.gateways))
+        await asyncio.sleep(12.0 / at_once)
+
+
+@pytest.mark.parametrize("way", ["rolling", "unavailable"])
+def test_a_rolling_step_is_not_undone_by_the_load_that_goes_with_it(way: str) -> None:
+    settings = msgspec.structs.replace(WAYS[way], stabilization_s=5)
+    world = told(1, settings, with_steady_load_for_three, crashes=False)
+    assert {call.ended for call in world.calls} == {"answered"}
+    assert isinstance(events(world, *ENDS)[-1].event, PromotionCompleted)
 
 
 async def paused_and_cancelled(world: World) -> None:

@@ -48,14 +48,14 @@ class DecisionsFollowFromTheirGrounds(Checker):
         match event.rule:
             case "load" | "burst" if not grounds.window_filled:
                 return "the window was not full"
-            case "burst" if full(grounds) <= event.previous:
+            case "burst" if full(grounds) <= event.previous + grounds.other_side:
                 return "the headroom took it"
             case "load" | "burst":
                 return _raised(after, needed(grounds, by_burst=event.rule == "burst"), grounds, held)
             case "parked request":
-                waiting = grounds.parked + grounds.in_flight
+                waiting = grounds.parked + grounds.in_flight + grounds.queued
                 least = max(ceil(Fraction(waiting, _settings(grounds).concurrency_target)), _floor(grounds))
-                return "nobody waited" if not grounds.parked else _raised(after, least, grounds, held)
+                return _raised(after, least, grounds, held) if grounds.parked + grounds.queued else "nobody waited"
             case "wake":
                 return "" if grounds.wake else "nobody asked"
             case "staircase" | "quiet":
@@ -84,7 +84,7 @@ def full(grounds: Grounds) -> int:
 
 
 def _raised(after: int, least: int, grounds: Grounds, held: int) -> str:
-    allowed = min(least, max(_settings(grounds).max_replica, held))
+    allowed = min(least, max(_settings(grounds).max_replica, held)) - grounds.other_side
     return "" if after == allowed else f"its grounds call for {allowed}"
 
 
@@ -94,7 +94,7 @@ def _lowered(before: int, after: int, grounds: Grounds) -> str:
     below = grounds.below_for_s is not None and grounds.below_for_s >= settings.scale_down_delay_s
     if not (quiet or below):
         return "its delay was not over"
-    if after == 0 and (grounds.parked or grounds.in_flight):
+    if after == 0 and (grounds.parked or grounds.in_flight or grounds.queued):
         return "there were requests"
     wanted = 0 if quiet else max(needed(grounds, by_burst=False), full(grounds) if settings.burst else 0)
     excess = before - max(wanted, _floor(grounds))
