@@ -1,8 +1,10 @@
 """The environments of every model: what is current, what is being promoted, the settings."""
 
+from datetime import datetime, timedelta
+
 import msgspec
 
-from events.base import DeploymentId, ModelId, Position
+from events.base import DeploymentId, Event, ModelId, Position
 from events.codec import Recorded
 from events.environment import (
     EnvironmentConfigured,
@@ -29,6 +31,18 @@ from projections.promotion import Progress, PromotionEvent, advance
 PRODUCTION = "production"
 
 
+KEPT = timedelta(days=8)
+"""For so long it is known who served; logs can be asked for seven days."""
+
+
+class Tenure(msgspec.Struct, frozen=True):
+    """The time of one deployment in an environment: from the beginning of its promotion until traffic leaves it."""
+
+    deployment_id: DeploymentId
+    since: datetime
+    until: datetime | None = None
+
+
 class Environment(msgspec.Struct):
     model_id: ModelId
     name: str
@@ -44,6 +58,8 @@ class Environment(msgspec.Struct):
     """How the last promotion ended, in one line."""
     position: Position = Position(0)
     limits: RequestLimits = RequestLimits()
+    tenures: tuple[Tenure, ...] = ()
+    """In the order in which they began."""
 
     @property
     def active(self) -> PromotionStarted | None:
@@ -115,6 +131,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
             environment_or_none = environments.of(event.model_id).get(event.environment)
             if environment_or_none is not None:
                 _change(environment_or_none, event)
+                environment_or_none.tenures = tenures_after(environment_or_none.tenures, event, recorded.meta.at)
                 environment_or_none.position = recorded.position
                 if environment_or_none.current not in environments.deployments:
                     environment_or_none.current = None
@@ -136,6 +153,23 @@ def _change(
             _end(environment, event)
 
 
+def tenures_after(tenures: tuple[Tenure, ...], event: Event, at: datetime) -> tuple[Tenure, ...]:
+    match event:
+        case PromotionStarted():
+            kept = (each for each in tenures if each.until is None or each.until > at - KEPT)
+            return (*kept, Tenure(event.deployment_id, at))
+        case PromotionCompleted():
+            return tuple(_ended(each, at) if each.deployment_id != event.deployment_id else each for each in tenures)
+        case PromotionFailed() | PromotionCancelled():
+            return tuple(_ended(each, at) if each.deployment_id == event.deployment_id else each for each in tenures)
+        case _:
+            return tenures
+
+
+def _ended(tenure: Tenure, at: datetime) -> Tenure:
+    return tenure if tenure.until is not None else msgspec.structs.replace(tenure, until=at)
+
+
 def _end(environment: Environment, event: PromotionEvent) -> None:
     match event:
         case PromotionCompleted():
@@ -147,4 +181,4 @@ def _end(environment: Environment, event: PromotionEvent) -> None:
             environment.last_result = f"promotion of {event.deployment_id} was cancelled: {event.reason}"
 
 
-ENVIRONMENTS: Projection[Environments] = Projection("environments", 4, Environments, Environments, evolve)
+ENVIRONMENTS: Projection[Environments] = Projection("environments", 5, Environments, Environments, evolve)

@@ -75,7 +75,7 @@ def _requests(moments: Sequence[Moment]) -> Iterator[str]:
         for series in moment.series
     ]
     for name, about in _BY_STATUS:
-        yield _family(name, "histogram", about)
+        yield family(name, "histogram", about)
         for said, series in by_status:
             yield from _histogram(name, said, _SECONDS, series.latency)
     together: dict[str, list[Series]] = {}
@@ -83,12 +83,12 @@ def _requests(moments: Sequence[Moment]) -> Iterator[str]:
         for series in moment.series:
             together.setdefault(labels(worker=moment.worker, **_where(moment, series)), []).append(series)
     for name, about, bounds, of in _TOGETHER:
-        yield _family(name, "histogram", about)
+        yield family(name, "histogram", about)
         for said, several in together.items():
             summed = _sum([of(series) for series in several])
             if any(summed.counts):
                 yield from _histogram(name, said, bounds, summed)
-    yield _family("baseten_inference_requests_total", "counter", "Requests for models")
+    yield family("baseten_inference_requests_total", "counter", "Requests for models")
     for said, series in by_status:
         yield f'baseten_inference_requests_total{{{said},is_async="false"}} {sum(series.latency.counts)}\n'
 
@@ -104,11 +104,11 @@ def _where(moment: Moment, series: Series) -> dict[str, str]:
 
 def _deployments(moments: Sequence[Moment]) -> Iterator[str]:
     for name, about, of in _BY_DEPLOYMENT:
-        yield _family(name, "gauge", about)
+        yield family(name, "gauge", about)
         for moment in moments:
             for deployment_id, busy in moment.deployments.items():
                 yield f"{name}{{{labels(worker=moment.worker, deployment_id=deployment_id)}}} {of(busy)}\n"
-    yield _family("baseten_replicas_active", "gauge", "Replicas that take requests")
+    yield family("baseten_replicas_active", "gauge", "Replicas that take requests")
     for moment in moments:
         for deployment_id, count in moment.replicas.items():
             said = labels(worker=moment.worker, deployment_id=deployment_id)
@@ -118,21 +118,21 @@ def _deployments(moments: Sequence[Moment]) -> Iterator[str]:
 def _workers(moments: Sequence[Moment]) -> Iterator[str]:
     for what, about in _COUNTS.items():
         name = f"causeway_gateway_{what}_total"
-        yield _family(name, "counter", about)
+        yield family(name, "counter", about)
         for moment in moments:
             yield f"{name}{{{labels(worker=moment.worker)}}} {moment.counts.get(what, 0)}\n"
     name = "causeway_gateway_lost_records_total"
-    yield _family(name, "counter", "Access log lines and spans that could not be kept")
+    yield family(name, "counter", "Access log lines and spans that could not be kept")
     for moment in moments:
         for of in _LOST:
             yield f"{name}{{{labels(worker=moment.worker, of=of)}}} {moment.counts.get(f'lost_{of}', 0)}\n"
     for name, about, value in _BY_WORKER:
-        yield _family(name, "gauge", about)
+        yield family(name, "gauge", about)
         for moment in moments:
             yield f"{name}{{{labels(worker=moment.worker)}}} {value(moment)!r}\n"
 
 
-def _family(name: str, kind: str, about: str) -> str:
+def family(name: str, kind: str, about: str) -> str:
     return f"# HELP {name} {about}.\n# TYPE {name} {kind}\n"
 
 
