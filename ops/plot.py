@@ -1,4 +1,4 @@
-"""Draws a what-if: the load, and the replicas of both sides over it. Needs matplotlib, which is not among our pins."""
+"""Draws a what-if: the load, and the replicas of both sides over it. Needs matplotlib: `requirements/plot.txt`."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ def draw(file: Path, as_set: Outcome, what_if: Outcome, loads: list[Moment]) -> 
     except ModuleNotFoundError as missing:
         raise Failure(
             "drawing needs matplotlib, which is not installed here",
-            "install it beside causeway (uv pip install matplotlib), or leave --plot out and use --output json",
+            ".venv/bin/uv pip install --require-hashes -r requirements/plot.txt; or leave --plot out: --output json",
         ) from missing
     figure = Figure(figsize=(11, 5))
     replicas = figure.subplots()

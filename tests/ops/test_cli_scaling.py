@@ -1,6 +1,8 @@
 """The commands about starting and scaling, as typed."""
 
 import asyncio
+import importlib.util
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -60,6 +62,22 @@ def test_whatif_prints_both_sides_and_refuses_bad_settings(shell: Shell) -> None
     ]:
         refused = shell.run(f"whatif iris/deployment-2 {bad}")
         assert refused.code != 0 and said in " ".join(refused.err.split()), (bad, refused)
+
+
+def test_a_plot_is_a_picture_and_without_matplotlib_says_how_to_get_it(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.loads, shell.now = _busy(parked=0), START + timedelta(hours=2)
+    file = tmp_path / "iris.png"
+    asked = f"whatif iris/deployment-2 --from 1h --set max_replica=8 --plot {file}"
+    if importlib.util.find_spec("matplotlib") is not None:
+        assert shell.run(asked).code == 0
+        assert file.read_bytes().startswith(b"\x89PNG") and len(file.read_bytes()) > 10_000
+        file.unlink()
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    said = shell.run(asked)
+    assert said.code == 1 and "requirements/plot.txt" in said.err and not file.exists()
 
 
 def _busy(parked: int) -> MemoryLoadHistory:

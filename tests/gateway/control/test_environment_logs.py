@@ -30,7 +30,7 @@ async def test_the_logs_of_an_environment_are_of_every_deployment_that_was_there
         files.write(DeploymentId(deployment["id"]), LogLine(ts_ns=ts_ns, level="info", message=text, source="r1"))
     window = {"end_epoch_millis": second_ns // 1_000_000 + 60_000}
 
-    async def messages(**query: object) -> list[str]:
+    async def messages(**query: str | int) -> list[str]:
         answer = await stand.client.get(f"{path}/logs", params={**window, **query})
         assert answer.status_code == 200, answer.text
         return [each["message"] for each in answer.json()["logs"]]
