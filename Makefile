@@ -16,10 +16,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: help setup demo up down test chaos webhooks promotions soak check types lint format sim fuzz bench bench-gateway schema diagram golden bench-autoscale bench-replay
+.PHONY: help setup demo up down test chaos webhooks promotions soak check types lint format sim sim-autoscaling sim-promotions fuzz bench bench-gateway schema diagram golden bench-autoscale bench-replay
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make .venv and .venv-truss from the pinned requirements (quick when nothing changed)
 	@test -n "$(PYTHON)" || { echo "setup: Python 3.11 or newer is needed; found: $$(python3 --version 2>&1 || echo none)." \
@@ -56,6 +56,12 @@ format: setup ## put every file into the one format
 
 sim: setup ## the simulator: SEED=… replays one, STEPS=… sets its length
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+
+sim-autoscaling: setup ## 10,000 steps of ramps, spikes, sawteeth, lost nodes and autoscalers that die
+	@$(BIN)/python -m pytest -q tests/sim/test_autoscaling.py $(ARGS)
+
+sim-promotions: setup ## 10,000 steps of promotions, rollbacks, pauses and cancels while every process dies
+	@$(BIN)/python -m tests.sim --acts promotions --seeds 0:100 --steps 100 --jobs $$(nproc) $(ARGS)
 
 fuzz: setup ## malformed HTTP at the gateway, against h11: CASES=… (a million) and SEED=… repeat a run
 	@$(BIN)/python -m tests.gateway.fuzz --cases $(CASES) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -110,7 +110,7 @@ def _measure(state: AutoscaleState, scale: Scale, now: float) -> tuple[Grounds, 
         settings_position=scale.settings_position,
     )
     candidate = state.scales.get(scale.candidate) if scale.candidate is not None else None
-    if candidate is not None:
+    if candidate is not None and scale.target:  # From zero it is raised for whoever waits there.
         grounds = _with_candidate(grounds, scale, candidate, now)
     low = grounds.window_filled and scale.serving and lasting_need(grounds, settings) < scale.target
     if not low:

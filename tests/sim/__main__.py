@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
+from tests.sim.people import ACTS
 from tests.sim.run import SETTLE_S, STEPS, Result, run_seed
 
 
@@ -18,21 +19,24 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=STEPS, help=f"acts of people and mishaps (default {STEPS})")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use (default 1)")
     parser.add_argument("--settle", type=float, default=SETTLE_S, help="virtual seconds allowed after the last fault")
+    parser.add_argument("--acts", choices=sorted(ACTS), default="all", help="what people mostly do (default all)")
     asked = parser.parse_args()
     if asked.seeds is not None:
         first, _, end = asked.seeds.partition(":")
         seeds: Iterable[int] = range(int(first), int(end))
     else:
         seeds = (random.SystemRandom().randrange(1_000_000) if asked.seed is None else asked.seed,)
-    failed = 0
+    failed = steps = 0
     for result in results(seeds, asked):
         tell(result)
+        steps += result.steps
         failed += bool(result.failure)
+    print(f"{steps} steps, {failed} runs failed")
     return 1 if failed else 0
 
 
 def results(seeds: Iterable[int], asked: argparse.Namespace) -> Iterator[Result]:
-    run = partial(run_seed, steps=asked.steps, settle_s=asked.settle)
+    run = partial(run_seed, steps=asked.steps, settle_s=asked.settle, acts=asked.acts)
     if asked.jobs == 1:
         for seed in seeds:
             print(f"seed {seed}", end=": ", flush=True)
@@ -52,7 +56,8 @@ def tell(result: Result) -> None:
     if result.failure:
         print(*result.story, sep="\n")
         print(f"\nFAILED: {result.failure}")
-        print(f"repeat: make sim SEED={result.seed} STEPS={result.steps}", flush=True)
+        acts = f' ARGS="--acts {result.acts}"' if result.acts != "all" else ""
+        print(f"repeat: make sim SEED={result.seed} STEPS={result.steps}{acts}", flush=True)
 
 
 if __name__ == "__main__":

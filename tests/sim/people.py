@@ -1,7 +1,8 @@
 """What people and callers do to the plane. Each act takes the world and a source of chance, and does not wait."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from events.base import BlobDigest, DeploymentId, KeyId, ModelId, Position, derive
@@ -388,3 +389,19 @@ PEOPLE: tuple[tuple[int, Act], ...] = (
     (3, twice),
 )
 """With their weights."""
+PROMOTERS: tuple[tuple[int, Act], ...] = (
+    (8, push),
+    (16, promote),
+    (5, cancel),
+    (16, steer),
+    (8, promotion_settings),
+    (8, roll_back),
+    (5, revert),
+    (4, change_environment),
+    (3, configure),
+    (3, change_deployment),
+    (6, change_mind),
+    (18, call),
+)
+"""People who promote, steer and roll back most of the time."""
+ACTS: Mapping[str, tuple[tuple[int, Act], ...]] = MappingProxyType({"all": PEOPLE, "promotions": PROMOTERS})

@@ -15,7 +15,7 @@ from tests.sim.alive import prove_alive
 from tests.sim.checkers.base import Violation
 from tests.sim.loop import SimLoop, run_simulated
 from tests.sim.mishaps import MISHAPS
-from tests.sim.people import PEOPLE, Act, let_promotions_go_on, push
+from tests.sim.people import ACTS, Act, let_promotions_go_on, push
 from tests.sim.settled import check_acknowledged, check_views, unsettled
 from tests.sim.world import NAMES, World
 
@@ -30,6 +30,7 @@ TOLD = 60
 class Result(msgspec.Struct):
     seed: int
     steps: int
+    acts: str = "all"
     events: int = 0
     virtual_s: float = 0.0
     calls: int = 0
@@ -39,14 +40,14 @@ class Result(msgspec.Struct):
     story: list[str] = []
 
 
-def run_seed(seed: int, steps: int = STEPS, settle_s: float = SETTLE_S) -> Result:
-    """Never raises for what the run shows."""
+def run_seed(seed: int, steps: int = STEPS, settle_s: float = SETTLE_S, acts: str = "all") -> Result:
+    """Never raises for what the run shows. `acts`: one of ACTS."""
     loop = SimLoop(seed)
     world = World(seed, loop)
-    result = Result(seed, steps)
+    result = Result(seed, steps, acts)
     with quiet(seed):
         try:
-            run_simulated(seed, _run(world, steps, settle_s), loop)
+            run_simulated(seed, _run(world, steps, settle_s, acts), loop)
         except Exception as error:
             result.failure = f"{type(error).__name__}: {error}"
             result.story = list(world.story)[-TOLD:]
@@ -56,14 +57,14 @@ def run_seed(seed: int, steps: int = STEPS, settle_s: float = SETTLE_S) -> Resul
     return result
 
 
-async def _run(world: World, steps: int, settle_s: float = SETTLE_S) -> None:
-    await play(world, steps)
+async def _run(world: World, steps: int, settle_s: float, acts: str) -> None:
+    await play(world, steps, acts)
     await settle(world, settle_s)
     await prove_alive(world)
     await settle(world, settle_s)
 
 
-async def play(world: World, steps: int) -> None:
+async def play(world: World, steps: int, acts: str = "all") -> None:
     """The first phase: people, callers and mishaps."""
     dice = world.dice("acts")
     world.start()
@@ -71,15 +72,15 @@ async def play(world: World, steps: int) -> None:
     for name in NAMES:
         push(world, dice, name)
     for _ in range(steps):
-        choose_act(dice)(world, dice)
+        choose_act(dice, acts)(world, dice)
         await asyncio.sleep(dice.expovariate(1 / BETWEEN_S))
         world.check()
         if dice.random() < 0.03:
             check_views(world)
 
 
-def choose_act(dice: Random) -> Act:
-    table = MISHAPS if dice.random() < 0.2 else PEOPLE
+def choose_act(dice: Random, acts: str = "all") -> Act:
+    table = MISHAPS if dice.random() < 0.2 else ACTS[acts]
     return dice.choices([act for _, act in table], [weight for weight, _ in table])[0]
 
 
