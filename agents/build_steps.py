@@ -5,12 +5,14 @@ again from its archive, and finds what it had already finished.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from agents.build_weights import Pinning, WeightsIn, WeightsOut, bring_weights
 from agents.builds import OpenBuild
 from agents.effects.commands import CommandFailed, Place, require_packages, run_commands
 from agents.effects.context import BadProject, Bundle, Toolchain, lay_out
@@ -21,6 +23,7 @@ from agents.effects.folders import locked, remove
 from agents.effects.interpreters import Interpreter, PythonMissing
 from agents.effects.package import CannotPack, pack
 from agents.effects.unpack import UNPACK_LIMITS, BadArchive, UnpackLimits, unpack
+from agents.effects.weights_mirroring import MirrorFailed, Mirroring
 from events.base import BlobDigest
 from events.weights import Mount
 from projections.stores.blobs import BlobMissing, FolderBlobs
@@ -41,6 +44,7 @@ class Workshop(msgspec.Struct, frozen=True, kw_only=True):
     scratch: Path
     """A folder of the builder's own; whatever is in it when a builder starts is swept."""
     secret_of: SecretOf
+    mirroring: Mirroring
     limits: UnpackLimits = UNPACK_LIMITS
 
     @asynccontextmanager
@@ -55,9 +59,9 @@ class Workshop(msgspec.Struct, frozen=True, kw_only=True):
         self.scratch.mkdir(parents=True)
         self.blobs.sweep()
 
-    async def build(self, build: OpenBuild, on_line: OnLine, on_step: "OnStep") -> "Built":
+    async def build(self, build: OpenBuild, on_line: OnLine, tell: "Tell") -> "Built":
         """Raises BuildBroken."""
-        return await BuildRun(build, self, on_line, on_step).run()
+        return await BuildRun(build, self, on_line, tell).run()
 
 
 class Step(msgspec.Struct):
@@ -75,7 +79,8 @@ class StepEnded(msgspec.Struct, frozen=True):
     detail: str
 
 
-OnStep = Callable[[StepEnded], Awaitable[None]]
+News = StepEnded | Pinning | WeightsIn | WeightsOut
+Tell = Callable[[News], Coroutine[Any, Any, None]]
 
 
 class BuildBroken(Exception):
@@ -117,12 +122,12 @@ class BuildRun:
         build: OpenBuild,
         workshop: Workshop,
         on_line: OnLine,
-        on_step: OnStep,
+        tell: Tell,
     ) -> None:
         self._build = build
         self._shop = workshop
         self._on_line = on_line
-        self._on_step = on_step
+        self._tell = tell
         self._step = "unpack"
         self._root = workshop.scratch / build.build_id
 
@@ -146,6 +151,34 @@ class BuildRun:
             (self._work / name).mkdir()
         await self._unpack()
         bundle = await self._context()
+        try:
+            async with asyncio.TaskGroup() as tasks:  # The one waits for a source, the other for an index.
+                weights = tasks.create_task(self._weights(bundle))
+                made = tasks.create_task(self._make(bundle))
+        except BaseExceptionGroup as group:  # The first says why; the other was stopped for it.
+            raise group.exceptions[0] from None
+        return msgspec.structs.replace(made.result(), weights=weights.result())
+
+    async def _weights(self, bundle: Bundle) -> tuple[Mount, ...]:
+        if not bundle.weights:
+            return ()
+        try:
+            async with self._timed("weights") as step:
+                brought = await bring_weights(
+                    bundle.weights,
+                    self._build.pins,
+                    mirroring=self._shop.mirroring,
+                    secret_of=self._shop.secret_of,
+                    work=self._work,
+                    tell=self._tell,
+                    on_line=self._on_line,
+                )
+                step.reused, step.detail = brought.bytes_read == 0, brought.detail
+        except MirrorFailed as failed:
+            raise BuildBroken("weights", failed.reason) from failed
+        return brought.mounts
+
+    async def _make(self, bundle: Bundle) -> Built:
         wishes = Wishes(bundle.requirements, bundle.constraints, bundle.overrides)
         async with self._timed("resolve") as step:
             python = await self._shop.environments.interpreter(bundle.python_version)
@@ -235,4 +268,4 @@ class BuildRun:
         step, began = Step(name), clock()
         self._step = name
         yield step
-        await self._on_step(StepEnded(name, round(clock() - began, 3), step.reused, step.detail))
+        await self._tell(StepEnded(name, round(clock() - began, 3), step.reused, step.detail))

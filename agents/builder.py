@@ -6,13 +6,15 @@ whatever it missed, comes to the same. Killed anywhere, it begins its unfinished
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
-from agents.build_steps import BuildBroken, Built, OnLine, OnStep, StepEnded
+from agents.build_steps import BuildBroken, Built, News, OnLine, StepEnded, Tell
+from agents.build_weights import Pinning, WeightsIn, WeightsOut
 from agents.builds import ATTEMPTS, Builds, OpenBuild, to_cancel, to_start
 from events.base import Actor, BuildId, CommandId, DeploymentId, NodeId, derive
 from events.log import LogUnavailable
@@ -22,6 +24,9 @@ from handlers.deciders.build import (
     ReportBuildFailed,
     ReportBuildStep,
     ReportBuildSucceeded,
+    ReportWeightsMirrored,
+    ReportWeightsMirrorFailed,
+    ReportWeightsPinned,
     StartBuild,
 )
 from handlers.dispatch import Contended
@@ -30,6 +35,11 @@ from projections.view import View
 _log = structlog.get_logger()
 _RETRY_S = 0.5
 _RETRY_CAP_S = 15.0
+_REPORTS: Mapping[type, type[ReportWeightsPinned | ReportWeightsMirrored | ReportWeightsMirrorFailed]] = {
+    Pinning: ReportWeightsPinned,
+    WeightsIn: ReportWeightsMirrored,
+    WeightsOut: ReportWeightsMirrorFailed,
+}
 
 
 class Bench(Protocol):
@@ -39,7 +49,7 @@ class Bench(Protocol):
         """Nobody else builds here; what a killed builder left is cleared away."""
         ...
 
-    async def build(self, build: OpenBuild, on_line: OnLine, on_step: OnStep) -> Built:
+    async def build(self, build: OpenBuild, on_line: OnLine, tell: Tell) -> Built:
         """Raises BuildBroken."""
         ...
 
@@ -126,6 +136,14 @@ class Builder:
         def said(text: str) -> None:
             self._say(build, text)
 
+        async def tell(news: News) -> None:
+            if isinstance(news, StepEnded):
+                await step_ended(news)
+                return
+            report = _REPORTS[type(news)]
+            identity = self._identity(build, f"{report.__name__} {news.mount_location}", attempt)
+            await self._send(report(**identity, build_id=build.build_id, **msgspec.structs.asdict(news)))
+
         async def step_ended(step: StepEnded) -> None:
             how = "reused" if step.reused else "done"
             said(f"step {step.name} {how} in {step.seconds:.1f} s ({step.detail})")
@@ -144,7 +162,7 @@ class Builder:
         try:
             if attempt > ATTEMPTS:
                 raise BuildBroken("unpack", f"the builder died {ATTEMPTS} times during this build: see its build log")
-            built = await self._shop.build(build, said, step_ended)
+            built = await self._shop.build(build, said, tell)
         except BuildBroken as broken:
             said(f"error: build failed in step {broken.step}: {broken.reason}")
             await self._report_failed(build, attempt, broken, seconds())

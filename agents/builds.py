@@ -8,11 +8,20 @@ from events.base import BlobDigest, BuildId, CorrelationId, DeploymentId, EventI
 from events.build import BuildFailed, BuildRequested, BuildStarted, BuildStopped, BuildSucceeded
 from events.codec import Recorded
 from events.model import DeploymentDeleted, DeploymentPushed
+from events.weights import WeightsMirrorFailed, WeightsPinned
 from projections.base import Projection
 
 ATTEMPTS = 5
 """A build whose builder died this often is given up: it is likely what kills the builder."""
 DEADLINE_S = 3600
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """What a source is for a deployment, in all of its builds."""
+
+    source: str
+    mount_location: str
+    revision: str
 
 
 class OpenBuild(msgspec.Struct, frozen=True):
@@ -27,12 +36,15 @@ class OpenBuild(msgspec.Struct, frozen=True):
     deadline_s: int
     builder: NodeId | None = None
     attempt: int = 0
+    pins: tuple[Pin, ...] = ()
+    """What its weights are, as far as it has looked."""
 
 
 class Builds(msgspec.Struct):
     open: dict[BuildId, OpenBuild] = {}
     """In the order in which they were requested."""
     deadlines_s: dict[DeploymentId, int] = {}
+    pins: dict[DeploymentId, tuple[Pin, ...]] = {}
 
 
 def evolve(builds: Builds, recorded: Recorded) -> Builds:
@@ -42,6 +54,7 @@ def evolve(builds: Builds, recorded: Recorded) -> Builds:
             builds.deadlines_s[event.deployment_id] = event.deploy_timeout_s
         case DeploymentDeleted():
             builds.deadlines_s.pop(event.deployment_id, None)
+            builds.pins.pop(event.deployment_id, None)
         case BuildRequested():
             builds.open[event.build_id] = OpenBuild(
                 event.build_id,
@@ -50,6 +63,7 @@ def evolve(builds: Builds, recorded: Recorded) -> Builds:
                 recorded.meta.correlation_id,
                 recorded.meta.id,
                 builds.deadlines_s.get(event.deployment_id, 0) or DEADLINE_S,
+                pins=builds.pins.get(event.deployment_id, ()),
             )
         case BuildStarted():
             started = builds.open.get(event.build_id)
@@ -57,12 +71,30 @@ def evolve(builds: Builds, recorded: Recorded) -> Builds:
                 builds.open[event.build_id] = msgspec.structs.replace(
                     started, builder=event.builder, attempt=event.attempt
                 )
+        case WeightsPinned():
+            pin = Pin(event.source, event.mount_location, event.revision)
+            _pin(builds, event.build_id, event.deployment_id, pin)
+        case WeightsMirrorFailed(kind="changed"):  # Nobody can have what was pinned any more.
+            _pin(builds, event.build_id, event.deployment_id, Pin(event.source, event.mount_location, ""))
         case BuildSucceeded() | BuildFailed() | BuildStopped():
             builds.open.pop(event.build_id, None)
     return builds
 
 
-BUILDS: Projection[Builds] = Projection("builds", 1, Builds, Builds, evolve)
+def _pin(builds: Builds, build_id: BuildId, deployment_id: DeploymentId, pin: Pin) -> None:
+    """In place of an earlier one of the same source; no revision: forget it."""
+    others = tuple(
+        each
+        for each in builds.pins.get(deployment_id, ())
+        if (each.source, each.mount_location) != (pin.source, pin.mount_location)
+    )
+    pins = (*others, pin) if pin.revision else others
+    builds.pins[deployment_id] = pins
+    if build_id in builds.open:
+        builds.open[build_id] = msgspec.structs.replace(builds.open[build_id], pins=pins)
+
+
+BUILDS: Projection[Builds] = Projection("builds", 2, Builds, Builds, evolve)
 
 
 def to_start(builds: Builds, builder: NodeId, running: Collection[BuildId], at_most: int) -> list[OpenBuild]:

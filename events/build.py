@@ -24,7 +24,7 @@ class BuildStepFinished(Event, frozen=True, kw_only=True):
     build_id: BuildId
     deployment_id: DeploymentId
     step: str
-    """unpack, context, resolve, environment, commands, package."""
+    """unpack, context, weights, resolve, environment, commands, package."""
     seconds: float
     reused: bool
     """An identical result was already there."""

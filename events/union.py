@@ -2,7 +2,7 @@
 
 import msgspec
 
-from events import access, build, environment, model, node, replica, scaling, seal, webhook
+from events import access, build, environment, model, node, replica, scaling, seal, webhook, weights
 
 AnyEvent = (
     model.ModelRegistered
@@ -19,6 +19,9 @@ AnyEvent = (
     | build.BuildRequested
     | build.BuildStarted
     | build.BuildStepFinished
+    | weights.WeightsPinned
+    | weights.WeightsMirrored
+    | weights.WeightsMirrorFailed
     | build.BuildSucceeded
     | build.BuildFailed
     | build.BuildStopped

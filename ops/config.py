@@ -130,6 +130,20 @@ def _hosts(text: str) -> str:
     return text
 
 
+def _bucket(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise ValueError
+    return text.rstrip("/")
+
+
+def _folders(text: str) -> str:
+    """Kept as it was written."""
+    if not all(each.startswith("/") for each in text.split(":")):
+        raise ValueError
+    return text
+
+
 def _setting(parse: Callable[[str], Any], want: str, about: str, default: Any = MISSING) -> Any:
     # An address may hold a password: never in a repr, which ends up in logs.
     return field(
@@ -269,6 +283,18 @@ class Settings:
     rate_limit_burst: int | None = _setting(
         _positive, "a number >= 1", "Requests that it may send at once. Not given: those of one second.", None
     )
+    weights_store: str | None = _setting(
+        _bucket,
+        "an address such as s3://bucket/prefix",
+        "Bucket for mirrored weights; credentials and endpoint from AWS_*. Not given: the state folder.",
+        None,
+    )
+    weights_folders: str | None = _setting(
+        _folders,
+        "absolute folders, several separated by colons",
+        "Folders of this machine that `file://` weights may come from. Not given: none.",
+        None,
+    )
     park_deadline_s: float = _duration(1200.0, "Longest wait of a request for a replica or for a slot at one.")
     call_deadline_s: float = _duration(1200.0, "Longest wait for the first byte of a model's answer.")
     idle_timeout_s: float = _setting(
@@ -335,6 +361,11 @@ class Settings:
         path = self.state / name
         path.mkdir(parents=True, exist_ok=True, mode=0o700 if name in ("secrets", "run") else 0o755)
         return path
+
+    @property
+    def weights_at(self) -> str:
+        """The blob store of weights: a bucket, or the folder of all blobs."""
+        return self.weights_store or str(self.folder("blobs"))
 
     @property
     def origin(self) -> str:

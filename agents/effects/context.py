@@ -11,6 +11,7 @@ import msgspec
 from agents.effects.child import run_child
 from agents.effects.fence import Fence
 from agents.effects.surroundings import for_uv
+from agents.weights.wanted import Wanted
 
 _REFUSED = 2
 
@@ -51,6 +52,7 @@ class Bundle(msgspec.Struct, frozen=True):
     build_commands: tuple[str, ...] = ()
     build_secrets: dict[str, str] = {}
     external_data: tuple[External, ...] = ()
+    weights: tuple[Wanted, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

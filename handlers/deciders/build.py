@@ -15,7 +15,7 @@ from events.build import (
     BuildStopped,
     BuildSucceeded,
 )
-from events.weights import Mount
+from events.weights import ManifestId, Mount, WeightsMirrored, WeightsMirrorFailed, WeightsPinned
 from handlers.base import Command, Context, Decider, Refused, told
 
 
@@ -42,6 +42,38 @@ class ReportBuildStep(Command, frozen=True, kw_only=True):
     detail: str
 
 
+class ReportWeightsPinned(Command, frozen=True, kw_only=True):
+    build_id: BuildId
+    source: str
+    mount_location: str
+    revision: str
+    files: int
+    bytes: int
+
+
+class ReportWeightsMirrored(Command, frozen=True, kw_only=True):
+    build_id: BuildId
+    source: str
+    mount_location: str
+    revision: str
+    manifest_id: ManifestId
+    files: int
+    bytes: int
+    chunks: int
+    bytes_read: int
+    bytes_stored: int
+    seconds: float
+
+
+class ReportWeightsMirrorFailed(Command, frozen=True, kw_only=True):
+    build_id: BuildId
+    source: str
+    mount_location: str
+    kind: str
+    reason: str
+    seconds: float
+
+
 class ReportBuildSucceeded(Command, frozen=True, kw_only=True):
     build_id: BuildId
     bundle: BlobDigest
@@ -65,7 +97,17 @@ class StopBuild(Command, frozen=True, kw_only=True):
     reason: str
 
 
-BuildCommand = RequestBuild | StartBuild | ReportBuildStep | ReportBuildSucceeded | ReportBuildFailed | StopBuild
+BuildCommand = (
+    RequestBuild
+    | StartBuild
+    | ReportBuildStep
+    | ReportWeightsPinned
+    | ReportWeightsMirrored
+    | ReportWeightsMirrorFailed
+    | ReportBuildSucceeded
+    | ReportBuildFailed
+    | StopBuild
+)
 
 
 class BuildState(msgspec.Struct, frozen=True, tag=True):
@@ -114,6 +156,9 @@ def _request(command: RequestBuild) -> Sequence[Event]:
 _REPORTS: Mapping[type[Command], type[Event]] = MappingProxyType(
     {
         ReportBuildStep: BuildStepFinished,
+        ReportWeightsPinned: WeightsPinned,
+        ReportWeightsMirrored: WeightsMirrored,
+        ReportWeightsMirrorFailed: WeightsMirrorFailed,
         ReportBuildSucceeded: BuildSucceeded,
         ReportBuildFailed: BuildFailed,
     }
@@ -134,6 +179,9 @@ BUILD: Decider[BuildCommand, BuildState] = Decider(
         RequestBuild,
         StartBuild,
         ReportBuildStep,
+        ReportWeightsPinned,
+        ReportWeightsMirrored,
+        ReportWeightsMirrorFailed,
         ReportBuildSucceeded,
         ReportBuildFailed,
         StopBuild,

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypedDict
 
+from weights_config import weights_problems  # type: ignore[import-not-found]
+
 
 def import_truss_lightly() -> None:
     """Loads `truss.base.*` without `truss/__init__`, which would import the whole client: 0.3 s, not 2 s."""
@@ -114,6 +116,7 @@ def findings(text: str) -> Findings:
                 *_refuse_env_shape(rest),
                 *_schema_problems(rest),
                 *_paths_outside(rest),
+                *(Problem(field=field, message=message, fix=fix) for field, message, fix in weights_problems(rest)),
             ]
     except BadConfig as bad:
         return Findings(list(bad.problems), [])
@@ -142,15 +145,12 @@ def _says_something(value: Any) -> bool:
 
 
 MODEL_CLASS = "leave it out and serve the model by a Model class in model/model.py"
-OWN_WEIGHTS = "leave it out and put the weights into data/ or into a package named in `requirements`"
 UNSUPPORTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "base_image": ("leave it out and name what the model needs in `requirements`", _says_something),
     "docker_server": (MODEL_CLASS, _says_something),
     "trt_llm": (MODEL_CLASS, _says_something),
     "bis_llm": (MODEL_CLASS, _says_something),
-    "model_cache": (OWN_WEIGHTS, _says_something),
-    "weights": (OWN_WEIGHTS, _says_something),
-    "bdn": (OWN_WEIGHTS, _says_something),
+    "bdn": ("leave it out and name the source under `weights`", _says_something),
     "training_checkpoints": ("leave it out and put the checkpoint into data/", _says_something),
     "runtime.egress_restrictions": ("leave it out: nothing here would enforce it", lambda it: it is not None),
     "runtime.transport": (

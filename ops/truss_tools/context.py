@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from config_problems import BadConfig, Findings, Problem, findings, read_config  # type: ignore[import-not-found]
+from weights_config import weights_of  # type: ignore[import-not-found]
 
 REFUSED = 2
 
@@ -120,6 +121,7 @@ def _settings(config: Any) -> dict[str, Any]:
         "model_server": config.build.model_server.value,
         "docker_server": None,
         "health_checks": runtime.health_checks.model_dump(mode="json"),
+        "weights": weights_of(config),
         "external_data": [
             item.model_dump(mode="json") for item in (config.external_data.items if config.external_data else [])
         ],
@@ -141,6 +143,7 @@ def _python_requirements(project: Path, config: Any, uv: str) -> dict[str, list[
 
 
 def _lay_out(project: Path, out: Path) -> None:
+    from truss.base.truss_config import ModelCache
     from truss.contexts.image_builder.serving_image_builder import (  # type: ignore[import-not-found]
         ServingImageBuilder,
     )
@@ -158,6 +161,7 @@ def _lay_out(project: Path, out: Path) -> None:
         config = builder._spec.config
         # A control server, where one is wanted, stands before the model server and is no part of the bundle.
         config.live_reload = False
+        config.model_cache = ModelCache([])  # The builder mirrors it; truss would ask the hub while it builds.
         builder.prepare_image_build_dir(context)
         _move(context / "server", out / "app")
         for source, target in (

@@ -6,6 +6,7 @@ from agents.build_steps import Workshop
 from agents.builder import Builder
 from agents.builds import BUILDS
 from agents.effects.context import Toolchain
+from agents.effects.weights_mirroring import Mirroring
 from events.base import NodeId
 from ops.config import Settings
 from ops.local.readiness import announce
@@ -29,6 +30,12 @@ async def serve(settings: Settings) -> None:
         surroundings=dict(settings.inherited_env),
         scratch=settings.folder("run") / "builds",
         secret_of=secret_of,
+        mirroring=Mirroring(
+            store=settings.weights_at,
+            journals=settings.folder("run") / "weights",
+            folders=tuple((settings.weights_folders or "").split(":")) if settings.weights_folders else (),
+            surroundings=dict(settings.inherited_env),
+        ),
     )
     builds = View(BUILDS)
     async with parts(settings, (builds,), role="builder") as own, asyncio.TaskGroup() as tasks:

@@ -100,7 +100,7 @@ from events.webhook import (
     WebhookRegistered,
     WebhookRemoved,
 )
-from events.weights import ChunkHash, ManifestId, Mount
+from events.weights import ChunkHash, ManifestId, Mount, WeightsMirrored, WeightsMirrorFailed, WeightsPinned
 
 MODEL, DEPLOYMENT, PREVIOUS = ModelId("k5xq2m3a7bcd"), DeploymentId("w7x2kq4zabcd"), DeploymentId("p3r5t7v2abcd")
 BUILD, REPLICA, NODE = BuildId("b2c4d6f2abcd"), ReplicaId("r2s4t6u2abcd"), NodeId("node-1")
@@ -220,6 +220,38 @@ _EVENTS: tuple[AnyEvent, ...] = (
     BuildStarted(build_id=BUILD, deployment_id=DEPLOYMENT, builder=NODE, attempt=1),
     BuildStepFinished(
         build_id=BUILD, deployment_id=DEPLOYMENT, step="resolve", seconds=2.25, reused=True, detail="12 packages"
+    ),
+    WeightsPinned(
+        build_id=BUILD,
+        deployment_id=DEPLOYMENT,
+        source="hf://owner/model",
+        mount_location="/weights/base",
+        revision="c" * 40,
+        files=7,
+        bytes=14_000_000_000,
+    ),
+    WeightsMirrored(
+        build_id=BUILD,
+        deployment_id=DEPLOYMENT,
+        source="hf://owner/model",
+        mount_location="/weights/base",
+        revision="c" * 40,
+        manifest_id=ManifestId("8" * 64),
+        files=7,
+        bytes=14_000_000_000,
+        chunks=9000,
+        bytes_read=700_000_000,
+        bytes_stored=650_000_000,
+        seconds=61.5,
+    ),
+    WeightsMirrorFailed(
+        build_id=BUILD,
+        deployment_id=DEPLOYMENT,
+        source="hf://owner/model",
+        mount_location="/weights/base",
+        kind="private",
+        reason="hf://owner/model is gated: accept its terms on the hub",
+        seconds=0.5,
     ),
     BuildSucceeded(
         build_id=BUILD,

@@ -239,7 +239,12 @@ data_dir: ../outside
 resources: {cpu: lots, memory: 2Xi, accelerator: L400, acelerator: L4}
 runtime: {predict_concurrency: many, health_checks: {startup_treshold_seconds: 1}, transport: {kind: grpc}}
 docker_server: {start_command: x}
-weights: [{source: "hf://o/r", mount_location: /m}]
+weights:
+- {source: "hf://o/r", mount_location: /m}
+- {source: "gs://b/r", mount_location: /usr/lib}
+- source: "s3://b/r"
+  mount_location: /m/below
+  auth: {auth_method: AWS_OIDC, aws_oidc_role_arn: a, aws_oidc_region: b}
 external_data: [{url: "http://x"}]
 system_packages: [ffmpeg]
 """)
@@ -248,7 +253,8 @@ system_packages: [ffmpeg]
     assert set(fixes) == {
         "model_nam", "python_version", "requirements", "environment_variables", "data_dir", "resources.cpu",
         "resources.memory", "resources.accelerator", "resources.acelerator", "runtime.predict_concurrency",
-        "runtime.health_checks.startup_treshold_seconds", "runtime.transport", "docker_server", "weights",
+        "runtime.health_checks.startup_treshold_seconds", "runtime.transport", "docker_server", "weights.1.source",
+        "weights.1.mount_location", "weights.2.mount_location", "weights.2.auth.auth_method",
         "external_data.0.local_data_path",
     }  # fmt: skip
     assert fixes["model_nam"] == "write `model_name`"
@@ -264,3 +270,36 @@ async def test_text_that_is_no_config_is_said_to_be_none(broken: str) -> None:
     (problem,) = (await judged(broken))["errors"]
 
     assert problem["field"] == "config.yaml" and problem["fix"]
+
+
+async def test_weights_and_the_older_model_cache_come_to_the_same(tmp_path: Path) -> None:
+    patterns = "allow_patterns: ['*.safetensors'], ignore_patterns: ['*.bin']"
+    configs = {
+        "weights": f"""
+weights:
+- {{source: "hf://owner/repo@abcdef", mount_location: /app/model_cache/base/, auth_secret_name: mine, {patterns}}}
+""",
+        "cache": f"""
+model_cache:
+- {{repo_id: owner/repo, revision: abcdef, use_volume: true, volume_folder: base, runtime_secret_name: mine,
+   {patterns}}}
+""",
+    }
+    for name, config in configs.items():
+        project = tmp_path / name
+        (project / "model").mkdir(parents=True)
+        (project / "config.yaml").write_text(f"model_name: m\n{config}")
+        (project / "model" / "model.py").write_text("class Model:\n    pass\n")
+        code, said = await run(CONTEXT, project, tmp_path / f"{name}-out", "--uv", UV)
+        assert code == 0, said
+        assert json.loads((tmp_path / f"{name}-out" / "bundle.json").read_text())["weights"] == [
+            {
+                "source": "hf://owner/repo@abcdef", "mount_location": "/app/model_cache/base", "secret": "mine",
+                "allow": ["*.safetensors"], "ignore": ["*.bin"],
+            }
+        ]  # fmt: skip
+
+
+async def test_a_model_cache_that_wants_an_image_is_refused() -> None:
+    report = await judged("model_cache: [{repo_id: o/r, use_volume: false}]")
+    assert [problem["field"] for problem in report["errors"]] == ["model_cache.0.use_volume"]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from agents.build_steps import BuildBroken, Built, OnLine, OnStep, StepEnded
+from agents.build_steps import BuildBroken, Built, OnLine, StepEnded, Tell
 from agents.builder import Builder
 from agents.builds import BUILDS, OpenBuild
 from agents.effects.fake import FakeEffects, Script
@@ -110,7 +110,7 @@ class SimBench:
     async def alone(self) -> AsyncIterator[None]:
         yield
 
-    async def build(self, build: OpenBuild, on_line: OnLine, on_step: OnStep) -> Built:
+    async def build(self, build: OpenBuild, on_line: OnLine, tell: Tell) -> Built:
         seconds, broken_at = self._scripts.build(build)
         for step in ("unpack", "context", "resolve", "environment", "package"):
             await asyncio.sleep(seconds / 5)
@@ -118,7 +118,7 @@ class SimBench:
                 raise BuildBroken(step, "scripted")
             on_line(step)
             if step in ("environment", "package"):
-                await on_step(StepEnded(step, round(seconds / 5, 3), False, ""))
+                await tell(StepEnded(step, round(seconds / 5, 3), False, ""))
         digest = BlobDigest(f"sha256:{derive(build.source)}")
         heavy = self._scripts.broken("weights", build.deployment_id, 0.4)
         weights = (Mount(ManifestId("0" * 64), "/weights"),) if heavy else ()

@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from agents.build_steps import Workshop
@@ -17,6 +18,7 @@ from agents.builds import BUILDS, Builds
 from agents.effects.context import Toolchain
 from agents.effects.environments import Environments
 from agents.effects.fence import Fence
+from agents.effects.weights_mirroring import Mirroring
 from events.base import Actor, BlobDigest, BuildId, CommandId, CorrelationId, DeploymentId, ModelId, NodeId, Position
 from events.build import BuildFailed, BuildStepFinished, BuildStopped, BuildSucceeded
 from events.codec import Recorded
@@ -62,11 +64,12 @@ def workshop(
     toolchain: Toolchain = TINY,
     fence: Fence = NO_FENCE,
     cache: Path | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
     **secrets: bytes,
 ) -> Workshop:
     """`index`: the only place where packages come from; None: wherever this machine's come from."""
     state.mkdir(exist_ok=True)
-    surroundings = dict(os.environ) | (index_variables(index) if index else {})
+    surroundings = dict(os.environ) | (index_variables(index) if index else {}) | dict(more)
 
     async def secret_of(name: str) -> bytes | None:
         return secrets.get(name)
@@ -82,6 +85,10 @@ def workshop(
         surroundings=surroundings,
         scratch=state / "run" / "builds",
         secret_of=secret_of,
+        mirroring=Mirroring(
+            store=str(state / "blobs"), journals=state / "run" / "weights", folders=(str(state.parent / "weights"),),
+            surroundings=surroundings,
+        ),
     )  # fmt: skip
 
 

@@ -111,12 +111,12 @@ async def test_a_development_push_replaces_the_one_before(stand: Stand) -> None:
 
 
 async def test_every_error_of_a_config_is_told_with_its_field_and_fix(stand: Stand) -> None:
-    wrong = {"model_nam": "x", "resources": {"cpu": "many"}, "weights": [{"source": "hf://x", "mount_location": "/x"}]}
+    wrong = {"model_nam": "x", "resources": {"cpu": "many"}, "bdn": {"mounts": [{"source": "bdn:a/b", "path": "/x"}]}}
     query = f'query {{ truss_validation(truss_user_env: "{{}}" config: "{encoded(wrong)}") {{ success details }} }}'
     found = (await stand.graphql(query))["truss_validation"]
     errors = json.loads(found["details"])["errors"]
     assert found["success"] is False
-    for field in ("model_nam", "resources.cpu", "weights"):
+    for field in ("model_nam", "resources.cpu", "bdn"):
         assert any(error.startswith(f"{field}: ") for error in errors), errors
     right = query.replace(encoded(wrong), encoded(CONFIG))
     assert (await stand.graphql(right))["truss_validation"]["success"] is True

@@ -1,0 +1,93 @@
+"""`weights` of a truss config and the older `model_cache` in one shape, and what truss lets pass but nobody could mount.
+
+Executed inside `.venv-truss`.
+"""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+CACHE = "/app/model_cache"
+SCHEMES = {"hf": "hf", "s3": "s3", "gcs": "gs", "azure": "azure"}
+"""Of a `model_cache` entry's kind."""
+NOT_SERVED = ("gs", "azure")
+ONLY_SECRETS = "write `auth_method: CUSTOM_SECRET` and name a secret as `auth_secret_name`"
+SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "packages", "proc", "run", "sbin", "sys", "usr", "var")
+FREE = "write a folder of its own, such as /weights/model"
+
+
+def weights_of(config: Any) -> list[dict[str, Any]]:
+    """As the builder reads them."""
+    return [
+        {
+            "source": source.source,
+            "mount_location": str(PurePosixPath(source.mount_location)),
+            "secret": source.auth_secret_name or (source.auth.auth_secret_name if source.auth else None),
+            "allow": source.allow_patterns,
+            "ignore": source.ignore_patterns or [],
+        }
+        for source in config.weights.sources
+    ] + [
+        {
+            "source": f"{SCHEMES[repo.kind.value]}://{repo.repo_id}" + (f"@{repo.revision}" if repo.revision else ""),
+            "mount_location": f"{CACHE}/{repo.volume_folder}",
+            "secret": _cache_secret(repo, config),
+            "allow": repo.allow_patterns,
+            "ignore": repo.ignore_patterns or [],
+        }
+        for repo in config.model_cache.models
+    ]
+
+
+def _cache_secret(repo: Any, config: Any) -> str | None:
+    """The default name means a token only where the config declares that there is one."""
+    name: str = repo.runtime_secret_name
+    return name if name != "hf_access_token" or name in config.secrets else None
+
+
+def weights_problems(raw: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Field, message, fix. What has not even the right shape is truss's to say."""
+    found: list[tuple[str, str, str]] = []
+    mounts: list[tuple[str, PurePosixPath]] = []
+    for index, entry in _entries(raw, "weights"):
+        field = f"weights.{index}"
+        source, place = str(entry.get("source", "")), str(entry.get("mount_location", ""))
+        found += _scheme(f"{field}.source", source.partition("://")[0])
+        auth = entry.get("auth")
+        method = auth.get("auth_method") if isinstance(auth, dict) else None
+        if method not in (None, "CUSTOM_SECRET"):
+            found.append((f"{field}.auth.auth_method", f"{method} is not supported by this version", ONLY_SECRETS))
+        mounts.append((f"{field}.mount_location", PurePosixPath(place)))
+    for index, entry in _entries(raw, "model_cache"):
+        field = f"model_cache.{index}"
+        if not entry.get("use_volume"):
+            fix = "write `use_volume: true` and a `volume_folder`, or use `weights`"
+            found.append((f"{field}.use_volume", "weights are not baked into an image here", fix))
+        found += _scheme(f"{field}.kind", SCHEMES.get(str(entry.get("kind", "hf")), "hf"))
+        mounts.append((f"{field}.volume_folder", PurePosixPath(CACHE, str(entry.get("volume_folder") or f"-{index}"))))
+    return found + _mount_problems(mounts)
+
+
+def _entries(raw: dict[str, Any], field: str) -> list[tuple[int, dict[str, Any]]]:
+    entries = raw.get(field)
+    if not isinstance(entries, list):
+        return []
+    return [(index, entry) for index, entry in enumerate(entries) if isinstance(entry, dict)]
+
+
+def _scheme(field: str, scheme: str) -> list[tuple[str, str, str]]:
+    if scheme not in NOT_SERVED:
+        return []
+    return [(field, f"{scheme}:// is not supported by this version", "use hf://, s3://, r2://, cw:// or https://")]
+
+
+def _mount_problems(mounts: list[tuple[str, PurePosixPath]]) -> list[tuple[str, str, str]]:
+    found = []
+    for number, (field, place) in enumerate(mounts):
+        if not place.is_absolute() or ".." in place.parts:
+            found.append((field, f"{place} is not a plain absolute path", FREE))
+        elif len(place.parts) == 1 or place.parts[1] in SYSTEM or place == PurePosixPath("/app"):
+            found.append((field, f"{place} is the system's or the model's own", FREE))
+        for _, other in mounts[:number]:
+            if place.is_relative_to(other) or other.is_relative_to(place):
+                found.append((field, f"{place} and {other} lie within each other", FREE))
+    return found
