@@ -1,4 +1,5 @@
-"""`weights` of a truss config and the older `model_cache` in one shape, and what truss lets pass but nobody could mount.
+"""`weights` of a truss config and the older `model_cache` in one shape, and what truss lets pass that cannot be mounted.
+
 
 Executed inside `.venv-truss`.
 """
