@@ -1,5 +1,4 @@
-"""`weights` of a truss config and the older `model_cache` in one shape, and what truss lets pass that cannot be mounted.
-
+"""`weights` of a truss config, and the older `model_cache`, in one shape; what truss lets pass that nobody can mount.
 
 Executed inside `.venv-truss`.
 """

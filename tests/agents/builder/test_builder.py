@@ -127,7 +127,7 @@ async def test_a_build_that_nobody_needs_any_more_is_stopped_with_all_its_proces
     assert isinstance(await plant.end_of(build), BuildStopped)
     pid = started.read_text().strip()
     await eventually(lambda: not Path(f"/proc/{pid}").exists() and not any(plant.shop.scratch.iterdir()))
-    assert plant.said(build)[-1] == "warning: build stopped"
+    await eventually(lambda: plant.said(build)[-1] == "warning: build stopped")
 
 
 async def test_a_build_of_another_builder_is_left_alone(plant: Plant, tmp_path: Path, index: Path) -> None:
