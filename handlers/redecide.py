@@ -27,7 +27,8 @@ from handlers.reactors import REACTORS
 KNOWN_AGAIN = frozenset((
     "NodeJoined", "NodeDraining", "NodeLost", "NodeLeft", "BuildRequested", "BuildStarted", "BuildStepFinished",
     "BuildSucceeded", "BuildFailed", "BuildStopped", "ReplicaAssigned", "ReplicaEnvironmentReady",
-    "WeightsPinned", "WeightsMirrored", "WeightsMirrorFailed", "ReplicaWeightsReady", "ReplicaWeightsLate", "WeightsFoundCorrupt",
+    "WeightsPinned", "WeightsMirrored", "WeightsMirrorFailed",
+    "ReplicaWeightsReady", "ReplicaWeightsLate", "WeightsFoundCorrupt",
     "ReplicaProcessStarted", "ReplicaReady", "ReplicaUnready", "ReplicaDraining", "ReplicaStopped", "ReplicaFailed",
     "ReplicaLost", "ModelRegistered", "DeploymentPushed", "KeyIssued", "KeyRevoked", "SecretStored", "SecretRemoved",
 ))  # fmt: skip

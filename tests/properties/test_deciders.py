@@ -11,7 +11,13 @@ from events.base import EventId, Metadata
 from events.codec import decode, encode
 from handlers.base import Command, Context, Decider, Refused
 from handlers.deciders import DECIDERS
-from handlers.deciders.build import ReportBuildStep, StartBuild
+from handlers.deciders.build import (
+    ReportBuildStep,
+    ReportWeightsMirrored,
+    ReportWeightsMirrorFailed,
+    ReportWeightsPinned,
+    StartBuild,
+)
 from handlers.deciders.model import PushDeployment, RetryDeployment
 from handlers.deciders.node import ReportWeightsCorrupt
 from handlers.deciders.promotion import StartPromotion
@@ -19,15 +25,14 @@ from handlers.deciders.scaling import ScaleByLoad
 from tests.properties.commands import commands_of
 
 CONTEXT = Context(datetime(2026, 1, 1, tzinfo=UTC))
-EACH_TIME_ANEW = (
-    PushDeployment,
-    RetryDeployment,
-    StartBuild,
+REPORTS = (
     ReportBuildStep,
-    ScaleByLoad,
-    StartPromotion,
+    ReportWeightsPinned,
+    ReportWeightsMirrored,
+    ReportWeightsMirrorFailed,
     ReportWeightsCorrupt,
 )
+EACH_TIME_ANEW = (PushDeployment, RetryDeployment, StartBuild, *REPORTS, ScaleByLoad, StartPromotion)
 """Asked again by a new command, these may do it again; the same command id is answered by dispatch."""
 
 
