@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI
 from events.base import Position, StreamName
 from events.codec import Recorded
 from events.signals.log_lines import LogFiles
-from gateway.control import errors, graphql, metrics, s3
+from gateway.control import errors, graphql, s3
 from gateway.control.config_check import ConfigCheck
 from gateway.control.identity import Door
 from gateway.control.plane import ControlViews, Plane
@@ -58,7 +58,6 @@ def create_control_app(
     clock: Clock,
     history: Callable[[StreamName, Position], Awaitable[Sequence[Recorded]]],
     archive_max_bytes: int = ARCHIVE_MAX_BYTES,
-    moments: metrics.Moments | None = None,
     head: Callable[[], Awaitable[Position]] | None = None,
     audit: AuditStore | None = None,
     subscriptions: Subscriptions | None = None,
@@ -68,8 +67,8 @@ def create_control_app(
     """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
 
     `check_config` is the command that checks a config: truss's Python, context.py, `--check-config`, `-`.
-    `moments`: of this worker and its siblings; without it there is no /metrics. `head`: where the log ends; for
-    gateways that are not alone. `past` and `loads`: past states and the record of load, for the dashboard.
+    `head`: where the log ends; for gateways that are not alone. `past` and `loads`: past states and the record of
+    load, for the dashboard.
     """
 
     def stale_for_s() -> float | None:
@@ -91,16 +90,10 @@ def create_control_app(
         head=head,
         audit=audit,
     )
-    return _routed(plane, moments, subscriptions, past, loads)
+    return _routed(plane, subscriptions, past, loads)
 
 
-def _routed(
-    plane: Plane,
-    moments: metrics.Moments | None,
-    subscriptions: Subscriptions | None,
-    past: Past | None,
-    loads: Loads | None,
-) -> FastAPI:
+def _routed(plane: Plane, subscriptions: Subscriptions | None, past: Past | None, loads: Loads | None) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app)
     graphql.install(app, plane)
@@ -108,8 +101,6 @@ def _routed(
     router = APIRouter()
     for noun in (status, models, deployments, patches, environments, promotions, reverts, logs, access, audit_logs):
         noun.install(router, plane)
-    if moments is not None:
-        metrics.install(router, plane, moments)
     if subscriptions is not None:
         events.install(router, plane, subscriptions)
         webhooks.install(router, plane, subscriptions)

@@ -11,12 +11,10 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import keys
 from gateway.control.errors import ApiError, answer_error, invalid
 from gateway.control.plane import Plane, Visit
 from gateway.keys import HOW, KeyRefused, check
 
-METRICS = "/metrics"
 DASHBOARD = "/dashboard"
 """Its pages ask for the key themselves, in words that a browser shows."""
 OPEN = ("/healthz", "/s3/", f"{DASHBOARD}/")
@@ -57,15 +55,14 @@ class Door:
     async def _admit(self, scope: Scope) -> Visit:
         headers = Headers(scope=scope)
         try:
-            needed: keys.Scope = "metrics" if scope["path"] == METRICS else "manage"
-            key = check(self._plane.views.access.state, headers.get("authorization"), needed)
+            key = check(self._plane.views.access.state, headers.get("authorization"), "manage")
         except KeyRefused as refused:
             code = "unauthorized" if refused.status == 401 else "forbidden"
             raise ApiError(refused.status, refused.reason, code=code, fix=HOW) from refused
         wanted = QueryParams(scope["query_string"]).get("min_position") or headers.get("x-causeway-min-position")
         if wanted is not None:
             await self._wait(wanted)
-        elif needed == "manage":
+        else:
             await self._plane.catch_up()
         return Visit(self._plane, key, headers.get("idempotency-key"))
 

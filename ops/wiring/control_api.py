@@ -1,7 +1,6 @@
 """The control API of a gateway worker, with all that it loads."""
 
 from gateway.control.app import create_control_app
-from gateway.control.metrics import Moments
 from gateway.control.plane import ControlViews
 from gateway.control.subscriptions import Subscriptions
 from ops.config import Settings
@@ -26,7 +25,6 @@ def control_api(
     environments: View[Environments],
     access: View[Access],
     fleet: View[Fleet],
-    moments: Moments,
     subscriptions: Subscriptions,
 ) -> App:
     past = past_of(own.log, settings.folder("snapshots"))
@@ -47,7 +45,6 @@ def control_api(
         stale_since=lambda: own.follower.stale_since,
         clock=own.clock,
         history=lambda stream, until: own.log.read(until=until, stream=stream),
-        moments=moments,
         head=own.log.head,
         # It connects when it is first asked, and its connections end with the process.
         audit=None if settings.postgres_url is None else PostgresAuditStore(settings.postgres_url),

@@ -15,6 +15,7 @@ from gateway.bucket import RateLimit
 from gateway.dataplane.front import http_protocol
 from gateway.dataplane.plane import DataPlane, DataPlaneSettings
 from gateway.insight.answers import AnswersTold
+from gateway.insight.scrape import Scrape
 from gateway.insight.siblings import Siblings
 from ops.config import Settings
 from ops.local.readiness import announce
@@ -99,14 +100,15 @@ async def serve(settings: Settings) -> None:
             from ops.wiring.subscriptions import subscriptions_of
 
             subscriptions = subscriptions_of(settings, own.log, webhooks, leaving.is_set)
-            return control_api(settings, own, catalogue, environments, access, fleet, siblings.moments, subscriptions)
+            return control_api(settings, own, catalogue, environments, access, fleet, subscriptions)
 
         beside = {asyncio.create_task(siblings.run())}
         if settings.gateway_worker == 1:  # for all: they lie in one folder
             keeping = own.snapshots.keep((routing, access), lambda: own.follower.stale_since is None)
             beside.add(asyncio.create_task(keeping))
         try:
-            await _serve(settings, WhenAsked(control), plane, own.follower, leaving)
+            app = Scrape(WhenAsked(control), access, routing, siblings.moments)
+            await _serve(settings, app, plane, own.follower, leaving)
         finally:
             for task in beside:
                 task.cancel()

@@ -19,7 +19,6 @@ from events.signals.refusals import MemoryRefusals
 from gateway.control.app import create_control_app
 from gateway.control.plane import ControlViews
 from gateway.control.subscriptions import Subscriptions
-from gateway.insight.worker import Moment
 from gateway.keys import hash_of
 from gateway.secrets import SecretFiles
 from gateway.webhooks.targets import Lookup, Targets
@@ -102,14 +101,12 @@ class Stand:
             archive_max_bytes=ARCHIVE_MAX_BYTES,
             history=lambda stream, until: self.log.read(until=until, stream=stream),
             head=self.ask_head,
-            moments=self.ask_moments,
             audit=self.audit,
             subscriptions=self.subscriptions,
             past=self.past,
             loads=self.open_loads,
         )  # fmt: skip
         self.client = self.client_with(MANAGE)
-        self.moments: list[Moment] = []
 
     def client_with(self, key: str | None) -> httpx.AsyncClient:
         headers = {} if key is None else {"Authorization": f"Api-Key {key}"}
@@ -122,9 +119,6 @@ class Stand:
     @asynccontextmanager
     async def open_loads(self) -> AsyncIterator[LoadHistory]:
         yield self.loads
-
-    async def ask_moments(self) -> list[Moment]:
-        return self.moments
 
     async def ask_head(self) -> Position:
         return await self.log.head()

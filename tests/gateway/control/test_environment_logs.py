@@ -1,4 +1,4 @@
-"""Logs and metrics of an environment are those of all deployments that served it, each while it did."""
+"""Logs of an environment are those of all deployments that served it, each while it did."""
 
 from events.base import DeploymentId, ModelId
 from events.signals.log_lines import LogFiles, LogLine
@@ -39,8 +39,3 @@ async def test_the_logs_of_an_environment_are_of_every_deployment_that_was_there
     assert await messages(direction="asc") == ["of the first", "of the second"]
     assert await messages(limit=1) == ["of the second"]
     assert await messages(search_pattern="first$") == ["of the first"]
-    key = (await stand.client.post("/v1/api_keys", json={"type": "WORKSPACE_EXPORT_METRICS"})).json()["api_key"]
-    async with stand.client_with(key) as prometheus:
-        scraped = (await prometheus.get("/metrics")).text
-    said = f'model_id="{first["model_id"]}",environment="production",deployment_id="{second["id"]}",role="current"'
-    assert f"causeway_environment_serving{{{said}}} 1\n" in scraped and first["id"] not in scraped
