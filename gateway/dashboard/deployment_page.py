@@ -53,6 +53,7 @@ def head(found: Deployment, world: World, moment: Moment, here: str) -> Markup:
         tag("a", text, href=moment.link(deployment_path(found.deployment_id, below)),
             aria_current="page" if below == here else None)
         for text, below in TABS
+        if not (below and moment.source)  # A file has neither what was printed nor the record of load.
     ]  # fmt: skip
     events = tag("a", "Events", href=moment.link("/events", entity=found.deployment_id))
     chips = [

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from events.log import Log
 from handlers.redecide import Redecided
 from ops import render, replay
 from ops.capsule.export import export as make
-from ops.capsule.file import Manifest, read
+from ops.capsule.file import Capsule, Manifest, read
 from ops.capsule.redecide import by_code_in
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, moment, session_of
@@ -52,18 +53,43 @@ def export(
     _show(session, file, session.with_log(ask), output)
 
 
-def open_(context: typer.Context, file: File, output: Output = Format.table) -> None:
-    """Say what a capsule holds, then take commands about it: `state`, `diff`, `why`, `blame`, `step`, `bisect` …
+def open_(
+    context: typer.Context,
+    file: File,
+    dashboard: Annotated[
+        bool | None, typer.Option(help="Serve its pages to this machine meanwhile; at a terminal that is so by itself.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Of the pages; 0: a free one.", min=0, max=65535)] = 0,
+    output: Output = Format.table,
+) -> None:
+    """Say what a capsule holds, show it as a dashboard, and take commands: `state`, `diff`, `why`, `blame`, `step` …
 
     The same as `causeway --capsule FILE COMMAND`, for any number of them.
     """
     session = session_of(context)
-    _show(session, file, read(file).manifest, output)
+    opened = read(file)
+    _show(session, file, opened.manifest, output)
     if output is Format.table:
         session.capsule = file
-        root: Any = context.find_root().command
-        for line in _lines(session):
-            _run(root, session, line)
+        with _pages(session, file, opened, port, session.keys is not None if dashboard is None else dashboard):
+            root: Any = context.find_root().command
+            for line in _lines(session):
+                _run(root, session, line)
+
+
+@contextmanager
+def _pages(session: Session, file: Path, opened: Capsule, port: int, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    from ops.capsule.pages import NotServed, served  # the web framework, for this command only
+
+    try:
+        with served(file, opened, port) as url:
+            session.out.print(f"  dashboard: {url} (until you leave with `exit`)", soft_wrap=True)
+            yield
+    except NotServed as error:
+        raise Failure(str(error), "choose another with --port, or leave it out for a free one", USAGE) from error
 
 
 def replay_(
