@@ -10,7 +10,7 @@ from gateway.dashboard.markup import Markup, tag
 
 WIDTH, LEFT, RIGHT = 900, 48, 14
 _STEPS_S = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800)
-TICKS_MAX = 6
+TICKS_MAX = 5
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -50,6 +50,14 @@ class Panel(msgspec.Struct, frozen=True):
         path = f"M{self.span.x(first[0])} {self.y(first[1])}"
         path += "".join(f"H{self.span.x(at)}V{self.y(value)}" for at, value in rest) + f"H{self.span.x(self.span.end)}"
         return tag("path", d=path, class_=kind)
+
+    def filled(self, line: Sequence[tuple[float, float]], kind: str) -> Markup | None:
+        """The same with what is below it, so that another line upon it does not hide it."""
+        if not line:
+            return None
+        ends = [at for at, _ in line[1:]] + [self.span.end]
+        below = [(at, end, value) for (at, value), end in zip(line, ends, strict=True) if value]
+        return tag("g", self.area(below, f"{kind} below"), self.steps(line, kind))
 
     def area(self, bars: Iterable[tuple[float, float, float]], kind: str) -> Markup:
         """Each from a time to a time, so high."""

@@ -43,7 +43,7 @@ class Board:
         self.sources = sources
 
     async def plane(self, moment: Moment, asked: Asked) -> Page:
-        return "Plane", plane_page.plane(await self.sources.world_at(moment), moment)
+        return "Plane", plane_page.plane(await self.sources.world_at(moment), asked.get("find", ""), moment)
 
     async def found(self, deployment_id: str, moment: Moment) -> tuple[World, Deployment]:
         world = await self.sources.world_at(moment)
@@ -159,7 +159,8 @@ class Board:
         return await self.sources.audit.page(query)
 
     async def environments(self, moment: Moment, asked: Asked) -> Page:
-        return "Environments", environments_page.environments(await self.sources.world_at(moment), moment)
+        world = await self.sources.world_at(moment)
+        return "Environments", environments_page.environments(world, asked.get("find", ""), moment)
 
     async def environment(self, model_id: str, name: str, moment: Moment, asked: Asked) -> Page:
         world = await self.sources.world_at(moment)

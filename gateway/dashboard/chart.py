@@ -73,7 +73,7 @@ def chart(told: Story, loads: Sequence[Load] | None, begin: datetime, end: datet
     drawn = picture(
         HEIGHT, "requests at once above, replicas below, over time",
         above, below.grid(), times(span, HEIGHT - 8),
-        below.steps(ready, "ready filled"), below.steps(target, "target"),
+        below.filled(ready, "ready"), below.steps(target, "target"),
         [_dot(each, below, moment) for each in told.decisions],
     )  # fmt: skip
     words = legend(("load", seen), ("ready", "ready"), ("target", "target"), ("decision", "a decision: open its event"))
@@ -118,5 +118,5 @@ def share_chart(steps: Line, end: float) -> Markup:
     levels = [(span.begin, 0.0), *steps]
     dots = [tag("circle", cx=span.x(at), cy=panel.y(value), r=3.5) for at, value in steps]
     drawn = picture(160, "the candidate's share of the traffic over time", panel.grid(), times(span, 152),
-                    panel.steps(levels, "target filled"), dots)  # fmt: skip
+                    panel.filled(levels, "target"), dots)  # fmt: skip
     return tag("figure", drawn)

@@ -8,7 +8,15 @@ import msgspec
 from gateway.dashboard.chart import share_chart
 from gateway.dashboard.markup import Markup, join, tag
 from gateway.dashboard.moment import Moment, World, environment_path
-from gateway.dashboard.plane_page import deployment_link, first_environment, promotion_card, replaces
+from gateway.dashboard.plane_page import (
+    deployment_link,
+    finder,
+    first,
+    first_environment,
+    more,
+    promotion_card,
+    replaces,
+)
 from gateway.dashboard.recorded import recorded
 from gateway.dashboard.sources import Found
 from gateway.dashboard.words import badge, dim, fields, notice, position_link, seconds, section, table, timeline, when
@@ -16,6 +24,7 @@ from projections.environments import Environment
 from projections.promotion import Progress, PromotionEvent, advance
 
 EVENTS = 20
+NOTHING_YET = "No environments yet: the first push of a model makes its production."
 
 
 class Promotion(msgspec.Struct, frozen=True):
@@ -50,15 +59,17 @@ def promotions(found: Found) -> tuple[Promotion, ...]:
     return tuple(reversed(told))
 
 
-def environments(world: World, moment: Moment) -> Markup:
+def environments(world: World, find: str, moment: Moment) -> Markup:
+    """`find`: only those whose name, with that of the model, has this in it."""
     places = [
         world.environments.of(model.model_id)[name]
         for model in sorted(world.catalogue.models.values(), key=lambda model: model.name)
         for name in first_environment(list(world.environments.of(model.model_id)))
+        if find.lower() in f"{model.name}/{name}".lower()
     ]
     under_way = [place for place in places if place.active]
     return join([
-        tag("h1", "Environments"),
+        tag("div", tag("h1", "Environments"), finder("/environments", find, moment), class_="head"),
         section("Promotions under way", [promotion_card(place, world, moment) for place in under_way])
         if under_way
         else None,
@@ -73,10 +84,11 @@ def environments(world: World, moment: Moment) -> Markup:
                     dim(_last(place, world)),
                     position_link(moment, place.position),
                 )
-                for place in places
+                for place in first(places)
             ],
-            "No environments yet: the first push of a model makes its production.",
+            f"No environment is about {find!r}." if find else NOTHING_YET,
         ),
+        more(places),
     ])  # fmt: skip
 
 

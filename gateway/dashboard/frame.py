@@ -26,12 +26,15 @@ KEYS = (
     ("Enter", "open what is chosen"),
     ("[ and ]", "one event back, one forward in the history"),
     ("n", "back to the present"),
+    ("h and l", "the event before and the next; older events"),
     ("Esc", "leave a field, close this"),
 )
 
 
-def page(title: str, content: Markup, moment: Moment, path: str, kept: Mapping[str, str], *, sign_out: bool) -> str:
-    """`path` and `kept`: where the slider leads, with what else is in the query."""
+def page(
+    title: str, content: Markup, moment: Moment, path: str, kept: Mapping[str, str], *, sign_out: bool, live: bool
+) -> str:
+    """`path` and `kept`: where the slider leads, with what else is in the query. `live`: it follows the present."""
     links = [
         tag("a", text, href=moment.link(to), data_key=key, aria_current="page" if _is_in(path, to) else None)
         for text, to, key in PLACES
@@ -46,8 +49,8 @@ def page(title: str, content: Markup, moment: Moment, path: str, kept: Mapping[s
     header = tag("header", brand, tag("nav", links, aria_label="pages"), keys, out)
     skip = tag("a", "To the content", href="#content", class_="skip")
     main = tag("main", _stale(moment), content, id="content", tabindex=-1)
-    live = None if moment.fixed or moment.source else "yes"
-    body = tag("body", skip, header, slider(moment, path, kept), main, _keys(), data_live=live)
+    follows = "yes" if live and not moment.fixed and not moment.source else None
+    body = tag("body", skip, header, slider(moment, path, kept), main, _keys(), data_live=follows)
     return _document(title, body)
 
 

@@ -1,16 +1,28 @@
 """The plane on one page: what serves, what is under way, where it runs. Pure."""
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
+
 from events.base import DeploymentId
 from gateway.dashboard.markup import Child, Markup, join, tag
-from gateway.dashboard.moment import Moment, World, deployment_path, environment_path
+from gateway.dashboard.moment import ROOT, Moment, World, deployment_path, environment_path
 from gateway.dashboard.words import badge, bar, dim, gib, position_link, section, table
 from projections.deployments import Deployment, status
 from projections.environments import PRODUCTION, Environment
 from projections.fleet import Node
 from projections.promotion import Progress
 
+T = TypeVar("T")
+SHOWN = 300
+"""Rows of one table."""
+NOTHING_YET = ("No deployments yet. Push one: ", tag("code", "causeway truss push FOLDER"))
 
-def plane(world: World, moment: Moment) -> Markup:
+
+def plane(world: World, find: str, moment: Moment) -> Markup:
+    """`find`: only deployments whose name, id or status has this in it."""
+    found = [each for each in _by_model(world) if _is_about(each, world, find)]
+    held = Counter(each.node_id for each in world.fleet.replicas.values())
     under_way = [place for places in world.environments.models.values() for place in places.values() if place.active]
     return join([
         tag("h1", "Plane", class_="quiet-title"),
@@ -22,20 +34,44 @@ def plane(world: World, moment: Moment) -> Markup:
             "Deployments",
             table(
                 ("deployment", "status", "replicas", "serves", "reason"),
-                [_deployment_row(world, moment, each) for each in _by_model(world)],
-                ("No deployments yet. Push one: ", tag("code", "causeway truss push FOLDER")),
+                [_deployment_row(world, moment, each) for each in first(found)],
+                f"No deployment is about {find!r}." if find else NOTHING_YET,
                 "deployments",
             ),
+            more(found),
+            beside=finder("", find, moment),
         ),
         section(
             "Nodes",
             table(
                 ("node", "status", "replicas", "CPU", "memory, GiB", "since"),
-                [_node_row(world, node, moment) for node in world.fleet.nodes.values()],
+                [_node_row(node, held[node.node_id], moment) for node in first(tuple(world.fleet.nodes.values()))],
                 "No nodes yet.",
             ),
+            more(tuple(world.fleet.nodes)),
         ),
     ])  # fmt: skip
+
+
+def _is_about(each: Deployment, world: World, find: str) -> bool:
+    said = f"{world.name(each.deployment_id)} {each.deployment_id} {status(each).replace('_', ' ')}"
+    return find.lower() in said.lower()
+
+
+def first(rows: Sequence[T]) -> Sequence[T]:
+    return rows[:SHOWN]
+
+
+def more(rows: Sequence[object]) -> Markup | None:
+    """That there are more than a page shows."""
+    left = len(rows) - SHOWN
+    return tag("p", f"{left} more are not shown.", class_="dim") if left > 0 else None
+
+
+def finder(path: str, find: str, moment: Moment) -> Markup:
+    at = tag("input", type="hidden", name="at", value=moment.position) if moment.fixed else None
+    field = tag("input", name="find", value=find, placeholder="name, id, status", aria_label="find", autocomplete="off")
+    return tag("form", field, at, tag("button", "Find"), method="get", action=ROOT + path, class_="find", role="search")
 
 
 def _figures(world: World, under_way: list[Environment], moment: Moment) -> Markup:
@@ -82,8 +118,7 @@ def _deployment_row(world: World, moment: Moment, each: Deployment) -> tuple[Chi
     )
 
 
-def _node_row(world: World, node: Node, moment: Moment) -> tuple[Child, ...]:
-    held = sum(1 for each in world.fleet.replicas.values() if each.node_id == node.node_id)
+def _node_row(node: Node, held: int, moment: Moment) -> tuple[Child, ...]:
     cpu = f"{node.cpu_used / 1000:g} of {node.cpu_millicores / 1000:g}"
     memory = f"{gib(node.memory_used)} of {gib(node.memory_bytes)}"
     return (

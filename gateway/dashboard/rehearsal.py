@@ -27,8 +27,8 @@ from projections.cold_starts import COLD_STARTS, anatomy
 from projections.deployments import DEPLOYMENTS, Deployment
 
 STARTS = 50
-RECORDS_MAX = 2160
-"""Six busy hours: the replay runs in a process that also serves requests."""
+RECORDS_MAX = 1080
+"""Three busy hours: the replay runs in a process that also serves requests."""
 
 
 class Known(msgspec.Struct, frozen=True):

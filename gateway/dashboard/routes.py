@@ -6,6 +6,7 @@ plane asks for a key, a capsule is open on the machine of who opened it.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from importlib import resources
 from urllib.parse import quote
 
@@ -48,9 +49,17 @@ class Desk:
         self.board, self.entrance = board, entrance
 
     async def show(
-        self, request: Request, path: str, kept: tuple[str, ...], page: Callable[[Moment, Asked], Awaitable[Page]]
+        self,
+        request: Request,
+        path: str,
+        kept: tuple[str, ...],
+        page: Callable[[Moment, Asked], Awaitable[Page]],
+        *,
+        live: bool = True,
     ) -> Response:
-        """`kept`: what of the query stays when the moment is moved."""
+        """`kept`: what of the query stays when the moment is moved. `live`: it is fetched again when something
+        has happened.
+        """
         if self.entrance.visitor(request) is None:
             to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{ROOT}/login?to={quote(to, safe='')}", 303)
@@ -62,12 +71,12 @@ class Desk:
         except Refusal as refused:
             return await self._problem(refused, moment)
         carried = {name: asked[name] for name in kept if name in asked}
-        return html(frame.page(title, content, moment, path, carried, sign_out=self.entrance.signs_in))
+        return html(frame.page(title, content, moment, path, carried, sign_out=self.entrance.signs_in, live=live))
 
     async def _problem(self, refused: Refusal, moment: Moment | None) -> Response:
         shown = moment or await self.board.sources.moment(None)
         content = Markup(notice(str(refused), "bad"))
-        text = frame.page("Not shown", content, shown, "", {}, sign_out=self.entrance.signs_in)
+        text = frame.page("Not shown", content, shown, "", {}, sign_out=self.entrance.signs_in, live=False)
         return html(text, refused.status)
 
     def admitted(self, request: Request) -> Going:
@@ -98,7 +107,7 @@ def _pages(router: APIRouter, desk: Desk) -> None:
 
     @router.get(ROOT)
     async def plane(request: Request) -> Response:
-        return await desk.show(request, "", (), board.plane)
+        return await desk.show(request, "", ("find",), board.plane)
 
     @router.get(ROOT + "/events")
     async def events(request: Request) -> Response:
@@ -115,7 +124,7 @@ def _pages(router: APIRouter, desk: Desk) -> None:
 
     @router.get(ROOT + "/environments")
     async def environments(request: Request) -> Response:
-        return await desk.show(request, "/environments", (), board.environments)
+        return await desk.show(request, "/environments", ("find",), board.environments)
 
     @router.get(ROOT + "/environments/{model_id}/{name}")
     async def environment(request: Request, model_id: str, name: str) -> Response:
@@ -134,12 +143,13 @@ def _deployments(router: APIRouter, desk: Desk) -> None:
     @router.get(one + "/logs")
     async def logs(request: Request, deployment_id: str) -> Response:
         path, kept = deployment_path(deployment_id, "/logs"), ("source", "level", "contains")
-        return await desk.show(request, path, kept, lambda *asked: board.logs(deployment_id, *asked))
+        return await desk.show(request, path, kept, lambda *asked: board.logs(deployment_id, *asked), live=False)
 
     @router.get(one + "/whatif")
     async def whatif(request: Request, deployment_id: str) -> Response:
         path, kept = deployment_path(deployment_id, "/whatif"), ("span", *NUMBERS)
-        return await desk.show(request, path, kept, lambda *asked: rehearsal.page(board, deployment_id, *asked))
+        shown = partial(rehearsal.page, board, deployment_id)
+        return await desk.show(request, path, kept, shown, live=False)
 
     @router.get(one + "/logs/tail")
     async def follow(request: Request, deployment_id: str) -> Response:

@@ -95,16 +95,13 @@ def _told(told: Rehearsed) -> Markup:
 def _chart(told: Rehearsed) -> Markup:
     span = Span(told.begin.timestamp(), told.end.timestamp())
     above, words = load_panel(span, told.loads)
-    lines = {
-        "ready": told.ran,
-        "as-set": [(each.at, float(each.target)) for each in told.as_set.standings],
-        "target": [(each.at, float(each.target)) for each in told.what_if.standings],
-    }
-    below = Panel(span, TOP, BOTTOM, nice(max(value for line in lines.values() for _, value in line)), "replicas")
+    as_set, other = ([(each.at, float(each.target)) for each in side.standings] for side in (told.as_set, told.what_if))
+    most = nice(max(value for line in (told.ran, as_set, other) for _, value in line))
+    below = Panel(span, TOP, BOTTOM, most, "replicas")
     drawn = picture(
         HEIGHT, "load above; below, replicas that ran, as set, and with the other settings",
         above, below.grid(), times(span, HEIGHT - 8),
-        [below.steps(line, f"{kind} filled" if kind == "ready" else kind) for kind, line in lines.items()],
+        below.filled(told.ran, "ready"), below.steps(as_set, "as-set"), below.steps(other, "target"),
     )  # fmt: skip
     replicas = (("ready", "were ready"), ("as-set", "target as set then, replayed"), ("target", "target, what if"))
     return tag("figure", drawn, legend(("load", words), *replicas))

@@ -34,12 +34,14 @@ function press(key) {
   const does = {
     "?": () => $("#keys").togglePopover(),
     g: () => { going = true; setTimeout(() => { going = false; }, 1500); },
-    "/": () => $("main .filters input, main .filters select")?.focus(),
+    "/": () => $("main [role=search] input, main [role=search] select")?.focus(),
     j: () => choose(1),
     k: () => choose(-1),
     "[": () => $('.time a[rel="prev"]')?.click(),
     "]": () => $('.time a[rel="next"]')?.click(),
     n: () => $("#now")?.click(),
+    h: () => $('main a[rel="prev"]')?.click(),
+    l: () => $('main a[rel="next"]')?.click(),
   }[key];
   does?.();
   return Boolean(does);

@@ -13,6 +13,7 @@ from events.base import DeploymentId
 from events.log import LogUnavailable
 from events.signals.load_history import LoadsUnavailable, Moment
 from events.signals.log_lines import LogFiles, LogLine
+from gateway.dashboard.plane_page import SHOWN, first, more
 from projections.audit import AuditQuery, AuditRow
 from projections.stores.audit import AuditUnavailable
 from tests.gateway.control.dashboards import Checked, busy, lived, settled, signed_in
@@ -183,3 +184,21 @@ async def test_load_is_drawn_for_the_span_asked_for(stand: Stand, browser: httpx
     for span in ("15m", "7d"):
         assert f'span={span}" aria-current="true"' in await shown(browser, f"/deployments/{first}?span={span}")
     await shown(browser, f"/deployments/{first}?span=2h", 400)
+
+
+async def test_deployments_and_environments_are_found_by_what_they_are_called(
+    stand: Stand, browser: httpx.AsyncClient
+) -> None:
+    await lived(stand)
+    one = await shown(browser, "?find=DEPLOYMENT-2")
+    assert "</span>deployment-2</a>" in one and "</span>deployment-1</a>" not in one
+    assert "</span>deployment-1</a>" in await shown(browser, "?find=active")
+    assert "No deployment is about &#x27;&lt;b&gt;&#x27;" in await shown(browser, "?find=<b>")
+    assert "</span>production</a>" in await shown(browser, "/environments?find=iris/prod")
+    assert "No environment is about" in await shown(browser, "/environments?find=staging")
+
+
+def test_a_page_says_how_much_it_leaves_out() -> None:
+    many = tuple(range(SHOWN + 5))
+    assert first(many) == many[:SHOWN] and more(many) == '<p class="dim">5 more are not shown.</p>'
+    assert more(many[:SHOWN]) is None
