@@ -14,7 +14,8 @@ from events.environment import PromotionCancelled, PromotionCompleted, Promotion
 from events.environment import PromotionStarted as Started
 from handlers.base import Command, Refused
 from handlers.deciders.environment import ENVIRONMENT, EnvironmentState, place_of
-from handlers.deciders.promotion import COMMANDS, decide_promotion
+from handlers.deciders.promotion import decide_promotion
+from handlers.deciders.promotion_commands import COMMANDS
 from handlers.deciders.promotion_phases import PHASES, Phase, Promotion
 from ops.config import CHECKOUT
 

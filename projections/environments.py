@@ -13,13 +13,9 @@ from events.environment import (
     PromotionCancelled,
     PromotionCompleted,
     PromotionFailed,
-    PromotionPaused,
-    PromotionResumed,
-    PromotionRolledBack,
     PromotionSettings,
     PromotionSettingsSet,
     PromotionStarted,
-    PromotionStepped,
     RequestLimits,
     RequestLimitsSet,
 )
@@ -115,19 +111,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
             for environment in environments.of(model_id).values():
                 if environment.current == deployment_id:
                     environment.current = None
-        case (
-            EnvironmentConfigured()
-            | RequestLimitsSet()
-            | PromotionSettingsSet()
-            | PromotionStarted()
-            | PromotionStepped()
-            | PromotionPaused()
-            | PromotionResumed()
-            | PromotionRolledBack()
-            | PromotionCompleted()
-            | PromotionFailed()
-            | PromotionCancelled()
-        ):
+        case _ if isinstance(event, EnvironmentConfigured | RequestLimitsSet | PromotionSettingsSet | PromotionEvent):
             environment_or_none = environments.of(event.model_id).get(event.environment)
             if environment_or_none is not None:
                 _change(environment_or_none, event)

@@ -40,6 +40,15 @@ class Node(msgspec.Struct):
     weights_address: str = ""
     """Where other nodes get weights of it."""
 
+    @property
+    def cpu_free(self) -> int:
+        """Less than nothing where it holds more than it offers."""
+        return self.cpu_millicores - self.cpu_used
+
+    @property
+    def memory_free(self) -> int:
+        return self.memory_bytes - self.memory_used
+
 
 class Placed(msgspec.Struct):
     """A live replica."""

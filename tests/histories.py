@@ -37,7 +37,7 @@ from handlers.deciders.build import ReportBuildFailed, ReportBuildStep, ReportBu
 from handlers.deciders.environment import CreateEnvironment
 from handlers.deciders.model import PushDeployment, model_id_of
 from handlers.deciders.node import DeclareNodeLost, JoinNode
-from handlers.deciders.promotion import StartPromotion
+from handlers.deciders.promotion_commands import StartPromotion
 from handlers.deciders.replica import (
     ReportEnvironmentReady,
     ReportFailed,

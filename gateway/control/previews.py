@@ -80,8 +80,8 @@ def room_for(fleet: Fleet, size: Resources) -> int:
         max(
             0,
             min(
-                (node.cpu_millicores - node.cpu_used) // size.cpu_millicores,
-                (node.memory_bytes - node.memory_used) // size.memory_bytes,
+                node.cpu_free // size.cpu_millicores,
+                node.memory_free // size.memory_bytes,
             ),
         )
         for node in up

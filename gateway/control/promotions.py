@@ -16,7 +16,7 @@ from gateway.control.errors import ApiError
 from gateway.control.plane import TEAM_ID, Plane, Visit
 from gateway.control.resources import Resources, type_of
 from handlers.deciders.model import ActivateDeployment, PushDeployment
-from handlers.deciders.promotion import StartPromotion
+from handlers.deciders.promotion_commands import StartPromotion
 from handlers.rollout import in_use
 from projections.deployments import Deployment
 from projections.environments import Environment

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -24,6 +24,7 @@ from events.environment import (
 from events.scaling import AutoscalingSettings
 from handlers.base import Command, Context, Decider, Refused, told
 from handlers.deciders import promotion
+from handlers.deciders.promotion_commands import PromotionCommand, StartPromotion
 from handlers.deciders.promotion_phases import Promotion, advance, begin
 from handlers.deciders.settings import check_promotion_settings, check_settings
 
@@ -81,7 +82,7 @@ EnvironmentCommand = (
     | SetPromotionSettings
     | DeleteEnvironment
     | RevertEnvironment
-    | promotion.PromotionCommand
+    | PromotionCommand
 )
 
 
@@ -184,7 +185,7 @@ def _revert(command: RevertEnvironment, state: EnvironmentState) -> Sequence[Eve
     reverted = told(EnvironmentReverted, command)
     coming = evolve(state, reverted)
     settings = _settings(command, coming)
-    start = promotion.StartPromotion(
+    start = StartPromotion(
         **_ids(command),
         deployment_id=command.deployment_id,
         is_development=False,
@@ -260,15 +261,7 @@ def _create(command: CreateEnvironment, state: EnvironmentState) -> Sequence[Eve
 
 ENVIRONMENT: Decider[EnvironmentCommand, EnvironmentState] = Decider(
     category="environment",
-    commands=(
-        CreateEnvironment,
-        ConfigureEnvironment,
-        SetRequestLimits,
-        SetPromotionSettings,
-        DeleteEnvironment,
-        RevertEnvironment,
-        *promotion.COMMANDS,
-    ),
+    commands=get_args(EnvironmentCommand),
     initial=EnvironmentState(),
     aggregate_id=lambda command: f"{command.model_id}-{command.environment}",
     decide=decide,

@@ -1,7 +1,7 @@
 """Rules of a deployment's replica target. The only writer of targets; every event carries its grounds."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -222,16 +222,7 @@ def _move(command: ScalingCommand, state: ScalingState, target: int, rule: Rule,
 
 SCALING: Decider[ScalingCommand, ScalingState] = Decider(
     category="scaling",
-    commands=(
-        ConfigureScaling,
-        BringUp,
-        ScaleByLoad,
-        ApplySchedule,
-        HoldReplicas,
-        ReleaseHold,
-        ScaleToZero,
-        ReportNoCapacity,
-    ),
+    commands=get_args(ScalingCommand),
     initial=ScalingState(),
     aggregate_id=lambda command: command.deployment_id,
     decide=decide,

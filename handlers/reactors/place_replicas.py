@@ -141,11 +141,7 @@ class Room(msgspec.Struct):
 
 
 def due(state: Placement) -> Iterable[Due]:
-    rooms = [
-        Room(node, node.cpu_millicores - node.cpu_used, node.memory_bytes - node.memory_used)
-        for node in state.fleet.nodes.values()
-        if node.status == "up"
-    ]
+    rooms = [Room(node, node.cpu_free, node.memory_free) for node in state.fleet.nodes.values() if node.status == "up"]
     for room in rooms:
         if room.cpu_millicores < 0 or room.memory_bytes < 0:
             yield from _relieve(state, room.node)

@@ -22,7 +22,7 @@ from events.environment import PromotionCompleted
 from handlers.base import NOW, Cause, Due, Reactor, caused_by
 from handlers.deciders.environment import PRODUCTION, DeleteEnvironment
 from handlers.deciders.model import DeactivateDeployment
-from handlers.deciders.promotion import (
+from handlers.deciders.promotion_commands import (
     CompletePromotion,
     FinishRollBack,
     RollBackPromotion,

@@ -12,14 +12,8 @@ from events.environment import (
     EnvironmentConfigured,
     EnvironmentCreated,
     EnvironmentDeleted,
-    PromotionCancelled,
     PromotionCompleted,
-    PromotionFailed,
-    PromotionPaused,
-    PromotionResumed,
-    PromotionRolledBack,
     PromotionStarted,
-    PromotionStepped,
 )
 from events.model import (
     DeploymentActivated,
@@ -139,19 +133,7 @@ def fold_family(families: Families, recorded: Recorded) -> Family | None:
         case DeploymentPushed():
             families.model_of[event.deployment_id] = model_id
             _push(family, event, recorded)
-        case (
-            EnvironmentCreated()
-            | EnvironmentConfigured()
-            | PromotionStarted()
-            | PromotionStepped()
-            | PromotionPaused()
-            | PromotionResumed()
-            | PromotionRolledBack()
-            | PromotionCompleted()
-            | PromotionFailed()
-            | PromotionCancelled()
-            | EnvironmentDeleted()
-        ):
+        case _ if isinstance(event, EnvironmentCreated | EnvironmentConfigured | EnvironmentDeleted | PromotionEvent):
             _change_place(family, family.place(event.environment), recorded)
         case ModelRegistered():
             family.registered = True
@@ -195,16 +177,7 @@ def _change_place(family: Family, place: Place, recorded: Recorded) -> None:
             place.autoscaling, place.autoscaling_why = event.autoscaling, cause(recorded)
         case EnvironmentDeleted():
             del family.places[place.environment]
-        case (
-            PromotionStarted()
-            | PromotionStepped()
-            | PromotionPaused()
-            | PromotionResumed()
-            | PromotionRolledBack()
-            | PromotionCompleted()
-            | PromotionFailed()
-            | PromotionCancelled()
-        ):
+        case _ if isinstance(event, PromotionEvent):
             place.progress = advance(place.progress, event)
             place.why, place.moved_at = cause(recorded), recorded.meta.at
             _move(family, place, event, place.why)

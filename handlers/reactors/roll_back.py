@@ -23,7 +23,7 @@ from events.environment import (
 from events.signals import Answers, Signal
 from handlers.answer_window import OVER_S, AnswerWindow, too_bad
 from handlers.base import NOW, Cause, Due, Reactor, cause, caused_by
-from handlers.deciders.promotion import RollBackPromotion
+from handlers.deciders.promotion_commands import RollBackPromotion
 
 NAME = "roll_back"
 

@@ -28,7 +28,7 @@ from handlers.deciders.environment import (
     RevertEnvironment,
     SetRequestLimits,
 )
-from handlers.deciders.promotion import CancelPromotion, CompletePromotion, RollBackPromotion, StartPromotion
+from handlers.deciders.promotion_commands import CancelPromotion, CompletePromotion, RollBackPromotion, StartPromotion
 from tests.spec import changed, given, ids
 
 M, A, B = ModelId("m"), DeploymentId("a"), DeploymentId("b")

@@ -23,8 +23,8 @@ from events.environment import (
 from events.scaling import AutoscalingSettings
 from handlers.base import Refused
 from handlers.deciders.environment import ENVIRONMENT, SetPromotionSettings
-from handlers.deciders.promotion import (
-    TABLE,
+from handlers.deciders.promotion import TABLE
+from handlers.deciders.promotion_commands import (
     CancelPromotion,
     CompletePromotion,
     FinishRollBack,

@@ -11,7 +11,7 @@ from events.base import DeploymentId, Position
 from events.codec import Recorded, event_type
 from events.environment import PromotionStarted
 from handlers.base import cause, caused_by
-from handlers.deciders.promotion import CompletePromotion
+from handlers.deciders.promotion_commands import CompletePromotion
 from handlers.deciders.replica import ReportEnvironmentReady, ReportProcessStarted, ReportReady
 from ops.capsule.export import export
 from ops.capsule.file import CapsuleBroken, read

@@ -20,7 +20,7 @@ from handlers.deciders.build import (
 )
 from handlers.deciders.model import PushDeployment, RetryDeployment
 from handlers.deciders.node import ReportWeightsCorrupt
-from handlers.deciders.promotion import StartPromotion
+from handlers.deciders.promotion_commands import StartPromotion
 from handlers.deciders.scaling import ScaleByLoad
 from tests.properties.commands import commands_of
 

@@ -6,7 +6,7 @@ from events.model import DeploymentDeactivated, DeploymentDeleted, DeploymentFai
 from events.scaling import AutoscalingSettings, ScalingConfigured
 from handlers.deciders.environment import DeleteEnvironment
 from handlers.deciders.model import DeactivateDeployment
-from handlers.deciders.promotion import CompletePromotion, RollBackPromotion, StartPromotion
+from handlers.deciders.promotion_commands import CompletePromotion, RollBackPromotion, StartPromotion
 from handlers.deciders.scaling import ConfigureScaling, HoldReplicas, ReleaseHold, ScaleToZero
 from handlers.reactors.promote import PROMOTE
 from tests.reactors.after import After

@@ -10,7 +10,7 @@ from events.base import DeploymentId, PromotionId
 from events.environment import PromotionCancelled, PromotionSettings
 from events.signals import Answers
 from events.signals.answers import Durations, percentile_s, place_of, seconds_of
-from handlers.deciders.promotion import RollBackPromotion
+from handlers.deciders.promotion_commands import RollBackPromotion
 from handlers.reactors.roll_back import ROLL_BACK
 from tests.reactors.after import After
 from tests.reactors.facts import M, started

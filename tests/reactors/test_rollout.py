@@ -17,7 +17,7 @@ from events.environment import (
 )
 from events.model import DeploymentFailed
 from events.union import AnyEvent
-from handlers.deciders.promotion import CompletePromotion, FinishRollBack, RollBackPromotion, StepPromotion
+from handlers.deciders.promotion_commands import CompletePromotion, FinishRollBack, RollBackPromotion, StepPromotion
 from handlers.deciders.scaling import HoldReplicas, ReleaseHold, ScaleToZero
 from handlers.reactors.promote import PROMOTE
 from handlers.rollout import Step, complete, next_step, opening

@@ -9,7 +9,7 @@ from events.base import DeploymentId, ModelId, Position
 from events.environment import PromotionCompleted
 from events.scaling import CapacityLacking
 from gateway.addresses import Target
-from handlers.deciders.promotion import StartPromotion
+from handlers.deciders.promotion_commands import StartPromotion
 from projections.base import fold
 from projections.deployments import DEPLOYMENTS, Catalogue, Deployment, status
 from projections.environments import ENVIRONMENTS, Environments

@@ -29,7 +29,7 @@ from handlers.deciders.model import (
     SyncDevelopment,
     model_id_of,
 )
-from handlers.deciders.promotion import (
+from handlers.deciders.promotion_commands import (
     CancelPromotion,
     PausePromotion,
     ResumePromotion,

@@ -92,8 +92,8 @@ def _deployment(deployment: Deployment, fleet: Fleet) -> Iterator[str]:
         node.node_id
         for node in fleet.nodes.values()
         if node.status == "up"
-        and node.cpu_millicores - node.cpu_used >= deployment.cpu_millicores
-        and node.memory_bytes - node.memory_used >= deployment.memory_bytes
+        and node.cpu_free >= deployment.cpu_millicores
+        and node.memory_free >= deployment.memory_bytes
     ]
     if lacks < 0 or (lacks > 0 and room):
         yield f"{known} has {len(live)} replicas, not {deployment.target}; room on {room}"

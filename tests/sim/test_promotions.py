@@ -21,7 +21,7 @@ from events.model import DeploymentPushed
 from events.replica import ReplicaDraining
 from events.scaling import ReplicaTargetRaised
 from handlers.deciders.environment import SetPromotionSettings
-from handlers.deciders.promotion import CancelPromotion, PausePromotion, ResumePromotion, StartPromotion
+from handlers.deciders.promotion_commands import CancelPromotion, PausePromotion, ResumePromotion, StartPromotion
 from tests.sim.loop import SimLoop, run_simulated
 from tests.sim.run import quiet
 from tests.sim.test_autoscaling import ANSWERED_WITHIN_S, MODEL, PRODUCTION, Autoscalers, moves, one_model, push

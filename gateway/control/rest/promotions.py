@@ -9,7 +9,7 @@ from gateway.control import bodies, find
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
 from handlers.base import Refused
-from handlers.deciders.promotion import (
+from handlers.deciders.promotion_commands import (
     CancelPromotion,
     PausePromotion,
     ResumePromotion,
