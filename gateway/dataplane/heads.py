@@ -6,48 +6,18 @@ kinds of it. What is refused here never reaches a replica.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
 
+from gateway.dataplane.fields import TOKEN, Field, Malformed, Noted, going_on, noted_of, read_lines, tokens_of
 from gateway.dataplane.remembering import REMEMBERED, REMEMBERED_BYTES_MAX, Remembering
 from gateway.errors import Problem, client_error
 
 HEAD_BYTES_MAX = 64 * 1024
-HOP_BY_HOP = frozenset(
-    (
-        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
-        b"te", b"trailer", b"transfer-encoding", b"upgrade",
-    )
-)  # fmt: skip
-OURS_IN = frozenset(
-    (
-        b"authorization", b"x-api-key", b"expect", b"x-forwarded-for", b"x-request-id",
-        b"x-baseten-request-id",
-    )
-)  # fmt: skip
-"""Of a request: ends here, or is written anew."""
-_NEVER_HOP = frozenset((b"host", b"content-type"))
-OURS_OUT = frozenset(
-    (
-        b"x-request-id", b"x-baseten-request-id", b"x-causeway-deployment", b"x-causeway-replica",
-        b"x-causeway-position", b"x-causeway-attempts", b"x-causeway-parked-ms", b"x-causeway-queue-position",
-        b"x-causeway-stale-s",
-    )
-)  # fmt: skip
-_NOTED = frozenset(
-    (
-        b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"authorization",
-        b"x-request-id", b"x-baseten-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"traceparent",
-        b"x-api-key", b"x-causeway-session",
-    )
-)  # fmt: skip
-
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_FIELD = re.compile(rb"(" + _TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*+)")
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/(\d\.\d)")
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]++) HTTP/(\d\.\d)")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 _LENGTH_DIGITS_MAX = 15
 _ABSOLUTE = re.compile(r"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
@@ -65,22 +35,7 @@ class BadAnswer(Exception):
     """A replica's response head that has no one meaning."""
 
 
-class Field(msgspec.Struct, frozen=True):
-    """A header line."""
-
-    name: bytes
-    """In small letters."""
-    value: bytes
-    noted: bool
-    """Among those that mean something to the gateway itself."""
-    to_replica: bytes
-    """The line as it goes on to a replica; empty if it ends here."""
-    to_caller: bytes
-
-
 T = TypeVar("T")
-Noted = Mapping[bytes, tuple[bytes, ...]]
-"""The headers that mean something to the gateway, all values of each."""
 
 
 class RequestHead(msgspec.Struct, frozen=True):
@@ -129,9 +84,9 @@ class ResponseHead(msgspec.Struct, frozen=True):
 def _read_request(head: bytes) -> tuple[RequestHead, int | None]:
     try:
         (method, target, version), fields = _read(_request_line, head)
-    except _Malformed:
+    except Malformed:
         raise _bad(400, "the request line or a header is malformed (RFC 9112)") from None
-    noted = _noted(fields)
+    noted = noted_of(fields)
     if version not in ("1.1", "1.0"):
         raise _bad(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
     if method == "CONNECT":
@@ -145,7 +100,7 @@ def _read_request(head: bytes) -> tuple[RequestHead, int | None]:
     path, host = _origin(target, hosts[0].decode("latin-1") if hosts else "")
     if b"expect" in noted and [value.lower() for value in noted[b"expect"]] != [b"100-continue"]:
         raise _bad(417, "only 'Expect: 100-continue' can be met")
-    connection = _tokens(noted[b"connection"]) if b"connection" in noted else ()
+    connection = tokens_of(noted[b"connection"]) if b"connection" in noted else ()
     upgrades = noted.get(b"upgrade")
     kept = going_on(fields, noted)
     read = RequestHead(
@@ -168,9 +123,9 @@ def _read_request(head: bytes) -> tuple[RequestHead, int | None]:
 def _read_response(head: bytes) -> tuple[ResponseHead, int | None]:
     try:
         (minor, status, reason), fields = _read(_status_line, head)
-    except _Malformed:
+    except Malformed:
         raise BadAnswer("its response head is malformed") from None
-    noted = _noted(fields)
+    noted = noted_of(fields)
     lengths, codings = noted.get(b"content-length", ()), noted.get(b"transfer-encoding", ())
     if len(lengths) > 1 or (lengths and (codings or not _is_length(lengths[0]))):
         raise BadAnswer("its response has no one length")
@@ -178,7 +133,7 @@ def _read_response(head: bytes) -> tuple[ResponseHead, int | None]:
         raise BadAnswer("its response has a transfer coding other than chunked")
     length = int(lengths[0]) if lengths else None
     fields = _without_length(fields, noted)
-    close = minor == b"0" or (b"connection" in noted and b"close" in _tokens(noted[b"connection"]))
+    close = minor == b"0" or (b"connection" in noted and b"close" in tokens_of(noted[b"connection"]))
     line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
     onward = b"".join(field.to_caller for field in going_on(fields, noted))
     return ResponseHead(status, line, fields, noted, onward, bool(codings), not close), length
@@ -190,28 +145,16 @@ read_response = Remembering(_read_response)
 """Raises BadAnswer."""
 
 
-def going_on(fields: list[Field], noted: Noted, but: Iterable[bytes] = ()) -> list[Field]:
-    """Without those that the sender calls hop-by-hop. What steers the message itself cannot be called so."""
-    dropped = {*but}
-    if b"connection" in noted:
-        dropped |= _tokens(noted[b"connection"]) - _NEVER_HOP
-    return [field for field in fields if field.name not in dropped] if dropped else fields
-
-
 def looks_wrong(start: bytes) -> bool:
     """Whether the beginning of a head can be refused before its end has come."""
     return not start[:1].isalpha() or start.count(b"\n") != start.count(b"\r\n") or b"\x00" in start
-
-
-class _Malformed(Exception):
-    """A line that is not what it should be."""
 
 
 @lru_cache(REMEMBERED)
 def _request_line(line: bytes) -> tuple[str, str, str]:
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
-        raise _Malformed
+        raise Malformed
     return found[1].decode(), found[2].decode(), found[3].decode()
 
 
@@ -219,38 +162,18 @@ def _request_line(line: bytes) -> tuple[str, str, str]:
 def _status_line(line: bytes) -> tuple[bytes, int, bytes]:
     found = _STATUS_LINE.fullmatch(line)
     if found is None:
-        raise _Malformed
+        raise Malformed
     return found[1], int(found[2]), found[3] or b""
-
-
-@lru_cache(REMEMBERED)
-def _field(line: bytes) -> Field:
-    found = _FIELD.fullmatch(line)
-    if found is None:
-        raise _Malformed
-    name, value = found[1].lower(), found[2].strip(b" \t")
-    goes_on = b"" if name in HOP_BY_HOP else b"%b: %b\r\n" % (name, value)
-    to_replica, to_caller = b"" if name in OURS_IN else goes_on, b"" if name in OURS_OUT else goes_on
-    return Field(name, value, name in _NOTED, to_replica, to_caller)
 
 
 def _read(read_first: Callable[[bytes], T], head: bytes) -> tuple[T, list[Field]]:
     """The first line and the headers."""
     if not head.endswith(b"\r\n\r\n"):
-        raise _Malformed
+        raise Malformed
     first, *lines = head[:-4].split(b"\r\n")
     if len(head) > REMEMBERED_BYTES_MAX:
-        return read_first.__wrapped__(first), [_field.__wrapped__(line) for line in lines]  # type: ignore[attr-defined]
-    return read_first(first), [_field(line) for line in lines]
-
-
-def _noted(fields: list[Field]) -> dict[bytes, tuple[bytes, ...]]:
-    """The headers that mean something to the gateway, all values of each."""
-    noted: dict[bytes, tuple[bytes, ...]] = {}
-    for field in fields:
-        if field.noted:
-            noted[field.name] = (*noted.get(field.name, ()), field.value)
-    return noted
+        read_first = read_first.__wrapped__  # type: ignore[attr-defined]
+    return read_first(first), read_lines(lines, len(head))
 
 
 def _without_length(fields: list[Field], noted: dict[bytes, tuple[bytes, ...]]) -> list[Field]:
@@ -291,10 +214,6 @@ def _origin(target: str, host: str) -> tuple[str, str]:
         raise _bad(400, "the request target and the Host header name different hosts")
     path = absolute[2] or "/"
     return path if path[0] == "/" else "/" + path, absolute[1]
-
-
-def _tokens(values: tuple[bytes, ...]) -> set[bytes]:
-    return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
 
 
 def _bad(status: int, reason: str) -> BadHead:

@@ -17,9 +17,8 @@ import msgspec
 from events.base import DeploymentId, Position
 from events.signals import Signals, WakeAsked
 from gateway.addresses import Target
-from gateway.bucket import RateLimit
 from gateway.choose import Park, Route, Unroutable, choose, resolve
-from gateway.circuit import Circuits, CircuitSettings
+from gateway.circuit import Circuits
 from gateway.dataplane.clock import Clock
 from gateway.dataplane.gate import Gate
 from gateway.dataplane.heads import RequestHead
@@ -27,6 +26,7 @@ from gateway.dataplane.limits import Limits, limits_of
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.rewrite import Provenance
 from gateway.dataplane.search import Search
+from gateway.dataplane.settings import DataPlaneSettings
 from gateway.errors import Problem
 from gateway.insight.worker import Insight, Moment, descriptors, resident_bytes
 from gateway.load import LoadReports, Loads
@@ -39,44 +39,6 @@ _OURS, _numbers = token_hex(10), count()
 """Request ids of this process: unlike any other's, and no call to the kernel for each."""
 _REQUEST_ID_HEADERS = (b"x-request-id", b"x-baseten-request-id")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-
-
-class DataPlaneSettings(msgspec.Struct, frozen=True, kw_only=True):
-    domain: str = "localhost"
-    """Models answer on `model-<id>.<domain>`."""
-    hosts: dict[str, str] = {}
-    """Hosts of the operator's own, each with the model (name or id) or `model/environment` that it reaches."""
-    rate_limit: RateLimit | None = None
-    """Of each API key, in each worker; None: none."""
-    prefix_affinity_bytes: int = 0
-    """Requests whose prompts begin with the same so many bytes go to the same replica; 0: off."""
-    body_bytes_max: int = 100 * 1024 * 1024
-    park_deadline_s: float = 1200.0
-    call_deadline_s: float = 1200.0
-    """From the first attempt to the head of the answer, without the time that it waits for a slot."""
-    idle_timeout_s: float = 1200.0
-    """A body, an answer or a WebSocket of which nothing arrives for so long is cut."""
-    total_deadline_s: float | None = None
-    """From the first attempt to the end of the answer; None: as long as bytes come."""
-    parked_requests_max: int = 5000
-    parked_bytes_max: int = 256 * 1024 * 1024
-    replay_bytes_max: int = 1024 * 1024
-    """A body up to this size is kept until its answer begins, so that it can be sent to another replica."""
-    retry_delay_s: float = 0.5
-    retry_growth: float = 1.5
-    retry_delay_cap_s: float = 10.0
-    attempts_max: int = 16
-    circuit: CircuitSettings = CircuitSettings()
-    connect_timeout_s: float = 5.0
-    upstream_idle_s: float = 4.0
-    """Below the 5 s after which uvicorn, which model servers run on, closes an idle connection."""
-    keep_alive_s: float = 75.0
-    head_timeout_s: float = 30.0
-    linger_s: float = 10.0
-    """How long a refused caller may go on sending its body, so that it gets to read why."""
-    load_every_s: float = 1.0
-    yield_s: float = 0.03
-    """How long a free slot is left to a request that came earlier, to another worker."""
 
 
 class Waiting:
@@ -157,13 +119,7 @@ class DataPlane:
             now=self.loop.time,
         )
         self._routing = routing
-        self._usual = Limits(
-            settings.park_deadline_s,
-            settings.call_deadline_s,
-            settings.idle_timeout_s,
-            settings.total_deadline_s,
-            settings.prefix_affinity_bytes,
-        )
+        self._usual = settings.limits
         self._stale_since, self._status_of = stale_since, status_of
         routing.on_change(self._table_changed)
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 
 import msgspec
 
-from gateway.dataplane.heads import RequestHead, ResponseHead, going_on
+from gateway.dataplane.fields import going_on
+from gateway.dataplane.heads import RequestHead, ResponseHead
 
 
 class Provenance(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ import uvicorn
 from events.base import DeploymentId
 from gateway.bucket import RateLimit
 from gateway.dataplane.front import http_protocol
-from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from gateway.dataplane.plane import DataPlane
+from gateway.dataplane.settings import DataPlaneSettings
 from gateway.insight.answers import AnswersTold
 from gateway.insight.scrape import Scrape
 from gateway.insight.siblings import Siblings

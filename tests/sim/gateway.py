@@ -15,7 +15,8 @@ from events.base import ORIGIN, DeploymentId, KeyId, Position, ReplicaId
 from events.signals import Signal
 from gateway.addresses import Target
 from gateway.dataplane.front import http_protocol
-from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from gateway.dataplane.plane import DataPlane
+from gateway.dataplane.settings import DataPlaneSettings
 from gateway.insight.answers import AnswersTold
 from gateway.insight.worker import Insight
 from projections.access import ACCESS

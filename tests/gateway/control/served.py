@@ -11,7 +11,8 @@ import uvicorn
 
 from events.signals.memory import MemorySignals
 from gateway.dataplane.front import http_protocol
-from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from gateway.dataplane.plane import DataPlane
+from gateway.dataplane.settings import DataPlaneSettings
 from projections.routing import ROUTING
 from projections.view import View
 from tests.gateway.control.stand import Stand

@@ -13,7 +13,8 @@ from events.signals import Signals
 from events.signals.memory import MemorySignals
 from gateway.circuit import CircuitSettings
 from gateway.dataplane.front import http_protocol
-from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from gateway.dataplane.plane import DataPlane
+from gateway.dataplane.settings import DataPlaneSettings
 from tests.gateway.dataplane.happened import KEY, ONE, Happenings, issued, promoted, pushed, ready, registered
 from tests.gateway.dataplane.replicas import Script, ScriptedReplica, echo, read_chunks
 

@@ -7,7 +7,7 @@ import pytest
 
 from events.environment import RequestLimits, RequestLimitsSet
 from gateway.bucket import RateLimit
-from gateway.dataplane.plane import DataPlaneSettings
+from gateway.dataplane.settings import DataPlaneSettings
 from tests.gateway.dataplane.happened import KEY, MODEL, issued
 from tests.gateway.dataplane.replicas import Seen, answer
 from tests.gateway.dataplane.stage import QUICK, request, staged, until

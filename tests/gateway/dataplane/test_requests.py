@@ -7,7 +7,7 @@ import pytest
 
 from events.access import KeyRevoked
 from events.base import KeyId
-from gateway.dataplane.plane import DataPlaneSettings
+from gateway.dataplane.settings import DataPlaneSettings
 from tests.gateway.dataplane.happened import KEY, ONE, TWO, issued, promoted, pushed, ready
 from tests.gateway.dataplane.replicas import Seen, answer
 from tests.gateway.dataplane.stage import QUICK, request, staged, until

@@ -13,7 +13,8 @@ from uvicorn.server import ServerState
 
 from events.signals.memory import MemorySignals
 from gateway.dataplane.front import http_protocol
-from gateway.dataplane.plane import DataPlane, DataPlaneSettings
+from gateway.dataplane.plane import DataPlane
+from gateway.dataplane.settings import DataPlaneSettings
 from tests.gateway.dataplane.happened import ONE, Happenings, issued, promoted, pushed, ready, registered
 from tests.gateway.fuzz.loop import Loop, Pipe
 from tests.gateway.fuzz.strict import Request
