@@ -75,8 +75,8 @@ def _level(at: float, text: str) -> Markup:
 
 
 def ticks(most: float) -> tuple[float, ...]:
-    """Three or four round values, 0 and the highest among them."""
-    step = most / 2 if most <= 2 else _round_up(most / 3)
+    """A few round values, 0 and the highest among them."""
+    step = 1.0 if most <= 2 else _round_up(most / 3)
     return tuple(round(step * index, 10) for index in range(int(most / step + 1e-9) + 1))
 
 

@@ -145,18 +145,13 @@ class Board:
         query = _query(filters, **place, limit=ROWS)
         try:
             if what == "done":
-                found = await self._done(query)
+                found = await self.sources.done(query)
                 return "Audit", audit_page.audit(found, what, filters, ROWS, moment)
             if moment.fixed:
                 query = _until(query, moment)
             return "Audit", audit_page.audit(await self.sources.refused(query), what, filters, ROWS, moment)
         except AuditUnavailable as away:
             return "Audit", audit_page.away(str(away), what, filters, moment)
-
-    async def _done(self, query: AuditQuery) -> Any:
-        if self.sources.audit is None:
-            raise AuditUnavailable("this plane keeps no audit trail")
-        return await self.sources.audit.page(query)
 
     async def environments(self, moment: Moment, asked: Asked) -> Page:
         world = await self.sources.world_at(moment)

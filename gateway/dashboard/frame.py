@@ -22,7 +22,7 @@ KEYS = (
     ("?", "these keys"),
     ("g then p, e, t, a", "go to the plane, environments, the timeline of events, audit"),
     ("/", "into the first filter"),
-    ("j and k", "down and up in a table, a graph or a log"),
+    ("j and k", "down and up in a table or a graph"),
     ("Enter", "open what is chosen"),
     ("[ and ]", "one event back, one forward in the history"),
     ("n", "back to the present"),

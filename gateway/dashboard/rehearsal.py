@@ -14,10 +14,12 @@ from gateway.control.settings import changed
 from gateway.dashboard.board import Board, Page
 from gateway.dashboard.chart import story
 from gateway.dashboard.deployment_page import SPANS, begin_of
+from gateway.dashboard.markup import Markup, tag
 from gateway.dashboard.moment import Moment
 from gateway.dashboard.recorded import recorded
 from gateway.dashboard.sources import Refusal
 from gateway.dashboard.whatif_page import NUMBERS, Asked, Rehearsed, whatif
+from gateway.dashboard.words import notice
 from handlers.base import Refused
 from handlers.deciders.settings import check_settings
 from handlers.whatif import START_S, Outcome, rehearse
@@ -46,15 +48,15 @@ async def page(board: Board, deployment_id: str, moment: Moment, asked: Mapping[
     begin = begin_of(span, moment)
     known = await _known(board, found, begin, moment)
     form = Asked(span, known.settings, asked)
-    told, problem = None, ""
+    told: Rehearsed | Markup
     try:
         settings = settings_of(known.settings, asked)
         told = await _rehearsed(board, found, known, settings, begin, moment)
     except Refused as refused:
-        problem = refused.reason
+        told = notice(refused.reason, "bad")
     except _NothingToReplay as nothing:
-        problem = str(nothing)
-    return f"What if: {found.name}", whatif(world, found, form, told, problem, moment)
+        told = tag("p", str(nothing), class_="empty")
+    return f"What if: {found.name}", whatif(world, found, form, told, moment)
 
 
 class _NothingToReplay(Exception):

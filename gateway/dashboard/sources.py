@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,7 +30,8 @@ Past = Callable[[Sequence[Projection[Any]], Position], Awaitable[tuple[Any, ...]
 """The states of several folds at a position, in their order, for the caller to keep."""
 SEARCHED, PIECE = 5000, 500
 """Events of the log that are looked through without an audit trail, and at a time."""
-LOADS_DEADLINE_S = 3.0
+AUDIT_DEADLINE_S, LOADS_DEADLINE_S = 5.0, 3.0
+T = TypeVar("T")
 
 
 class Refusal(Exception):
@@ -113,12 +114,9 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
     async def rows(self, query: AuditQuery) -> Found:
         try:
-            if self.audit is not None:
-                return Found(await self.audit.page(query))
-            why = "this plane keeps no audit trail"
+            return Found(await self.done(query))
         except AuditUnavailable as away:
-            why = f"the audit trail is away ({away})"
-        return await self._rows_of_log(query, why)
+            return await self._rows_of_log(query, f"the audit trail is away ({away})")
 
     async def _rows_of_log(self, query: AuditQuery, why: str) -> Found:
         until = self.head() if query.until_position is None else min(query.until_position, self.head())
@@ -140,11 +138,19 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
             raise Refusal(503, f"{why}, and so is the log: {away}") from away
         return Found(tuple(rows[-query.limit :] if query.newest else rows[: query.limit]), note)
 
+    async def done(self, query: AuditQuery) -> tuple[AuditRow, ...]:
+        """Of the audit trail alone. Raises AuditUnavailable."""
+        return await _in_time(self._trail.page(query))
+
     async def refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
         """Raises AuditUnavailable."""
+        return await _in_time(self._trail.page_refused(query))
+
+    @property
+    def _trail(self) -> AuditStore:
         if self.audit is None:
-            raise AuditUnavailable("this plane keeps no audit trail")
-        return await self.audit.page_refused(query)
+            raise AuditUnavailable("this plane keeps none")
+        return self.audit
 
     async def load(self, deployment_id: DeploymentId, since: datetime, until: datetime) -> list[Load] | None:
         """None: nobody can say."""
@@ -155,3 +161,12 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
                 return await history.read(deployment_id, since.timestamp(), until.timestamp())
         except (LoadsUnavailable, TimeoutError):
             return None
+
+
+async def _in_time(asked: Awaitable[T]) -> T:
+    """Who looks at a page does not wait for as long as a store may take."""
+    try:
+        async with asyncio.timeout(AUDIT_DEADLINE_S):
+            return await asked
+    except TimeoutError as late:
+        raise AuditUnavailable(f"no answer within {AUDIT_DEADLINE_S:g} s") from late

@@ -13,7 +13,7 @@ from gateway.dashboard.chart import BOTTOM, HEIGHT, TOP, load_panel
 from gateway.dashboard.deployment_page import SPANS, head
 from gateway.dashboard.markup import Markup, join, tag
 from gateway.dashboard.moment import ROOT, Moment, World, deployment_path
-from gateway.dashboard.words import notice, seconds, section, table
+from gateway.dashboard.words import seconds, section, table
 from handlers.whatif import Outcome
 from projections.deployments import Deployment
 
@@ -48,14 +48,10 @@ class Asked(msgspec.Struct, frozen=True):
     """The form as it was sent."""
 
 
-def whatif(
-    world: World, found: Deployment, asked: Asked, told: Rehearsed | None, problem: str, moment: Moment
-) -> Markup:
-    """`problem`: why there is nothing to show, or what is wrong with the form."""
-    bad = notice(problem, "bad") if problem else None
-    return join(
-        [head(found, world, moment, "/whatif"), _form(found, asked, moment), bad, _told(told) if told else None]
-    )
+def whatif(world: World, found: Deployment, asked: Asked, told: Rehearsed | Markup, moment: Moment) -> Markup:
+    """`told`: or why there is nothing to tell."""
+    shown = _told(told) if isinstance(told, Rehearsed) else told
+    return join((head(found, world, moment, "/whatif"), _form(found, asked, moment), shown))
 
 
 def _form(found: Deployment, asked: Asked, moment: Moment) -> Markup:

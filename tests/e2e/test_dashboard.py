@@ -16,4 +16,7 @@ async def test_pages_show_the_plane_now_and_as_it_was(plane: Plane) -> None:
         assert before.status_code == 200 and "No nodes yet" in before.text and "No deployments yet" in before.text
         events = await browser.get("/dashboard/events?types=NodeJoined,KeyIssued")
         assert events.status_code == 200 and "NodeJoined" in events.text
-        assert (await browser.get("/dashboard/events/1")).status_code == 200
+        first = await browser.get("/dashboard/events/1")
+        assert first.status_code == 200 and "<ins>" in first.text and "Why, and what followed" in first.text
+        by_people = await browser.get("/dashboard/audit?actor=operator")
+        assert by_people.status_code == 200 and "KeyIssued" in by_people.text

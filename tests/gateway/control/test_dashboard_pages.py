@@ -13,6 +13,7 @@ from events.base import DeploymentId
 from events.log import LogUnavailable
 from events.signals.load_history import LoadsUnavailable, Moment
 from events.signals.log_lines import LogFiles, LogLine
+from gateway.dashboard import sources
 from gateway.dashboard.plane_page import SHOWN, first, more
 from projections.audit import AuditQuery, AuditRow
 from projections.stores.audit import AuditUnavailable
@@ -130,6 +131,15 @@ async def test_without_the_audit_trail_events_come_from_the_log_and_the_search_s
     assert re.findall(r'href="/dashboard/events/\d+"', page) == re.findall(r'href="/dashboard/events/\d+"', there)
     for path in (f"/deployments/{first}", f"/environments/{model}/production", "/events/4"):
         assert "shown from the log itself" in await shown(browser, path)
+
+    async def hanging(query: AuditQuery) -> tuple[AuditRow, ...]:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    monkeypatch.setattr(sources, "AUDIT_DEADLINE_S", 0.05)
+    monkeypatch.setattr(stand.audit, "page", hanging)
+    assert "no answer within 0.05 s): shown from the log itself" in await shown(browser, "/events")
+    monkeypatch.setattr(stand.audit, "page", away)
     for what in ("done", "refused"):
         assert "cannot be searched now: PostgreSQL does not answer" in await shown(browser, f"/audit?what={what}")
 
