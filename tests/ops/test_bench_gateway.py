@@ -26,9 +26,15 @@ def test_each_goal_is_printed_with_what_was_measured_and_whether_it_is_met() -> 
     assert "| requests/s of nginx's | 0.60 x | >= 0.5 x | yes |" in printed
     assert "| requests/s of Envoy's | 1.50 x | >= 2 x | no |" in printed
     assert "| SSE chunks/s of direct's | 0.92 x | >= 0.93 x | no |" in printed
-    assert "| added p50 at one connection | 70.0 µs | <= 60 µs | no |" in printed
+    assert "| added p50 at one connection (nginx's: 0.0 µs) | 70.0 µs | <= 60 µs | no |" in printed
     assert "| memory with idle connections | 81.0 MB | <= 80 MB | no |" in printed
     assert "p99 (p50 1.0 ms) | 30.0 ms | <= 20 ms | no |" in printed
+
+
+def test_a_proxy_that_answered_nothing_in_its_time_proves_nothing() -> None:
+    turns = {"direct": turn(200), "ours": turn(60), "nginx": turn(0), "LiteLLM": turn(0.0, p50_us=0.0)}
+    assert "| requests/s of LiteLLM's | it answered none in this time | >= 100 x | not shown |" in goals(turns, ())
+    assert "| LiteLLM | 0 |  | 1.0 |  |  | none answered |" in side_by_side(turns)
 
 
 def test_what_was_not_measured_leaves_its_cell_empty() -> None:
