@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: help setup demo up down test chaos webhooks promotions soak check types lint format sim sim-autoscaling sim-promotions fuzz bench bench-gateway schema diagram golden bench-autoscale bench-replay
+.PHONY: help setup demo up down test chaos webhooks promotions soak check types lint format sim sim-autoscaling sim-promotions fuzz bench bench-gateway schema diagram golden bench-autoscale bench-replay bench-weights
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -89,6 +89,9 @@ bench-autoscale: setup ## what a tick of the autoscaler costs a deployment, from
 
 bench-replay: setup ## looking back over 1,000,000 events: follow and fold, the state at any position
 	@$(BIN)/python -m ops.bench.replay --write $(ARGS)
+
+bench-weights: setup ## weights to a node: from the mirror, from another node, from its cache; beside bare copies
+	@$(BIN)/python -m ops.bench.weights --write $(ARGS)
 
 schema: setup ## write events/schema.json anew from the event types
 	@$(BIN)/python -m ops.schema

@@ -51,6 +51,7 @@ class WeightsCache:
 
     def __init__(self, root: Path, budget_bytes: int, *, keep_free_bytes: int = KEEP_FREE_BYTES) -> None:
         self.root = root
+        self._files = str(root / "files")
         self.shelf = Shelf(budget_bytes)
         self.pinned: Counter[str] = Counter()
         """What is being made, or belongs to a replica that starts."""
@@ -149,9 +150,13 @@ class WeightsCache:
     def is_as_marked(self, content: ContentId) -> bool:
         """Checked once, and not written to since."""
         mark = self._marks.get(content)
-        now = self.path(content).stat()
-        was = None if mark is None else (mark.inode, mark.size, mark.modified_ns)
-        return was == (now.st_ino, now.st_size, now.st_mtime_ns)
+        if mark is None:
+            return False
+        try:
+            now = os.stat(f"{self._files}/{content}")
+        except FileNotFoundError:
+            return False
+        return (mark.inode, mark.size, mark.modified_ns) == (now.st_ino, now.st_size, now.st_mtime_ns)
 
     def was_marked(self, content: ContentId) -> bool:
         return content in self._marks
@@ -166,17 +171,18 @@ class WeightsCache:
         (self.root / "files" / f"{content}{_MARK}").unlink(missing_ok=True)
         self._marks.pop(content, None)
 
-    def used(self, content: ContentId) -> None:
-        """A replica starts on it."""
-        key = f"files/{content}"
-        use(self.shelf, key)
-        path, mark = self.root / f"{key}{_MARK}", self._marks.get(content)
-        if mark is None or not path.exists():
-            return  # It will be marked as it is then.
-        if mark.hot:
-            os.utime(path)
-        else:
-            self._write_mark(content, msgspec.structs.replace(mark, hot=key in self.shelf.hot))
+    def used(self, contents: Iterable[ContentId]) -> None:
+        """A replica starts on them. The disk is told which of them became hot, and when."""
+        for content in contents:
+            key = f"files/{content}"
+            use(self.shelf, key)
+            mark = self._marks.get(content)
+            try:
+                os.utime(f"{self._files}/{content}{_MARK}")
+            except FileNotFoundError:
+                continue  # It will be marked as it is then.
+            if mark is not None and not mark.hot and key in self.shelf.hot:
+                self._write_mark(content, msgspec.structs.replace(mark, hot=True))
 
     def begin(self, content: ContentId, file: File) -> int:
         """A handle of the file in the making; what an earlier attempt left in it is kept."""

@@ -23,7 +23,7 @@ from agents.weights.owners import Standing, asked, owners, served, struck
 from events.base import NodeId
 from events.weights import ChunkHash
 from handlers.clock import Clock
-from projections.stores.objects import ObjectMissing, Objects, StoreUnavailable
+from projections.stores.objects import FolderObjects, ObjectMissing, Objects, StoreUnavailable
 
 _log = structlog.get_logger()
 _T = TypeVar("_T")
@@ -243,6 +243,9 @@ class WeightsChunks:
     async def _read_mirror(self, region: Region) -> None:
         region.begin()
         chunk = region.chunk
+        if isinstance(self._mirror, FolderObjects):
+            await self.in_thread(_copy_object, self._mirror.path(chunk_key(chunk.hash)), region)
+            return
         for start in range(0, chunk.size, RANGE_BYTES):
             length = min(RANGE_BYTES, chunk.size - start)
             piece = await self._mirror.read(chunk_key(chunk.hash), start, length)
@@ -263,6 +266,14 @@ class WeightsChunks:
             give_up()
             await asyncio.wait({running})
             raise
+
+
+def _copy_object(path: Path, region: Region) -> None:
+    """Straight from a mirror on this machine."""
+    try:
+        region.copy(path, 0)
+    except FileNotFoundError:
+        raise ObjectMissing(f"no object {path.name}") from None
 
 
 def is_in_file(path: Path, offset: int, chunk: Chunk) -> bool:

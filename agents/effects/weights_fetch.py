@@ -7,14 +7,14 @@ later agent checks it again.
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import structlog
 
 from agents.effects.weights_cache import Place, WeightsCache, laid_out, unpin
 from agents.effects.weights_chunks import MIRROR, PARALLEL, WeightsChunks, first, is_in_file, late
 from agents.effects.weights_region import Region, is_there
-from agents.weights.fetch import ContentId, Corrupt, Tally, WeightsLate, contents
+from agents.weights.fetch import ContentId, Corrupt, Tally, WeightsLate
 from agents.weights.manifest import BadManifest, Chunk, File, Manifest, decode, manifest_key
 from events.base import NodeId
 from events.weights import ChunkHash, ManifestId
@@ -62,9 +62,15 @@ class WeightsFetch:
         self.cache.keep_manifest(manifest_id, body)
         return manifest
 
-    async def ensure(self, manifest: Manifest) -> Tally:
-        """All its files are on this node and right. Raises WeightsLate. Pin them before: they may be evicted else."""
+    async def ensure(self, files: Iterable[tuple[ContentId, File]]) -> Tally:
+        """All of them are on this node and right. Raises WeightsLate. Pin them before: they may be evicted else."""
         tally, gate = Tally(), asyncio.Semaphore(FILES_AT_ONCE)
+        lacking = {}
+        for content, file in files:
+            if self._is_right(content):
+                tally.add("node", file.size)
+            else:
+                lacking[content] = file
 
         async def one(content: ContentId, file: File) -> None:
             try:
@@ -74,12 +80,15 @@ class WeightsFetch:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for content, file in contents(manifest):
+                for content, file in lacking.items():
                     await gate.acquire()
                     group.create_task(one(content, file))
         except BaseExceptionGroup as errors:
             raise first(errors) from errors
         return tally
+
+    def _is_right(self, content: ContentId) -> bool:
+        return not self._verify_always and self.cache.is_as_marked(content)
 
     async def verify(self, content: ContentId) -> None:
         """Reads the file whole; what is wrong in it is fetched again, in its place. Raises WeightsLate."""
@@ -126,7 +135,7 @@ class WeightsFetch:
 
     async def _file(self, content: ContentId, file: File) -> Tally:
         if self.cache.has(content):
-            if self._verify_always or not self.cache.is_as_marked(content):
+            if not self._is_right(content):
                 await self.verify(content)
             return Tally(node=file.size)
         task = self._files.get(content)

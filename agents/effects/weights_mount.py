@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,8 +19,8 @@ from agents.effects import Mounted
 from agents.effects.folders import remove
 from agents.effects.weights_cache import WeightsCache, unpin
 from agents.effects.weights_fetch import WeightsFetch
-from agents.weights.fetch import Tally, WeightsLate, content_id, contents
-from agents.weights.manifest import File, Manifest
+from agents.weights.fetch import ContentId, Tally, WeightsLate, contents
+from agents.weights.manifest import File
 from events.base import ReplicaId
 from events.weights import Mount
 
@@ -53,16 +53,16 @@ class NodeWeights:
 
     async def _one(self, replica_id: ReplicaId, number: int, mount: Mount, tally: Tally) -> Path:
         manifest = await self._fetch.manifest(mount.manifest_id)
-        keys = [f"files/{content}" for content, _ in contents(manifest)]
+        files = contents(manifest)
+        keys = [f"files/{content}" for content, _ in files]
         self._cache.pinned.update(keys)
         try:
-            part = await self._fetch.ensure(manifest)
-            tree = await asyncio.to_thread(link, self._cache, replica_id, number, manifest)
+            part = await self._fetch.ensure(files)
+            tree = await asyncio.to_thread(link, self._cache, replica_id, number, files)
+            self._cache.used(dict(files))
         finally:
             for key in keys:
                 unpin(self._cache.pinned, key)
-        for content, _ in contents(manifest):
-            self._cache.used(content)
         tally.join(part)
         return tree
 
@@ -77,26 +77,29 @@ class NodeWeights:
                 remove(path)
 
 
-def link(cache: WeightsCache, replica: str, number: int, manifest: Manifest) -> Path:
-    """A folder with the manifest's files, all of which must be in the cache. Blocks for a moment: for a thread."""
+def link(cache: WeightsCache, replica: str, number: int, files: Iterable[tuple[ContentId, File]]) -> Path:
+    """A folder with these files, all of which must be in the cache. Blocks for a moment: for a thread."""
     tree = _trees(cache) / replica / str(number)
     remove(tree)
-    tree.mkdir(parents=True)
-    for file in manifest.files:
-        target = tree / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _link(cache.path(content_id(file)), target, file)
+    made, root, source = set(), str(tree), str(cache.root / "files")
+    for content, file in files:
+        target = f"{root}/{file.path}"
+        folder = os.path.dirname(target)
+        if folder not in made:
+            os.makedirs(folder, exist_ok=True)
+            made.add(folder)
+        _link(f"{source}/{content}", target, file)
     return tree
 
 
-def _link(source: Path, target: Path, file: File) -> None:
+def _link(source: str, target: str, file: File) -> None:
     try:
         os.link(source, target)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
         shutil.copyfile(source, target)  # A reflink or the kernel's own copy, where the file system can.
-        target.chmod(file.mode)
+        os.chmod(target, file.mode)
 
 
 def _trees(cache: WeightsCache) -> Path:

@@ -3,7 +3,6 @@
 Files are kept by content, not by name: two models with the same file share it, under any path and in any manifest.
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
 import blake3
@@ -60,14 +59,9 @@ def content_id(file: File) -> ContentId:
     return blake3.blake3(row).hexdigest()
 
 
-def contents(manifest: Manifest) -> Iterator[tuple[ContentId, File]]:
-    """Each once, in the order of need."""
-    seen: set[ContentId] = set()
-    for file in manifest.files:
-        content = content_id(file)
-        if content not in seen:
-            seen.add(content)
-            yield content, file
+def contents(manifest: Manifest) -> tuple[tuple[ContentId, File], ...]:
+    """Of each file, in the order of need."""
+    return tuple((content_id(file), file) for file in manifest.files)
 
 
 def pause_s(failures: int) -> float:

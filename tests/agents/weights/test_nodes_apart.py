@@ -217,20 +217,8 @@ async def test_a_full_disk_is_said_and_used_when_there_is_room(cluster: Cluster)
     manifest_id = await mirrored(cluster.mirror.store, FILES)
     small = cluster.root / "small"
     small.mkdir()
-    tmpfs = (
-        "bwrap",
-        "--die-with-parent",
-        "--bind",
-        "/",
-        "/",
-        "--dev-bind",
-        "/dev",
-        "/dev",
-        "--size",
-        str(30 << 20),
-        "--tmpfs",
-        str(small),
-    )
+    whole = ("--bind", "/", "/", "--dev-bind", "/dev", "/dev")
+    tmpfs = ("bwrap", "--die-with-parent", *whole, "--size", str(30 << 20), "--tmpfs", str(small))
     fill = f'head -c {10 << 20} /dev/zero > {small}/ballast && exec "$@"'
     node = await cluster.node("n1", around=(*tmpfs, "--", "/bin/sh", "-c", fill, "sh"), folder=small / "cache")
     answer = await node.fetch(manifest_id)
