@@ -36,6 +36,21 @@ class Outcome(msgspec.Struct, frozen=True):
     standings: tuple[Standing, ...]
 
 
+class Measure(msgspec.Struct, frozen=True):
+    name: str
+    one: float
+    other: float
+    form: str = ".0f"
+
+    def shown(self) -> tuple[str, str, str]:
+        """Both, and the way from the one to the other."""
+        return (
+            format(self.one, self.form),
+            format(self.other, self.form),
+            format(self.other - self.one, f"+{self.form}"),
+        )
+
+
 def rehearse(
     settings: AutoscalingSettings, loads: list[Moment], since: float, until: float, replicas: int, start_s: float
 ) -> Outcome:
@@ -99,4 +114,16 @@ def _outcome(
         above_s,
         tuple(rehearsal.changes),
         tuple(standings),
+    )
+
+
+def measures(one: Outcome, other: Outcome) -> tuple[Measure, ...]:
+    """What people compare two sides by."""
+    return (
+        Measure("replica-hours", one.replica_hours, other.replica_hours, ".2f"),
+        Measure("most replicas", one.peak, other.peak),
+        Measure("cold starts", one.cold_starts, other.cold_starts),
+        Measure("parked, request-seconds", one.parked_s, other.parked_s),
+        Measure("above capacity, seconds", one.above_capacity_s, other.above_capacity_s),
+        Measure("changes of target", len(one.changes), len(other.changes)),
     )

@@ -12,7 +12,6 @@ from gateway.dashboard.plane_page import (
     deployment_link,
     finder,
     first,
-    first_environment,
     more,
     promotion_card,
     replaces,
@@ -20,7 +19,7 @@ from gateway.dashboard.plane_page import (
 from gateway.dashboard.recorded import recorded
 from gateway.dashboard.sources import Found
 from gateway.dashboard.words import badge, dim, fields, notice, position_link, seconds, section, table, timeline, when
-from projections.environments import Environment
+from projections.environments import PRODUCTION, Environment
 from projections.promotion import Progress, PromotionEvent, advance
 
 EVENTS = 20
@@ -64,7 +63,7 @@ def environments(world: World, find: str, moment: Moment) -> Markup:
     places = [
         world.environments.of(model.model_id)[name]
         for model in sorted(world.catalogue.models.values(), key=lambda model: model.name)
-        for name in first_environment(list(world.environments.of(model.model_id)))
+        for name in sorted(world.environments.of(model.model_id), key=_production_first)
         if find.lower() in f"{model.name}/{name}".lower()
     ]
     under_way = [place for place in places if place.active]
@@ -90,6 +89,10 @@ def environments(world: World, find: str, moment: Moment) -> Markup:
         ),
         more(places),
     ])  # fmt: skip
+
+
+def _production_first(name: str) -> tuple[bool, str]:
+    return name != PRODUCTION, name
 
 
 def _last(place: Environment, world: World) -> str:

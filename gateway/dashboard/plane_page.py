@@ -9,7 +9,7 @@ from gateway.dashboard.markup import Child, Markup, join, tag
 from gateway.dashboard.moment import ROOT, Moment, World, deployment_path, environment_path
 from gateway.dashboard.words import badge, bar, dim, gib, position_link, section, table
 from projections.deployments import Deployment, status
-from projections.environments import PRODUCTION, Environment
+from projections.environments import Environment
 from projections.fleet import Node
 from projections.promotion import Progress
 
@@ -172,8 +172,3 @@ def deployment_link(deployment_id: DeploymentId | None, world: World, moment: Mo
 def _ready(world: World, deployment_id: DeploymentId) -> int:
     found = world.catalogue.deployments.get(deployment_id)
     return 0 if found is None else found.count("ready")
-
-
-def first_environment(names: list[str]) -> list[str]:
-    """Production before all others."""
-    return sorted(names, key=lambda name: (name != PRODUCTION, name))

@@ -1,6 +1,6 @@
 """Recorded load under the settings that held and under others: both replayed, beside what really ran. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -14,7 +14,7 @@ from gateway.dashboard.deployment_page import SPANS, head
 from gateway.dashboard.markup import Markup, join, tag
 from gateway.dashboard.moment import ROOT, Moment, World, deployment_path
 from gateway.dashboard.words import seconds, section, table
-from handlers.whatif import Outcome
+from handlers.whatif import Outcome, measures
 from projections.deployments import Deployment
 
 NUMBERS = ("min_replica", "max_replica", "autoscaling_window", "scale_down_delay", "concurrency_target",
@@ -103,18 +103,8 @@ def _chart(told: Rehearsed) -> Markup:
     return tag("figure", drawn, legend(("load", words), *replicas))
 
 
-def _rows(one: Outcome, other: Outcome) -> Sequence[tuple[Markup, ...]]:
-    measures: list[tuple[str, float, float, str]] = [
-        ("replica-hours", one.replica_hours, other.replica_hours, ".2f"),
-        ("most replicas", one.peak, other.peak, ".0f"),
-        ("cold starts", one.cold_starts, other.cold_starts, ".0f"),
-        ("parked, request-seconds", one.parked_s, other.parked_s, ".0f"),
-        ("above capacity, seconds", one.above_capacity_s, other.above_capacity_s, ".0f"),
-        ("changes of target", len(one.changes), len(other.changes), ".0f"),
-    ]
-    return [
-        (tag("span", name, class_="open"), *(tag("span", text, class_="number") for text in (
-            format(a, how), format(b, how), format(b - a, f"+{how}") if format(a, how) != format(b, how) else "same"
-        )))
-        for name, a, b, how in measures
-    ]  # fmt: skip
+def _rows(one: Outcome, other: Outcome) -> Iterator[tuple[Markup, ...]]:
+    for each in measures(one, other):
+        was, would_be, change = each.shown()
+        numbers = (was, would_be, "same" if was == would_be else change)
+        yield tag("span", each.name, class_="open"), *(tag("span", number, class_="number") for number in numbers)

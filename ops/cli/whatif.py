@@ -12,7 +12,7 @@ from events.log import Log
 from events.scaling import AutoscalingSettings
 from events.signals.load_history import Moment
 from handlers.deciders.settings import check_settings
-from handlers.whatif import START_S, Outcome, rehearse
+from handlers.whatif import START_S, Outcome, measures, rehearse
 from ops import render, replay
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of, time_or_none
@@ -82,7 +82,12 @@ def whatif(
     if output is Format.json:
         render.as_json(session.out, told)
         return
-    render.table(session.out, ("", "as set", "what if", "change"), _rows(as_set, what_if), "")
+    render.table(
+        session.out,
+        ("", "as set", "what if", "change"),
+        [(each.name, *each.shown()) for each in measures(as_set, what_if)],
+        "",
+    )
     session.out.print(
         f"{len(loads)} records of 10 s; a replica starts in {render.seconds(known.start_s)}; both sides are replayed",
         soft_wrap=True,
@@ -115,15 +120,3 @@ async def _known(log: Log, name: str, begin: datetime) -> Known:
     settings = standing.settings if standing is not None else AutoscalingSettings()
     replicas = then.target if then is not None else 0
     return Known(deployment_id, settings, replicas, starts.p50_s if starts.starts else START_S)
-
-
-def _rows(one: Outcome, other: Outcome) -> list[tuple[str, str, str, str]]:
-    measures: list[tuple[str, float, float, str]] = [
-        ("replica-hours", one.replica_hours, other.replica_hours, ".2f"),
-        ("most replicas", one.peak, other.peak, ".0f"),
-        ("cold starts", one.cold_starts, other.cold_starts, ".0f"),
-        ("parked, request-seconds", one.parked_s, other.parked_s, ".0f"),
-        ("above capacity, seconds", one.above_capacity_s, other.above_capacity_s, ".0f"),
-        ("changes of target", len(one.changes), len(other.changes), ".0f"),
-    ]
-    return [(name, format(a, how), format(b, how), format(b - a, f"+{how}")) for name, a, b, how in measures]
