@@ -70,6 +70,8 @@ def encode(manifest: Manifest) -> tuple[ManifestId, bytes]:
     """Its id and its canonical bytes. Raises BadManifest."""
     check(manifest)
     body = msgspec.json.encode(manifest)
+    if len(body) > MANIFEST_BYTES_MAX:
+        raise BadManifest(f"a manifest of {len(body)} bytes; {MANIFEST_BYTES_MAX} are allowed: mount fewer files")
     return ManifestId(blake3.blake3(body).hexdigest()), body
 
 

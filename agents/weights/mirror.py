@@ -17,7 +17,7 @@ import msgspec
 
 from agents.effects.folders import locked
 from agents.effects.weights_sources import Listing, Source, SourceFailed, SourceFile
-from agents.weights.chunks import AVERAGE_BYTES, MAX_BYTES, MIN_BYTES, Cutter
+from agents.weights.chunks import CUTTING, Cutter
 from agents.weights.manifest import (
     MODES,
     PREFIX,
@@ -41,7 +41,6 @@ _PUTS_AT_ONCE = 4
 """Of one file: chunks on their way into the store."""
 _LOOKS_AT_ONCE = 16
 KNOWN = PREFIX + "known/"
-_CUTTING = f"fastcdc {MIN_BYTES} {AVERAGE_BYTES} {MAX_BYTES}"
 
 
 class Moved(msgspec.Struct):
@@ -102,7 +101,7 @@ class Mirror:
 
     async def _file(self, source: Source, file: SourceFile) -> File:
         async with self._room:
-            name = blake3.blake3(f"{_CUTTING}\0{file.identity or file.location}".encode()).hexdigest()
+            name = blake3.blake3(f"{CUTTING}\0{file.identity or file.location}".encode()).hexdigest()
             async with locked(self._journals / f"{name}.lock"):  # One flight, however many ask.
                 chunks = await self._known(name, file) if file.identity else None
                 if chunks is None:
@@ -133,13 +132,13 @@ class Mirror:
         return all(await asyncio.gather(*map(there, chunks)))
 
     async def _fetched(self, source: Source, file: SourceFile, journal: Path) -> list[Chunk]:
-        hasher = hasher_of(file)
+        hasher, cutter = hasher_of(file), Cutter(file.path)
         if not file.identity:  # Nothing says that it is still what the journal was begun for.
             journal.unlink(missing_ok=True)
-        chunks = await self._resumed(journal, file, hasher)
+        chunks = await self._resumed(journal, cutter, hasher)
         with journal.open("a") as noted:
             async with _Puts(self._put, lambda chunk: _note(noted, chunk)) as puts:
-                async for body in self._cut(source, file, sum(chunk.size for chunk in chunks), hasher):
+                async for body in self._cut(source, file, sum(chunk.size for chunk in chunks), cutter, hasher):
                     chunk = Chunk(await asyncio.to_thread(chunk_hash, body), len(body))
                     chunks.append(chunk)
                     await puts.add(chunk, body)
@@ -149,8 +148,9 @@ class Mirror:
             journal.unlink()  # Done, or nothing to build upon.
         return chunks
 
-    async def _cut(self, source: Source, file: SourceFile, start: int, hasher: Any) -> AsyncIterator[bytes]:
-        cutter = Cutter()
+    async def _cut(
+        self, source: Source, file: SourceFile, start: int, cutter: Cutter, hasher: Any
+    ) -> AsyncIterator[bytes]:
         if start < file.size:
             async for body in source.stream(file, start):
                 self._moved.bytes_read += len(body)
@@ -162,7 +162,7 @@ class Mirror:
         for chunk in cutter.rest():
             yield chunk
 
-    async def _resumed(self, journal: Path, file: SourceFile, hasher: Any) -> list[Chunk]:
+    async def _resumed(self, journal: Path, cutter: Cutter, hasher: Any) -> list[Chunk]:
         """What an earlier run had stored, as far as it is whole and in a row."""
         chunks: list[Chunk] = []
         for chunk in await asyncio.to_thread(_read_journal, journal):
@@ -174,6 +174,7 @@ class Mirror:
                 break
             if hasher is not None:
                 await asyncio.to_thread(hasher.update, body)
+            cutter.past(body)
             self._moved.bytes += chunk.size
             chunks.append(chunk)
         await asyncio.to_thread(_write_journal, journal, chunks)
