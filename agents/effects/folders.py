@@ -14,14 +14,14 @@ _POLL_S = 0.05
 
 
 @asynccontextmanager
-async def locked(path: Path) -> AsyncIterator[None]:
-    """One holder at a time, across tasks and processes; a killed holder's lock is free at once."""
+async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[None]:
+    """One holder at a time, or many that share it, across tasks and processes; a killed holder's is free at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 await asyncio.sleep(_POLL_S)  # A thread that waits for a lock could not be cancelled.

@@ -12,6 +12,7 @@ from secrets import token_hex
 import msgspec
 
 from agents.effects.child import run_child
+from agents.effects.folders import locked
 from agents.effects.surroundings import reaching_indexes
 from agents.effects.weights_child import Failed, Finished, Job, Pinned, Progress, Said
 from agents.effects.weights_sources import Access, FailureKind
@@ -59,12 +60,13 @@ class Mirroring(msgspec.Struct, frozen=True):
         path.write_bytes(msgspec.json.encode(job))
         heard = _Ear(wanted, on_pin, on_line)
         try:
-            child = await run_child(
-                [sys.executable, "-m", "agents.effects.weights_child", path],
-                env=_environment(self.surroundings, work),
-                cwd=_CHECKOUT,
-                on_line=heard,
-            )
+            async with locked(self.journals / "gc.lock", shared=True):  # Nothing that it finds is removed meanwhile.
+                child = await run_child(
+                    [sys.executable, "-m", "agents.effects.weights_child", path],
+                    env=_environment(self.surroundings, work),
+                    cwd=_CHECKOUT,
+                    on_line=heard,
+                )
         finally:
             path.unlink(missing_ok=True)
         if isinstance(heard.end, Finished):

@@ -21,6 +21,8 @@ MODES = (0o444, 0o555)
 """Read-only, and read-only for programs."""
 PREFIX = "weights/"
 MANIFESTS, CHUNKS = PREFIX + "manifests/", PREFIX + "chunks/"
+KNOWN = PREFIX + "known/"
+"""Notes of the mirror: which chunks some content was."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME_BYTES_MAX, _PATH_BYTES_MAX = 255, 4096
 

@@ -19,8 +19,8 @@ from agents.effects.folders import locked
 from agents.effects.weights_sources import Listing, Source, SourceFailed, SourceFile
 from agents.weights.chunks import CUTTING, Cutter
 from agents.weights.manifest import (
+    KNOWN,
     MODES,
-    PREFIX,
     VERSION,
     BadManifest,
     Chunk,
@@ -40,7 +40,6 @@ FILES_AT_ONCE = 4
 _PUTS_AT_ONCE = 4
 """Of one file: chunks on their way into the store."""
 _LOOKS_AT_ONCE = 16
-KNOWN = PREFIX + "known/"
 
 
 class Moved(msgspec.Struct):

@@ -29,6 +29,7 @@ from ops.cli import (
     travel,
     truss,
     webhooks,
+    weights,
     whatif,
 )
 from ops.cli.failures import EXPECTED, explained
@@ -93,7 +94,7 @@ def _begin(
 
 _MODULES = (
     stack, models, deployments, environments, promotions, history, audit, log, travel, reasons, capsule, scaling,
-    whatif, webhooks, access, truss,
+    whatif, webhooks, weights, access, truss,
 )  # fmt: skip
 for _module in _MODULES:
     _module.register(app)

@@ -8,6 +8,7 @@ from secrets import token_hex
 
 from agents.effects.limits import find_limits
 from agents.effects.live_reload import Tools
+from agents.effects.objects import open_objects
 from agents.effects.runtime import LocalRuntime
 from agents.effects.sandbox import find_sandbox
 from agents.effects.weights_node import WeightsSettings, serve_weights
@@ -23,7 +24,6 @@ from ops.wiring.parts import parts
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET, Fleet
 from projections.replica_targets import REPLICA_TARGETS
-from projections.stores.objects import FolderObjects
 from projections.view import View
 
 
@@ -32,14 +32,18 @@ async def serve(settings: Settings) -> None:
     targets, fleet, environments = View(REPLICA_TARGETS), View(FLEET), View(ENVIRONMENTS)
     sandbox = await find_sandbox(settings.sandbox, bubblewrap_of(settings))
     corrupt: asyncio.Queue[Corrupt] = asyncio.Queue()
-    async with serve_weights(
-        _weights(settings),
-        me=here.node_id,
-        mirror=FolderObjects(settings.folder("blobs")),
-        nodes=partial(_weights_addresses, fleet),
-        clock=SystemClock(),
-        on_corrupt=corrupt.put_nowait,
-    ) as weights:
+    surroundings = dict(settings.inherited_env)
+    async with (
+        open_objects(settings.weights_at, surroundings) as mirror,
+        serve_weights(
+            _weights(settings),
+            me=here.node_id,
+            mirror=mirror,
+            nodes=partial(_weights_addresses, fleet),
+            clock=SystemClock(),
+            on_corrupt=corrupt.put_nowait,
+        ) as weights,
+    ):
         runtime = LocalRuntime(
             replicas=settings.folder("replicas"),
             secrets=settings.folder("secrets"),
@@ -48,7 +52,7 @@ async def serve(settings: Settings) -> None:
             ensure_environment=here.environments.ensure,
             sandbox=sandbox,
             limits=find_limits(),
-            surroundings=dict(settings.inherited_env),
+            surroundings=surroundings,
             reload_with=Tools(settings.truss_venv, here.uv),
             weights=weights.replicas,
             environment_of=lambda deployment_id: environments.state.served_with(deployment_id),

@@ -1,0 +1,114 @@
+"""What lies in the blob store of weights: read, verified, and cleared of what nobody needs.
+
+Clearing keeps every chunk of every manifest that is needed, and whatever is young: a mirror may be about to name it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable
+
+import msgspec
+
+from agents.weights.manifest import (
+    CHUNKS,
+    KNOWN,
+    MANIFESTS,
+    BadManifest,
+    Chunk,
+    Manifest,
+    chunk_hash,
+    chunk_key,
+    decode,
+    manifest_key,
+)
+from events.weights import ChunkHash, ManifestId
+from projections.stores.objects import ObjectMissing, Objects, Stored
+
+_AT_ONCE = 8
+
+
+class Bad(msgspec.Struct, frozen=True):
+    """A chunk, or a whole manifest, that is not what its name says."""
+
+    manifest_id: ManifestId
+    chunk: ChunkHash | None
+    why: str
+
+
+class Garbage(msgspec.Struct, frozen=True):
+    manifests: tuple[Stored, ...]
+    notes: tuple[Stored, ...]
+    """Which chunks some content was: not needed, and pointing to what goes."""
+    chunks: tuple[Stored, ...]
+    kept_chunks: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.size for each in (*self.manifests, *self.notes, *self.chunks))
+
+
+async def manifest_of(objects: Objects, manifest_id: ManifestId) -> Manifest:
+    """Raises BadManifest, also where it is missing."""
+    try:
+        return decode(manifest_id, await objects.read(manifest_key(manifest_id)))
+    except ObjectMissing:
+        raise BadManifest(f"manifest {manifest_id} is not in the blob store") from None
+
+
+async def verify(objects: Objects, manifest_ids: Iterable[ManifestId]) -> AsyncIterator[Bad]:
+    """Reads every byte of them, each chunk once."""
+    seen: set[ChunkHash] = set()
+    for manifest_id in manifest_ids:
+        try:
+            manifest = await manifest_of(objects, manifest_id)
+        except BadManifest as error:
+            yield Bad(manifest_id, None, str(error))
+            continue
+        fresh = [chunk for chunk in manifest.chunks() if chunk.hash not in seen]
+        seen.update(chunk.hash for chunk in fresh)
+        for start in range(0, len(fresh), _AT_ONCE):
+            some = fresh[start : start + _AT_ONCE]
+            for chunk, why in zip(some, await asyncio.gather(*(_wrong(objects, each) for each in some)), strict=True):
+                if why is not None:
+                    yield Bad(manifest_id, chunk.hash, why)
+
+
+async def _wrong(objects: Objects, chunk: Chunk) -> str | None:
+    try:
+        body = await objects.read(chunk_key(chunk.hash))
+    except ObjectMissing:
+        return "is missing"
+    if len(body) != chunk.size:
+        return f"has {len(body)} bytes, not {chunk.size}"
+    return None if await asyncio.to_thread(chunk_hash, body) == chunk.hash else "holds other bytes"
+
+
+async def garbage_of(objects: Objects, needed: Collection[ManifestId], before_s: float) -> Garbage:
+    """What is not needed and was written before. Raises BadManifest: then nobody knows what is needed."""
+    chunks = {chunk_key(chunk.hash) for each in needed for chunk in (await manifest_of(objects, each)).chunks()}
+    manifests = {manifest_key(each) for each in needed}
+    for each in [stored async for stored in objects.list(MANIFESTS) if stored.modified_s >= before_s]:
+        if each.key not in manifests:  # Young: it keeps its chunks, which may be old.
+            young = await manifest_of(objects, ManifestId(each.key.removeprefix(MANIFESTS)))
+            chunks.update(chunk_key(chunk.hash) for chunk in young.chunks())
+    gone = [each async for each in objects.list(CHUNKS) if each.key not in chunks and each.modified_s < before_s]
+    keys = {each.key for each in gone}
+    return Garbage(
+        tuple([s async for s in objects.list(MANIFESTS) if s.key not in manifests and s.modified_s < before_s]),
+        tuple([s async for s in objects.list(KNOWN) if await _points_to(objects, s, keys)]),
+        tuple(gone),
+        len(chunks),
+    )
+
+
+async def _points_to(objects: Objects, note: Stored, gone: set[str]) -> bool:
+    try:
+        chunks = msgspec.json.decode(await objects.read(note.key), type=list[Chunk])
+        return any(chunk_key(chunk.hash) in gone for chunk in chunks)
+    except (ObjectMissing, msgspec.MsgspecError, BadManifest):
+        return True  # Of no use to anybody.
+
+
+async def clear(objects: Objects, garbage: Garbage) -> None:
+    """First what names chunks, then chunks: interrupted, it leaves nothing that points to nothing."""
+    for each in (*garbage.manifests, *garbage.notes, *garbage.chunks):
+        await objects.remove(each.key)

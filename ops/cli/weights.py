@@ -1,0 +1,182 @@
+"""Commands about weights: what the blob store holds, for whom, whether every byte is right, and clearing it.
+
+They look into the store themselves, so they run where the plane's settings are.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Annotated, TypeVar
+
+import typer
+
+from agents.effects.folders import locked
+from agents.effects.objects import open_objects
+from agents.weights.manifest import BadManifest, Manifest
+from agents.weights.store import Bad, Garbage, clear, garbage_of, manifest_of, verify
+from events.log import Log
+from events.weights import ManifestId
+from ops import render
+from ops.cli.failures import Failure
+from ops.cli.options import Format, Output, session_of
+from ops.cli.session import Session, run
+from ops.names import NAMES, Names
+from ops.replay import state_at
+from projections.stores.objects import Objects, StoreUnavailable
+from projections.weights import WEIGHTS, Weights
+
+PANEL = "Models"
+T = TypeVar("T")
+
+weights = typer.Typer(no_args_is_help=True, help="Weights: mirrored once, checked, shared between models.")
+Which = Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest's id, or its beginning.")]
+
+
+def register(app: typer.Typer) -> None:
+    for name, command in (("ls", every), ("show", show), ("verify", check), ("gc", collect)):
+        weights.command(name)(command)
+    app.add_typer(weights, name="weights", rich_help_panel=PANEL)
+
+
+def every(context: typer.Context, output: Output = Format.table) -> None:
+    """Which deployment mounts what, from where, and how large it is."""
+    session = session_of(context)
+    state, names = session.with_log(_state_and_names)
+    found = [
+        {
+            "deployment": names.of.get(deployment_id, deployment_id),
+            "mount_location": mount.mount_location,
+            "source": known.source if known else "",
+            "revision": known.revision if known else "",
+            "files": known.files if known else 0,
+            "bytes": known.bytes if known else 0,
+            "manifest": mount.manifest_id,
+        }
+        for deployment_id, mounts in state.mounts.items()
+        for mount in mounts
+        for known in [state.mirrored.get(mount.manifest_id)]
+    ]
+    if output is Format.json:
+        render.as_json(session.out, found)
+        return
+    rows = (
+        (
+            str(each["deployment"]),
+            str(each["mount_location"]),
+            str(each["source"]),
+            str(each["revision"])[:12],
+            f"{each['files']:,}",
+            f"{each['bytes']:,}",
+            str(each["manifest"])[:12],
+        )
+        for each in found
+    )
+    columns = ("deployment", "mounted at", "source", "revision", "files", "bytes", "manifest")
+    render.table(session.out, columns, rows, "no deployment mounts weights")
+
+
+def show(context: typer.Context, manifest: Which, output: Output = Format.table) -> None:
+    """The files of a manifest, in the order in which they are fetched."""
+    session = session_of(context)
+    found = session.with_log(_state)
+    manifest_id = _named(found, manifest)
+
+    async def read(objects: Objects) -> Manifest:
+        return await manifest_of(objects, manifest_id)
+
+    content = _with_store(session, read)
+    if output is Format.json:
+        render.as_json(session.out, content)
+        return
+    session.out.print(f"manifest {manifest_id}", soft_wrap=True)
+    rows = ((file.path, f"{file.size:,}", str(len(file.chunks))) for file in content.files)
+    render.table(session.out, ("file", "bytes", "chunks"), rows, "no files")
+
+
+def check(
+    context: typer.Context,
+    manifest: Annotated[str | None, typer.Argument(metavar="[MANIFEST]", help="One of them. Else all needed.")] = None,
+) -> None:
+    """Read every byte in the blob store that is needed, and say what is missing or wrong."""
+    session = session_of(context)
+    state = session.with_log(_state)
+    chosen = sorted(state.needed()) if manifest is None else [_named(state, manifest)]
+
+    async def read(objects: Objects) -> list[Bad]:
+        return [bad async for bad in verify(objects, chosen)]
+
+    bad = _with_store(session, read)
+    for each in bad:
+        session.out.print(f"{each.manifest_id[:12]} chunk {each.chunk or '-'}: {each.why}", soft_wrap=True)
+    if bad:
+        raise Failure(
+            f"{len(bad)} parts are not what they must be",
+            "remove them from the store and push the deployments again: what is missing is mirrored anew",
+        )
+    session.out.print(f"{len(chosen)} manifests: every byte is what it must be")
+
+
+def collect(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    older_than_h: Annotated[
+        float, typer.Option("--older-than", min=0, help="Hours. What is younger stays: a build may be about to use it.")
+    ] = 24.0,
+) -> None:
+    """Remove from the blob store what no deployment that is not deleted, and no build under way, needs."""
+    session = session_of(context)
+
+    async def clearing(objects: Objects, log: Log) -> Garbage:
+        state = await _state(log)
+        garbage = await garbage_of(objects, state.needed(), time.time() - older_than_h * 3600)
+        if not dry_run:
+            await clear(objects, garbage)
+        return garbage
+
+    async def alone(log: Log) -> Garbage:
+        settings = session.settings
+        async with AsyncExitStack() as stack:
+            if not dry_run:  # No mirror on this machine takes up what is being removed.
+                await stack.enter_async_context(locked(settings.folder("run") / "weights" / "gc.lock"))
+            objects = await stack.enter_async_context(open_objects(settings.weights_at, dict(settings.inherited_env)))
+            return await clearing(objects, log)
+
+    try:
+        gone = session.with_log(alone)
+    except BadManifest as error:
+        raise Failure(f"nothing was removed: {error}", "run `causeway weights verify`") from error
+    except StoreUnavailable as error:
+        raise Failure(str(error), "look after the blob store, then try again") from error
+    what = "would be" if dry_run else "were"
+    session.out.print(
+        f"{len(gone.manifests)} manifests, {len(gone.chunks):,} chunks, {gone.bytes:,} bytes {what} removed; "
+        f"{gone.kept_chunks:,} chunks are needed"
+    )
+
+
+def _with_store(session: Session, ask: Callable[[Objects], Awaitable[T]]) -> T:
+    async def asking() -> T:
+        settings = session.settings
+        async with open_objects(settings.weights_at, dict(settings.inherited_env)) as objects:
+            return await ask(objects)
+
+    try:
+        return run(asking())
+    except (BadManifest, StoreUnavailable) as error:
+        raise Failure(str(error), "run `causeway weights ls` for what there is") from error
+
+
+def _named(state: Weights, text: str) -> ManifestId:
+    found = [each for each in state.mirrored if each.startswith(text)]
+    if len(found) != 1:
+        raise Failure(f"{len(found)} manifests begin with {text!r}", "see `causeway weights ls -o json`")
+    return found[0]
+
+
+async def _state(log: Log) -> Weights:
+    return await state_at(log, WEIGHTS, await log.head())
+
+
+async def _state_and_names(log: Log) -> tuple[Weights, Names]:
+    head = await log.head()
+    return await state_at(log, WEIGHTS, head), await state_at(log, NAMES, head)

@@ -1,0 +1,167 @@
+"""`causeway weights`: what is there, for whom, whether it is right, and what goes when nobody needs it."""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from agents.weights.manifest import Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
+from events.base import (
+    Actor,
+    BlobDigest,
+    BuildId,
+    CommandId,
+    CorrelationId,
+    DeploymentId,
+    EventId,
+    Metadata,
+    ModelId,
+    NodeId,
+    Position,
+    StreamName,
+)
+from events.build import BuildRequested, BuildStarted, BuildSucceeded
+from events.codec import Recorded
+from events.model import DeploymentDeleted, DeploymentPushed, ModelRegistered
+from events.union import AnyEvent
+from events.weights import ManifestId, Mount, WeightsMirrored
+from projections.stores.objects import FolderObjects
+from tests.ops.cli_runs import Shell
+
+RANDOM = Random(2)
+SHARED, BASE, TUNED, BUILDING, STRAY = (RANDOM.randbytes(10_000) for _ in range(5))
+MODEL, FIRST, SECOND, THIRD = ModelId("m"), DeploymentId("d1"), DeploymentId("d2"), DeploymentId("d3")
+BLOB = BlobDigest("sha256:" + "0" * 64)
+
+
+def manifest(*bodies: bytes) -> tuple[ManifestId, bytes]:
+    files = [File(f"{n}.bin", len(b), 0o444, (Chunk(chunk_hash(b), len(b)),)) for n, b in enumerate(bodies)]
+    return encode(Manifest(1, tuple(files)))
+
+
+OF = {FIRST: (SHARED, BASE), SECOND: (SHARED, TUNED), THIRD: (SHARED, BUILDING)}
+IDS = {each: manifest(*bodies)[0] for each, bodies in OF.items()}
+
+
+def pushed(number: int, deployment_id: DeploymentId) -> DeploymentPushed:
+    return DeploymentPushed(
+        model_id=MODEL, deployment_id=deployment_id, number=number, name=f"deployment-{number}", is_development=False,
+        source=BLOB, config=BLOB, raw_config=None, environment=None, scale_down_previous=True, cpu_millicores=1,
+        memory_bytes=1, predict_concurrency=1, deploy_timeout_s=1, labels="{}", client="{}",
+    )  # fmt: skip
+
+
+def built(deployment_id: DeploymentId, done: bool = True) -> list[tuple[StreamName, AnyEvent]]:
+    build = BuildId(f"b-{deployment_id}")
+    events: list[AnyEvent] = [
+        BuildRequested(build_id=build, model_id=MODEL, deployment_id=deployment_id, source=BLOB, config=BLOB),
+        BuildStarted(build_id=build, deployment_id=deployment_id, builder=NodeId("n"), attempt=1),
+        WeightsMirrored(
+            build_id=build, deployment_id=deployment_id, source="hf://owner/model", mount_location="/weights",
+            revision="c" * 40, manifest_id=IDS[deployment_id], files=2, bytes=20_000, chunks=2, bytes_read=20_000,
+            bytes_stored=20_000, seconds=1.0,
+        ),
+    ]  # fmt: skip
+    if done:
+        events.append(
+            BuildSucceeded(
+                build_id=build, deployment_id=deployment_id, bundle=BLOB, environment=BLOB, python_version="3.11",
+                truss_hash="", truss_signature=BLOB, seconds=1.0, weights=(Mount(IDS[deployment_id], "/weights"),),
+            )
+        )  # fmt: skip
+    return [(StreamName("build", build), event) for event in events]
+
+
+def history() -> tuple[Recorded, ...]:
+    model = StreamName("model", MODEL)
+    events: list[tuple[StreamName, AnyEvent]] = [
+        (model, ModelRegistered(model_id=MODEL, name="llm", team="t")),
+        *((model, pushed(number, each)) for number, each in enumerate(OF, 1)),
+        *built(FIRST),
+        *built(SECOND),
+        *built(THIRD, done=False),
+        (model, DeploymentDeleted(model_id=MODEL, deployment_id=SECOND)),
+    ]
+    return tuple(
+        Recorded(
+            Position(n),
+            stream,
+            event,
+            Metadata(
+                id=EventId(f"e{n}"), command_id=CommandId(f"c{n}"), correlation_id=CorrelationId("r"),
+                causation_id=None, actor=Actor("test", "internal"), at=datetime(2026, 1, 1, tzinfo=UTC),
+            ),
+        )
+        for n, (stream, event) in enumerate(events, 1)
+    )  # fmt: skip
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    shell = Shell(tmp_path, history())
+    objects = FolderObjects(shell.settings.folder("blobs"))
+
+    async def fill() -> None:
+        for body in {SHARED, BASE, TUNED, BUILDING, STRAY}:
+            await objects.put(chunk_key(chunk_hash(body)), body)
+        for bodies in OF.values():
+            await objects.put(manifest_key(manifest(*bodies)[0]), manifest(*bodies)[1])
+
+    asyncio.run(fill())
+    for path in objects.root.rglob("weights/**/*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))  # Long ago.
+    return shell
+
+
+def stored(shell: Shell) -> set[bytes]:
+    return {path.read_bytes() for path in shell.settings.folder("blobs").glob("weights/chunks/*/*")}
+
+
+def test_ls_and_show(shell: Shell) -> None:
+    rows = shell.run("weights ls -o json").json
+    assert [(row["deployment"], row["source"], row["bytes"]) for row in rows] == [
+        ("llm/deployment-1", "hf://owner/model", 20_000)
+    ]
+    shown = shell.run(f"weights show {IDS[FIRST][:10]} -o json").json
+    assert [file["path"] for file in shown["files"]] == ["0.bin", "1.bin"]
+    assert "llm/deployment-1" in shell.run("weights ls").out and "10,000" in shell.run(f"weights show {IDS[FIRST]}").out
+    assert "0 manifests begin with 'zz'" in shell.run("weights show zz").err
+
+
+def test_verify_reads_every_byte_that_is_needed(shell: Shell) -> None:
+    assert "2 manifests: every byte is what it must be" in shell.run("weights verify").out
+    path = FolderObjects(shell.settings.folder("blobs")).path(chunk_key(chunk_hash(BASE)))
+    path.chmod(0o644)
+    path.write_bytes(BASE[:-1] + bytes([BASE[-1] ^ 1]))
+    answer = shell.run("weights verify")
+    assert answer.code == 1 and f"chunk {chunk_hash(BASE)}: holds other bytes" in answer.out
+    path.unlink()
+    answer = shell.run(f"weights verify {IDS[FIRST]}")
+    assert answer.code == 1 and f"chunk {chunk_hash(BASE)}: is missing" in answer.out
+    assert shell.run(f"weights verify {IDS[THIRD]}").code == 0
+
+
+def test_gc_removes_what_no_deployment_and_no_build_needs(shell: Shell) -> None:
+    dry = shell.run("weights gc --dry-run")
+    assert "1 manifests, 2 chunks" in dry.out and "would be removed; 3 chunks are needed" in dry.out
+    assert len(stored(shell)) == 5
+    assert "2 chunks" in shell.run("weights gc").out
+    assert stored(shell) == {SHARED, BASE, BUILDING}
+    assert "0 manifests, 0 chunks, 0 bytes were removed" in shell.run("weights gc").out
+    assert "every byte is what it must be" in shell.run("weights verify").out
+
+
+def test_gc_keeps_what_is_young(shell: Shell) -> None:
+    for path in shell.settings.folder("blobs").rglob("weights/**/*"):
+        os.utime(path)
+    assert "0 manifests, 0 chunks" in shell.run("weights gc").out
+    assert "1 manifests, 2 chunks" in shell.run("weights gc --older-than 0").out
+
+
+def test_gc_removes_nothing_when_it_cannot_know_what_is_needed(shell: Shell) -> None:
+    FolderObjects(shell.settings.folder("blobs")).path(manifest_key(IDS[FIRST])).unlink()
+    answer = shell.run("weights gc")
+    assert answer.code == 1 and "nothing was removed" in answer.err and len(stored(shell)) == 5
