@@ -15,8 +15,8 @@ from agents.weights.wanted import Address, BadSource, address_of
 
 FailureKind = Literal["missing", "private", "moved", "changed", "unavailable", "damaged", "invalid"]
 RANGE_BYTES = 2 << 20
-_AHEAD = 4
-"""Ranges of one file that are on their way at once: with four files, 32 MiB."""
+_AHEAD = 3
+"""Ranges of one file that are on their way at once: with four files, 24 MiB."""
 T = TypeVar("T")
 _TRIES, _FIRST_PAUSE_S = 6, 0.25
 

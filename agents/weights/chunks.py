@@ -20,7 +20,7 @@ assert MAX_BYTES <= CHUNK_BYTES_MAX
 TENSOR_BYTES_MIN = 64 << 10
 """Smaller tensors are cut together with their neighbours."""
 CUTTING = f"tensors {TENSOR_BYTES_MIN} fastcdc {MIN_BYTES} {AVERAGE_BYTES} {MAX_BYTES}"
-_BATCH_BYTES = 2 * MAX_BYTES
+_BATCH_BYTES = MAX_BYTES + (2 << 20)
 _HEADER_BYTES_MAX = 32 << 20
 
 

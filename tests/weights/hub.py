@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from aiohttp import web
 
@@ -18,7 +19,7 @@ SECOND = hashlib.sha1(b"second commit").hexdigest()
 
 @dataclass
 class Repo:
-    commits: dict[str, dict[str, bytes]]
+    commits: dict[str, dict[str, bytes]] = field(repr=False)
     """Commit -> path -> content. The last is `main`."""
     token: str | None = None
     gated: bool = False
@@ -92,7 +93,7 @@ class Hub:
         start, stop = part.start or 0, min(len(body) if part.stop is None else part.stop, len(body))
         answer = web.StreamResponse(
             status=206 if "Range" in request.headers else 200,
-            headers={"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "Content-Length": str(stop - start)},
+            headers={"ETag": f'"{_sha256(body)}"', "Content-Length": str(stop - start)},
         )
         if answer.status == 206:
             answer.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
@@ -128,11 +129,16 @@ class Hub:
         return revision if revision in repo.commits else None
 
 
+@cache
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
 def _entry(path: str, body: bytes) -> dict[str, object]:
     oid = hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
     entry: dict[str, object] = {"type": "file", "path": path, "size": len(body), "oid": oid}
     if path.endswith((".safetensors", ".bin")):
-        entry["lfs"] = {"oid": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 134}
+        entry["lfs"] = {"oid": _sha256(body), "size": len(body), "pointerSize": 134}
     return entry
 
 

@@ -1,0 +1,87 @@
+"""The process that mirrors: killed it goes on, its memory has a bound, its secret stays with it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import psutil
+import pytest
+
+from agents.effects.weights_child import Finished, Pinned
+from agents.effects.weights_mirroring import MirrorFailed, Mirroring
+from agents.weights.store import verify
+from agents.weights.wanted import Wanted
+from projections.stores.objects import FolderObjects
+from tests.agents.builder.plant import eventually
+from tests.weights.hub import COMMIT, Hub, Repo, running
+
+PART = Random(9).randbytes(25_000_000)
+FILES = {f"model-{n}.safetensors": bytes([n]) * 8 + PART for n in range(4)}
+ALL = sum(map(len, FILES.values()))
+MEMORY_BYTES = 200_000_000
+WANTED = Wanted("hf://owner/model", "/weights")
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    async with running(Hub({"owner/model": Repo({COMMIT: FILES}, token="hf_secret")})) as it:
+        yield it
+
+
+def mirrors(process: psutil.Process) -> bool:
+    return process.cmdline()[1:3] == ["-m", "agents.effects.weights_child"]
+
+
+class Site:
+    def __init__(self, root: Path, hub: Hub) -> None:
+        self.lines: list[str] = []
+        self.pins: list[Pinned] = []
+        self.objects = FolderObjects(root / "blobs")
+        self.work = root / "work"
+        self.work.mkdir()
+        self._mirroring = Mirroring(
+            store=str(root / "blobs"), journals=root / "journals", folders=(), surroundings={"HF_ENDPOINT": hub.url}
+        )
+
+    async def mirror(self) -> Finished:
+        return await self._mirroring.mirror(
+            WANTED,
+            revision=None,
+            secret="hf_secret",
+            work=self.work,
+            on_pin=self.pins.append,
+            on_line=self.lines.append,
+        )
+
+
+async def test_killed_in_the_middle_it_goes_on_and_never_needs_much_memory(tmp_path: Path, hub: Hub) -> None:
+    site = Site(tmp_path, hub)
+    hub.pause_s = 0.05
+    first = asyncio.create_task(site.mirror())
+    await eventually(lambda: hub.bytes > ALL * 2 // 3)
+    (child,) = (each for each in psutil.Process().children(recursive=True) if mirrors(each))
+    assert "hf_secret" not in " ".join(child.cmdline() + list(child.environ().values()))
+    child.kill()
+    with pytest.raises(MirrorFailed, match="ended with code") as failed:
+        await first
+    assert failed.value.kind == "unavailable" and not list(site.work.glob("*.json"))
+    hub.pause_s, before = 0.0, hub.bytes
+    done = await site.mirror()
+    assert done.mirrored.bytes == ALL and done.mirrored.bytes_read == hub.bytes - before < ALL
+    assert [bad async for bad in verify(site.objects, [done.mirrored.manifest_id])] == []
+    assert done.peak_bytes < MEMORY_BYTES
+    assert [pin.revision for pin in site.pins] == [COMMIT] * 2
+    assert not any("hf_secret" in line for line in site.lines)
+
+
+async def test_cancelled_it_leaves_no_process(tmp_path: Path, hub: Hub) -> None:
+    site = Site(tmp_path, hub)
+    hub.pause_s = 0.2
+    mirroring = asyncio.create_task(site.mirror())
+    await eventually(lambda: hub.bytes > 0)
+    mirroring.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await mirroring
+    assert not any(mirrors(each) for each in psutil.Process().children(recursive=True))
+    assert not list(site.work.glob("*.json"))
