@@ -7,15 +7,17 @@ from typing import Any
 
 import msgspec
 
-from events.base import Position, StreamName
+from events.base import ORIGIN, DeploymentId, Position, StreamName
 from events.codec import Recorded
 from events.log import Log
 from ops.moments import Moment
 from ops.names import NAMES, Names, UnknownName, resolve
 from ops.past import beginning_of, start_of
 from ops.replay import VIEWS, history, position_of, state_at
+from ops.whence import Whence, whence_of
 from projections.audit import AuditRow, audit_row
 from projections.base import Projection
+from projections.deployments import DEPLOYMENTS
 from projections.fields import KINDS, MISSING, Path, names_in, plain, read, record_of
 
 
@@ -25,6 +27,8 @@ class Address(msgspec.Struct, frozen=True):
     view: str
     record: Path
     field: Path
+    about: tuple[str, ...] = ()
+    """Only events that name one of these change the record; empty: any event may."""
 
 
 class Blame(msgspec.Struct, frozen=True):
@@ -43,10 +47,14 @@ class _Change(msgspec.Struct, frozen=True):
     before: Any
 
 
-async def blame(log: Log, text: str, moment: Moment = None) -> tuple[Blame, ...]:
-    """One for the field, or one for each field of the entity. Raises UnknownName, NoSuchPosition."""
+async def blame(log: Log, text: str, moment: Moment = None, whence: Whence | None = None) -> tuple[Blame, ...]:
+    """One for the field, or one for each field of the entity. `whence`: of this log, if it is there already.
+
+    Raises UnknownName, NoSuchPosition.
+    """
     position = await position_of(log, moment)
     address = await address_of(log, text)
+    about = (whence or await whence_of(log)).mentions(address.about) if address.about else None
     projection = VIEWS[address.view][0]
     state = await state_at(log, projection, position)
     record = read(state, address.record)
@@ -55,7 +63,11 @@ async def blame(log: Log, text: str, moment: Moment = None) -> tuple[Blame, ...]
         _check(record, address)
     last: dict[Path, _Change] = {}
     until = position
-    while until > beginning_of(log) and len(last) < len(fields):
+    while len(last) < len(fields):
+        if about is not None:
+            until = max((each for each in about if each <= until), default=ORIGIN)
+        if until <= beginning_of(log):
+            break
         found, until = await _changes(log, projection, address.record, fields, until)
         last = found | last
     return tuple(_told(state, address.record, field, last.get(field)) for field in fields)
@@ -106,7 +118,21 @@ async def address_of(log: Log, text: str) -> Address:
     if view in VIEWS and rest:
         return Address(view, (), tuple(rest.split(".")))
     kind, entity, field = await _entity_and_field(log, text)
-    return Address(*record_of(kind, entity), field)
+    return Address(*record_of(kind, entity), field, await _about(log, kind, entity))
+
+
+async def _about(log: Log, kind: str, entity: str) -> tuple[str, ...]:
+    """Whose events change the record of the entity. What a node has to give changes with every replica."""
+    match kind:
+        case "environment":
+            return entity, entity.partition("-")[0]
+        case "deployment":
+            first = (await state_at(log, DEPLOYMENTS)).deployments.get(DeploymentId(entity))
+            return () if first is None else (entity, first.model_id)
+        case "model" | "replica":
+            return (entity,)
+        case _:
+            return ()
 
 
 async def _entity_and_field(log: Log, text: str) -> tuple[str, str, Path]:

@@ -59,9 +59,13 @@ class Whence:
 
     async def about(self, entity: str) -> list[Recorded]:
         """Every event that names the entity in any role, in order."""
-        positions = sorted({*self._all(own_positions, entity), *self._all(naming_positions, entity)})
-        found = await self._several(positions)
+        found = await self._several(self.mentions((entity,)))
         return [each for each in found if entity in entities(each.stream, each.event)]
+
+    def mentions(self, several: Sequence[str]) -> list[Position]:
+        """Where the events are that name one of these; hardly ever one too many, never one too few."""
+        kinds = (own_positions, naming_positions)
+        return sorted({each for entity in several for kind in kinds for each in self._all(kind, entity)})
 
     async def life_after(self, recorded: Recorded) -> list[Recorded]:
         """What happened to its aggregate after the event."""

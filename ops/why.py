@@ -93,7 +93,7 @@ async def _that_counts(whence: Whence, entity: str, last: Recorded) -> tuple[Rec
 
 
 async def set_by(whence: Whence, field: str, moment: Moment = None) -> Recorded | None:
-    (found,) = await blame(whence.log, field, moment)
+    (found,) = await blame(whence.log, field, moment, whence)
     return None if found.event is None else await whence.at(found.event.position)
 
 

@@ -14,12 +14,14 @@ from ops.names import UnknownName
 from ops.past import Past
 from ops.replay import VIEWS
 from projections.base import fold
+from projections.entities import entities
 from projections.fields import MISSING, plain, read, record_of
 from projections.fields import Path as FieldPath
 from projections.routing import ROUTING
 from projections.stores.kept import KeptSnapshots
 from projections.view import View
 from tests.histories import copied, random_history, two_versions_of_iris
+from tests.properties.history import history as simulated
 
 choices = st.lists(st.integers(0, 63), min_size=3, max_size=25)
 
@@ -62,6 +64,32 @@ def test_the_blamed_event_changed_the_field_and_no_later_one_did(picks: list[int
             assert each.before == (None if values[0] is MISSING else values[0])
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_only_events_that_name_it_or_its_model_change_a_record(seed: int) -> None:
+    """By this blame passes over what is about other things."""
+    events = simulated(seed)
+    views = {name: VIEWS[name][0] for name in ("deployments", "environments", "fleet")}
+    states = {name: projection.initial() for name, projection in views.items()}
+    before = dict[tuple[str, str, str], object]()
+    for recorded in events:
+        states = {name: views[name].evolve(states[name], recorded) for name in views}
+        named = entities(recorded.stream, recorded.event)
+        known = [
+            *(("deployment", each.deployment_id, each.model_id) for each in states["deployments"].deployments.values()),
+            *(("model", each, each) for each in states["deployments"].models),
+            *(("environment", f"{m}-{e}", m) for m, own in states["environments"].models.items() for e in own),
+            *(("replica", each, each) for each in states["fleet"].replicas),
+        ]
+        now = {}
+        for kind, entity, model in known:
+            view, record = record_of(kind, entity)
+            now[kind, entity, model] = plain(read(states[view], record))
+        for each in now.keys() | before.keys():
+            if now.get(each, MISSING) != before.get(each, MISSING):
+                assert each[1] in named or each[2] in named, (each, recorded)
+        before = now
 
 
 @settings(max_examples=25, deadline=None)
