@@ -32,7 +32,7 @@ from ops.bench.log import connected, fill, server
 from ops.bench.results import table, write_section
 from ops.config import load
 from ops.local.child import start
-from ops.local.postgres import prepare
+from ops.local.postgres import PostgresPlace, prepare
 from projections.audit import AuditQuery, AuditRow
 from projections.stores.audit_rebuild import rebuild
 from projections.stores.postgres import PostgresAuditStore
@@ -47,8 +47,8 @@ Row = tuple[str, str, str, str]
 
 
 @asynccontextmanager
-async def postgres(folder: Path) -> AsyncIterator[PostgresAuditStore]:
-    """A store on a server of its own, as the local stack would start it."""
+async def server_of_its_own(folder: Path) -> AsyncIterator[PostgresPlace]:
+    """PostgreSQL as the local stack would start it."""
     settings = load({"CAUSEWAY_STATE": str(folder), "PATH": os.defpath})
     server = prepare(settings)
     started = start(server.child)
@@ -57,15 +57,21 @@ async def postgres(folder: Path) -> AsyncIterator[PostgresAuditStore]:
         assert server.child.ready is not None, "PostgreSQL is probed"
         while not await server.child.ready():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        store = PostgresAuditStore(server.place.url)
-        try:
-            yield store
-        finally:
-            await store.close()
+        yield server.place
     finally:
         started.popen.send_signal(server.child.stop_signal)
         await asyncio.to_thread(started.popen.wait)
         await draining.wait()
+
+
+@asynccontextmanager
+async def postgres(folder: Path) -> AsyncIterator[PostgresAuditStore]:
+    async with server_of_its_own(folder) as place:
+        store = PostgresAuditStore(place.url)
+        try:
+            yield store
+        finally:
+            await store.close()
 
 
 async def _in_pieces(events: list[Recorded]) -> AsyncIterator[list[Recorded]]:

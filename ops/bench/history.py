@@ -31,6 +31,8 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 BLOB = BlobDigest("sha256:" + "0" * 64)
 DEPLOYMENTS, REPLICAS = 4, 6
 """Per model, and per deployment."""
+CHAIN = 20
+"""Events that follow from one another, until somebody begins something again."""
 
 
 def history(name: str) -> Iterator[tuple[StreamName, Draft]]:
@@ -40,8 +42,8 @@ def history(name: str) -> Iterator[tuple[StreamName, Draft]]:
         meta = Metadata(
             id=EventId(derive(name, "event", number, length=24)),
             command_id=CommandId(command),
-            correlation_id=CorrelationId(derive(name, "chain", number // 20, length=24)),
-            causation_id=EventId(derive(name, "event", number - 1, length=24)),
+            correlation_id=CorrelationId(derive(name, "chain", number // CHAIN, length=24)),
+            causation_id=EventId(derive(name, "event", number - 1, length=24)) if number % CHAIN else None,
             actor=Actor("reactor:placement", "internal"),
             at=BEGAN + timedelta(milliseconds=137 * number),
         )

@@ -155,9 +155,9 @@ async def follow_rounds(log: JetStreamLog, count: int) -> list[Row]:
         for payload in payloads:
             decode(payload)
         decoded.append(len(payloads) / (time.perf_counter() - began))
-        followed.append(count / await _follow(log, count, lambda batch: None))
+        followed.append(count / await followed_s(log, count, lambda batch: None))
         busy = time.process_time()
-        folded.append(count / await _follow(log, count, View(ROUTING).fold))
+        folded.append(count / await followed_s(log, count, View(ROUTING).fold))
         busy_us.append((time.process_time() - busy) * 1e6 / count)
     limit, plain, ours = max(decoded), max(followed), max(folded)
     return [
@@ -177,7 +177,7 @@ def _best_of(rates: list[float]) -> str:
     return f"{max(rates):,.0f} events/s (median of {len(rates)}: {median(rates):,.0f})"
 
 
-async def _follow(log: JetStreamLog, count: int, fold: Callable[[tuple[Recorded, ...]], None]) -> float:
+async def followed_s(log: JetStreamLog, count: int, fold: Callable[[tuple[Recorded, ...]], None]) -> float:
     """Seconds from the first event to the last."""
     began = time.perf_counter()
     async with aclosing(cast(Any, log.follow(ORIGIN))) as batches:

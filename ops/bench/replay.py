@@ -8,32 +8,36 @@ process runs. Limits measured in the same run: following without a fold, and a f
 
 import argparse
 import asyncio
+import gc
 import os
 import platform
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from events.base import ORIGIN, Position
+from events.base import Position, derive
 from events.codec import Recorded
 from events.log.jetstream import JetStreamLog
-from ops.bench.log import connected, fill, server
+from ops.bench.log import connected, fill, followed_s, server
+from ops.bench.peer import beside_eventsourcing
 from ops.bench.results import table, write_section
 from ops.blame import blame
 from ops.names import NAMES
-from ops.past import Past
+from ops.past import SELDOM, Past
 from ops.replay import LOOKED_BACK_AT, difference, position_of, snapshot_at, state_at
+from ops.why import timeline, why
 from projections.routing import ROUTING
 from projections.stores.kept import KeptSnapshots, apart_at, keep_snapshots
+from projections.stores.whereabouts import KeptWhereabouts, keep_whereabouts
 from projections.view import View
 
 SAMPLES = 9
@@ -41,19 +45,8 @@ GOAL_S = 1.0
 Row = tuple[str, str, str, str]
 
 
-async def follow(log: JetStreamLog, count: int, fold: Callable[[tuple[Recorded, ...]], None]) -> float:
-    """Seconds."""
-    began = time.perf_counter()
-    async with aclosing(cast(Any, log.follow(ORIGIN))) as batches:
-        async for batch in batches:
-            fold(batch)
-            if batch[-1].position >= count:
-                break
-    return time.perf_counter() - began
-
-
 async def folding(log: JetStreamLog, count: int) -> list[Row]:
-    bare_s = await follow(log, count, lambda batch: None)
+    bare_s = await followed_s(log, count, lambda batch: None)
     rows: list[Row] = [("follow and decode", f"{count / bare_s:,.0f} events/s", "limit", "")]
     for name, projections in (("the routing table", (ROUTING,)), ("all views and names", LOOKED_BACK_AT)):
         views = [View(each) for each in projections]
@@ -62,24 +55,34 @@ async def folding(log: JetStreamLog, count: int) -> list[Row]:
             for view in views:
                 view.fold(batch)
 
-        spent_s = await follow(log, count, fold)
+        spent_s = await followed_s(log, count, fold)
         rows.append((f"follow and fold {name}", f"{count / spent_s:,.0f} events/s", f"{bare_s / spent_s:.2f}", ""))
     return rows
 
 
-async def keeping(log: JetStreamLog, count: int, folder: Path) -> tuple[KeptSnapshots, Row]:
+async def keeping(log: JetStreamLog, count: int, folder: Path) -> tuple[Past, Row]:
     """All snapshots of a log that nobody has looked at before."""
     kept, began = KeptSnapshots(folder), time.perf_counter()
     last = count // apart_at(Position(count)) * apart_at(Position(count))
-    task = asyncio.create_task(keep_snapshots(log, kept, LOOKED_BACK_AT))
+    index = KeptWhereabouts(folder)
+    task = asyncio.gather(keep_snapshots(log, kept, LOOKED_BACK_AT), keep_whereabouts(log, index))
     while not (kept.positions(NAMES) and kept.positions(NAMES)[-1] >= last):  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
+    while len(await index.of(log)) < count // index.size:  # noqa: ASYNC110
         await asyncio.sleep(0.2)
     spent_s = time.perf_counter() - began
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    size = sum(each.stat().st_size for each in folder.glob("*/*.snapshot"))
-    said = f"{count / spent_s:,.0f} events/s; {len(kept.positions(ROUTING))} of each, {size / 1e6:,.0f} MB in all"
-    return kept, ("keep snapshots all along", said, "", "")
+    snapshots, indexes = (
+        sum(each.stat().st_size for each in folder.glob(pattern)) / 1e6 for pattern in ("*/*.snapshot", "*/*.index")
+    )
+    said = f"{count / spent_s:,.0f} events/s; {len(kept.positions(ROUTING))} of each, {snapshots:,.0f} MB in all"
+    return Past(log, kept, index=index), (
+        "keep snapshots and the index all along",
+        f"{said}; the index {indexes:,.0f} MB",
+        "",
+        "",
+    )
 
 
 async def looking_back(log: JetStreamLog, past: Past, count: int) -> list[Row]:
@@ -87,6 +90,7 @@ async def looking_back(log: JetStreamLog, past: Past, count: int) -> list[Row]:
     positions = [Position(rng.randrange(count // 2, count)) for _ in range(SAMPLES)]
     names = await state_at(past, NAMES)
     deployments = rng.sample(sorted(names.deployments), SAMPLES)
+    replicas = [f"{derive(names.deployments[each], 1)}" for each in deployments]
     times = [(await past.read(Position(each - 1), each))[0].meta.at for each in positions]
     began = time.perf_counter()
     await snapshot_at(log, "routing", positions[-1])
@@ -98,6 +102,9 @@ async def looking_back(log: JetStreamLog, past: Past, count: int) -> list[Row]:
         ("diff of the environments, 100 events", lambda n: _diff(past, positions[n])),
         ("a time's position", lambda n: position_of(past, times[n])),
         ("blame of a deployment's target", lambda n: blame(past, f"deployment:{deployments[n]}.target")),
+        ("why a replica is there, and its life", lambda n: why(past, replicas[n])),
+        ("why a deployment is as it is", lambda n: why(past, deployments[n])),
+        ("timeline of a deployment", lambda n: timeline(past, deployments[n])),
     ]
     rows = [("state of the routing table, folded from zero", f"{zero_s:.2f} s", "limit", "")]
     for what, ask in asked:
@@ -117,21 +124,32 @@ async def _by_name(past: Past, name: str, position: Position) -> object:
     return await snapshot_at(past, found, position)
 
 
+def command_line() -> Row:
+    """What a person waits for besides: Python, and all that the command line imports."""
+    spent = []
+    for _ in range(SAMPLES):
+        began = time.perf_counter()
+        subprocess.run((sys.executable, "-m", "ops.cli", "--help"), stdout=subprocess.DEVNULL, check=True)
+        spent.append(time.perf_counter() - began)
+    return "start of the command line (`causeway --help`)", f"p50 {median(spent):.3f} s", "", ""
+
+
 async def _diff(past: Past, position: Position) -> object:
     return await difference(past, "environments", Position(position - 100), position)
 
 
 async def measure(count: int) -> tuple[list[Row], str]:
     with tempfile.TemporaryDirectory(prefix="causeway-bench-") as folder, server(Path(folder)) as address:
+        Path(folder).chmod(0o711)  # PostgreSQL may run as a user of its own
         async with connected(address) as (log, client):
             began = time.perf_counter()
             await fill(client, count)
             print(f"filled {count:,} events in {time.perf_counter() - began:.0f} s", file=sys.stderr)
             rows = await folding(log, count)
-            kept, row = await keeping(log, count, Path(folder) / "kept")
+            past, row = await keeping(log, count, Path(folder) / "kept")
             print(f"{row[0]}: {row[1]}", file=sys.stderr)
-            past = Past(log, kept)
-            rows += [row, *await looking_back(log, past, count)]
+            rows += [row, *await looking_back(log, past, count), command_line()]
+            rows += await beside_eventsourcing(log, past, Path(folder))
             table = await state_at(past, ROUTING)
             live = sum(len(each.replicas) for each in table.deployments.values())
             size = len(msgspec.msgpack.encode(table)) / 1e6
@@ -143,9 +161,10 @@ async def measure(count: int) -> tuple[list[Row], str]:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.replay", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--events", type=int, default=1_000_000, help="how long the history is")
+    parser.add_argument("--events", type=int, default=1_000_000, help="how long the history is; at least 20,000")
     parser.add_argument("--write", action="store_true", help="put the result into ops/bench/RESULTS.md")
     options = parser.parse_args(arguments)
+    gc.set_threshold(SELDOM)
     rows, size = asyncio.run(measure(options.events))
     measured = table(("what", "measured", "of its limit", "goal"), rows)
     print(measured)

@@ -34,6 +34,7 @@ from ops.cli import (
 )
 from ops.cli.failures import EXPECTED, explained
 from ops.cli.session import Session
+from ops.past import SELDOM
 
 
 class _Group(TyperGroup):
@@ -101,5 +102,5 @@ for _module in _MODULES:
 
 
 def main() -> None:
-    gc.set_threshold(100_000)  # A state of a long log is a million objects without cycles.
+    gc.set_threshold(SELDOM)
     app(prog_name="causeway")

@@ -24,11 +24,12 @@ def environment(name: str) -> Environment:
 
 
 def make_all() -> dict[str, str]:
-    """Every environment, from the pinned and hashed lists; gives the ones that could not be made, and why."""
-    return {name: reason for name in NAMES if (reason := _make(environment(name)))}
+    """Every environment of the gateway's peers; gives the ones that could not be made, and why."""
+    return {name: reason for name in NAMES if (reason := make(environment(name)))}
 
 
-def _make(one: Environment) -> str | None:
+def make(one: Environment) -> str | None:
+    """From its pinned and hashed list; why it could not be made."""
     requirements = CHECKOUT / "requirements" / f"bench-{one.name}.txt"
     uv = str(Path(sys.executable).parent / "uv")
     print(f"{one.folder} from {requirements.name} …", file=sys.stderr, flush=True)
