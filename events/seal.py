@@ -1,6 +1,10 @@
-"""Seals: what the log was, in hashes that follow from each other, said in the log itself."""
+"""Seals: what the log was, in hashes that follow from each other, said in the log itself; and what it has lost."""
 
-from events.base import Event, Position
+from typing import Final
+
+from events.base import Event, Position, StreamName
+
+LOG_STREAM: Final = StreamName("log", "seals")
 
 
 class LogSealed(Event, frozen=True, kw_only=True):
@@ -12,3 +16,11 @@ class LogSealed(Event, frozen=True, kw_only=True):
     """sha256 hex of the previous seal's hash and of the segment's messages (events/log/segments.py)."""
     previous_hash: str
     """Of the seal before; empty for the first one."""
+
+
+class LossAccepted(Event, frozen=True, kw_only=True):
+    """The events that were at these positions are lost; others get their positions from now on."""
+
+    first: Position
+    """This event's own position."""
+    last: Position

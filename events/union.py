@@ -70,6 +70,7 @@ AnyEvent = (
     | access.SecretStored
     | access.SecretRemoved
     | seal.LogSealed
+    | seal.LossAccepted
     | webhook.WebhookRegistered
     | webhook.WebhookMoved
     | webhook.WebhookRemoved

@@ -8,14 +8,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
-from events.base import ORIGIN, Position
+from events.base import ORIGIN, Actor, CommandId, CorrelationId, Event, EventId, Metadata, Position, derive
 from events.log import LogBroken
+from events.log.jetstream import outgoing
 from events.log.jetstream_checks import STREAM
 from events.log.jetstream_raw import JetStreamRaw
-from events.log.segments import segment_of
+from events.log.raw import RawMessage
+from events.log.segments import recorded_of, segment_of
+from events.log.subjects import subject_of
+from events.seal import LOG_STREAM
+from events.union import AnyEvent
+from handlers.base import Context
+from handlers.deciders.seal import LOG, AcceptLoss
 from ops.config import Settings
 from ops.integrity import salvaged
 from ops.local.alone import nats_alone
@@ -72,11 +80,51 @@ async def restore(
     aside = None if settings.nats_url is not None else _moved_aside(settings, now)
     async with server_of(settings) as url:
         raw = JetStreamRaw(url)
-        await raw.write(archive.messages())
-        tell(f"written up to position {head}; reading all of it back")
-        await _compare(raw, archive, head)
-    remember_position(settings, head)
-    return Restored(head, archived, max(0, known - head), aside)
+        loss = await _loss(archive, head, known, now)
+        end = Position(head + len(loss))
+        await raw.write(_messages(archive, loss))
+        tell(f"written up to position {end}; reading all of it back")
+        await _compare(raw, _messages(archive, loss), end)
+    remember_position(settings, end)
+    return Restored(end, archived, max(0, known - head), aside)
+
+
+async def _loss(archive: FolderArchive, head: Position, known: Position, now: datetime) -> tuple[RawMessage, ...]:
+    """What is put on record behind the archive's end when not all that is known could be brought back."""
+    if known <= head:
+        return ()
+    state = LOG.initial
+    async for message in archive.messages():
+        if message.subject.startswith(f"{subject_of(LOG_STREAM)}."):
+            state = LOG.evolve(state, cast(Event, recorded_of(message).event))
+    command_id = CommandId(derive("accepted loss", head + 1, known, now.isoformat(), length=24))
+    accept = AcceptLoss(
+        id=command_id,
+        correlation_id=CorrelationId(command_id),
+        actor=Actor("operator", "causeway log restore --accept-loss"),
+        first=Position(head + 1),
+        last=known,
+    )
+    (event,) = LOG.decide(accept, state, Context(now))
+    meta = Metadata(
+        id=EventId(derive(command_id, 0, length=24)),
+        command_id=command_id,
+        correlation_id=accept.correlation_id,
+        causation_id=None,
+        actor=accept.actor,
+        at=now,
+    )
+    draft = (cast(AnyEvent, event), meta)
+    ((subject, headers, body),) = outgoing(LOG_STREAM, (draft,), ORIGIN)
+    kept = "".join(f"{name}: {text}\r\n" for name, text in headers.items() if not name.startswith("Nats-Expected"))
+    return (RawMessage(Position(head + 1), subject, f"NATS/1.0\r\n{kept}\r\n", body),)
+
+
+async def _messages(archive: FolderArchive, more: tuple[RawMessage, ...]) -> AsyncIterator[RawMessage]:
+    async for message in archive.messages():
+        yield message
+    for message in more:
+        yield message
 
 
 def _checked(archive: FolderArchive) -> tuple[Position, str]:
@@ -118,11 +166,11 @@ def _moved_aside(settings: Settings, now: datetime) -> Path | None:
     return found.rename(aside / STREAM)
 
 
-async def _compare(raw: JetStreamRaw, archive: FolderArchive, head: Position) -> None:
-    """Raises LogBroken unless the new log says the same as the archive, position by position."""
+async def _compare(raw: JetStreamRaw, messages: AsyncIterator[RawMessage], head: Position) -> None:
+    """Raises LogBroken unless the new log says what was to be written, position by position."""
     last = ORIGIN
     async with aclosing(raw.raw(ORIGIN, head)) as written:  # type: ignore[type-var]
-        async for kept in archive.messages():
+        async for kept in messages:
             found = await anext(written, None)
             if found is None or (found.position, found.subject, found.body) != (kept.position, kept.subject, kept.body):
                 raise LogBroken(f"position {kept.position} of the new log is not what the archive has: not restored")

@@ -1,11 +1,14 @@
-"""Rules of seals: they follow each other without a gap, and each names the hash of the one before."""
+"""Rules of seals: they follow each other without a gap, and each names the hash of the one before.
+
+A loss is accepted once, and only behind what is sealed.
+"""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from events.base import ORIGIN, Event, Position
-from events.seal import LogSealed
+from events.seal import LogSealed, LossAccepted
 from handlers.base import Command, Context, Decider, Refused, told
 
 
@@ -18,16 +21,33 @@ class SealLog(Command, frozen=True, kw_only=True):
     previous_hash: str
 
 
+class AcceptLoss(Command, frozen=True, kw_only=True):
+    """The log goes on though events are lost that were known to be there."""
+
+    first: Position
+    last: Position
+
+
 class LogState(msgspec.Struct, frozen=True, tag=True):
     last: Position = ORIGIN
     hash: str = ""
+    lost_from: Position = ORIGIN
+    """Where the last accepted loss began; 0: nothing was lost."""
 
 
 def evolve(state: LogState, event: Event) -> LogState:
-    return LogState(event.last, event.hash) if isinstance(event, LogSealed) else state
+    match event:
+        case LogSealed():
+            return msgspec.structs.replace(state, last=event.last, hash=event.hash)
+        case LossAccepted():
+            return msgspec.structs.replace(state, lost_from=event.first)
+        case _:
+            return state
 
 
-def decide(command: SealLog, state: LogState, ctx: Context) -> Sequence[Event]:
+def decide(command: SealLog | AcceptLoss, state: LogState, ctx: Context) -> Sequence[Event]:
+    if isinstance(command, AcceptLoss):
+        return _accept(command, state)
     if command.last == state.last and command.hash == state.hash:
         return ()
     if not command.first <= command.last:
@@ -40,9 +60,18 @@ def decide(command: SealLog, state: LogState, ctx: Context) -> Sequence[Event]:
     return (told(LogSealed, command),)
 
 
-LOG: Decider[SealLog, LogState] = Decider(
+def _accept(command: AcceptLoss, state: LogState) -> Sequence[Event]:
+    if command.first == state.lost_from:
+        return ()
+    if not max(state.last, state.lost_from) < command.first <= command.last:
+        reason = f"positions {command.first} to {command.last} are no end of a log that is sealed up to {state.last}"
+        raise Refused("invalid", reason, "first")
+    return (told(LossAccepted, command),)
+
+
+LOG: Decider[SealLog | AcceptLoss, LogState] = Decider(
     category="log",
-    commands=(SealLog,),
+    commands=(SealLog, AcceptLoss),
     initial=LogState(),
     aggregate_id=lambda command: "seals",
     decide=decide,

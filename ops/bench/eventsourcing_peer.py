@@ -7,7 +7,6 @@ as its documentation says: events of an application, its notifications in sectio
 """
 
 import json
-import os
 import sys
 import time
 from collections import defaultdict
@@ -89,8 +88,8 @@ def followed(app: Any, until: int, routing: Routing | None) -> float:
 
 def main(history: str, sockets: str) -> None:
     place = {"DBNAME": "postgres", "HOST": sockets, "PORT": "5432", "USER": "postgres", "PASSWORD": "unused"}
-    os.environ |= {f"POSTGRES_{name}": text for name, text in place.items()}
-    app = Plane(env={"PERSISTENCE_MODULE": "eventsourcing.postgres"})
+    where = {f"POSTGRES_{name}": text for name, text in place.items()}
+    app = Plane(env={"PERSISTENCE_MODULE": "eventsourcing.postgres", **where})
     happened = list(drafts(Path(history)))
     began = time.perf_counter()
     for event in happened[:APPENDS]:

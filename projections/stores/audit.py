@@ -15,6 +15,7 @@ import structlog
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log, LogBroken, LogUnavailable
+from events.seal import LOG_STREAM, LossAccepted
 from events.signals.refusals import KeptRefusal, Refusals, RefusalsUnavailable
 from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, refused_row, wanted, wanted_refused
 
@@ -62,6 +63,14 @@ class AuditStore(Protocol):
         """Adds the rows that follow `after`, and their position, or nothing. Raises AuditUnavailable, CursorMoved."""
         ...
 
+    async def set_aside(self, first: Position) -> None:
+        """Keeps the rows from this position on apart: the log has lost what they stand for. Raises AuditUnavailable."""
+        ...
+
+    async def lost(self) -> tuple[AuditRow, ...]:
+        """The rows that were set aside, the earliest first. Raises AuditUnavailable."""
+        ...
+
     async def page(self, query: AuditQuery) -> tuple[AuditRow, ...]:
         """Rows in the order of their positions. Raises AuditUnavailable."""
         ...
@@ -102,6 +111,7 @@ class AuditStore(Protocol):
 class MemoryAuditStore:
     def __init__(self) -> None:
         self._rows: list[AuditRow] = []
+        self._lost: list[AuditRow] = []
         self._refused: list[RefusedRow] = []
         self._refused_sequence = 0
         self._rebuilt: list[AuditRow] = []
@@ -115,6 +125,13 @@ class MemoryAuditStore:
             raise CursorMoved(after, at)
         self._rows.extend(rows)
         return await self.position()
+
+    async def set_aside(self, first: Position) -> None:
+        self._lost += [row for row in self._rows if row.position >= first]
+        self._rows = [row for row in self._rows if row.position < first]
+
+    async def lost(self) -> tuple[AuditRow, ...]:
+        return tuple(self._lost)
 
     async def page(self, query: AuditQuery) -> tuple[AuditRow, ...]:
         return _page(self._rows, wanted(query), query)
@@ -173,8 +190,7 @@ async def follow_into(log: Log, store: AuditStore) -> None:
     """Keeps the store filled, for ever. Ends only by being cancelled, or by LogBroken: a person has to look."""
 
     async def fill(going: Callable[[], None]) -> None:
-        position = await store.position()
-        await check_same_log(log, store, position)
+        position = await same_history(log, store, await store.position())
         _log.info("audit trail follows the log", position=position)
         async for batch in log.follow(position):
             position = await store.append([audit_row(each) for each in batch], position)
@@ -216,6 +232,34 @@ async def _for_ever(fill: Callable[[Callable[[], None]], Awaitable[None]]) -> No
             _log.error("audit trail is behind until its store is back", why=str(away), retry_in_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
+
+
+async def same_history(log: Log, store: AuditStore, position: Position) -> Position:
+    """Where to go on from. Rows of events that are lost, and that a person went on without, are set aside before.
+
+    Raises LogBroken when the store has seen what this log does not have, and nobody said so.
+    """
+    try:
+        await check_same_log(log, store, position)
+        return position
+    except LogBroken:
+        loss = await _accepted_loss(log, store, position)
+        if loss is None:
+            raise
+    _log.error("rows of events that the log has lost are kept apart", first=loss, last=position)
+    await store.set_aside(loss)
+    return await same_history(log, store, Position(loss - 1))
+
+
+async def _accepted_loss(log: Log, store: AuditStore, position: Position) -> Position | None:
+    """The first position of the earliest accepted loss that the rows do not know of."""
+    for recorded in await log.read(stream=LOG_STREAM):
+        if isinstance(recorded.event, LossAccepted) and recorded.position <= position:
+            before = Position(recorded.position - 1)
+            (row,) = await store.page(AuditQuery(after=before, until_position=recorded.position))
+            if row.event_id != recorded.meta.id:
+                return recorded.position
+    return None
 
 
 async def check_same_log(log: Log, store: AuditStore, position: Position) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from events.base import Position
 from projections.audit import AuditQuery, AuditRow, RefusedRow, clip_or_none, is_pattern
 
-SHAPE = 1
+SHAPE = 2
 """Of the tables that are filled from the log. Another one in the database: they are made anew, and filled again."""
 BUCKET = 1000
 """Positions whose earliest and latest time are kept together, by which a time finds its positions."""
@@ -25,7 +25,22 @@ REFUSED_COLUMNS = RefusedRow.__struct_fields__
 MAKE_LOCK = 4_127_001
 """Advisory lock under which the tables are made: two followers may start at once."""
 
-BASE = """
+_ROW = """
+    position        bigint not null,
+    at              timestamptz not null,
+    type            text collate "C" not null,
+    category        text collate "C" not null,
+    entity          text collate "C" not null,
+    entities        text[] collate "C" not null,
+    actor           text collate "C" not null,
+    actor_how       text collate "C" not null,
+    correlation_id  text collate "C" not null,
+    causation_id    text collate "C",
+    command_id      text collate "C" not null,
+    event_id        text collate "C" not null,
+    body            jsonb not null
+"""
+BASE = f"""
 create schema if not exists causeway;
 create table if not exists causeway.cursor (
     only_row  boolean primary key default true check (only_row),
@@ -52,6 +67,7 @@ create table if not exists causeway.refused_rows (
     position        bigint not null,
     body            jsonb not null
 );
+create table if not exists causeway.lost_rows ({_ROW});
 create index if not exists refused_at on causeway.refused_rows (at);
 create index if not exists refused_actor on causeway.refused_rows (actor, number);
 create index if not exists refused_entity on causeway.refused_rows (entity, number);
@@ -60,21 +76,7 @@ create index if not exists refused_entity on causeway.refused_rows (entity, numb
 
 def tables(number: int) -> str:
     return f"""
-create table causeway.rows_{number} (
-    position        bigint not null,
-    at              timestamptz not null,
-    type            text collate "C" not null,
-    category        text collate "C" not null,
-    entity          text collate "C" not null,
-    entities        text[] collate "C" not null,
-    actor           text collate "C" not null,
-    actor_how       text collate "C" not null,
-    correlation_id  text collate "C" not null,
-    causation_id    text collate "C",
-    command_id      text collate "C" not null,
-    event_id        text collate "C" not null,
-    body            jsonb not null
-) with (autovacuum_enabled = off);
+create table causeway.rows_{number} ({_ROW}) with (autovacuum_enabled = off);
 create table causeway.spans_{number} (
     bucket bigint primary key, first_at timestamptz not null, last_at timestamptz not null
 );
@@ -112,7 +114,16 @@ def dropped(number: int) -> str:
     return "".join(f"drop table if exists causeway.{name}_{number};" for name in ("rows", "spans", "names"))
 
 
-VIEWS = ("audit", "audit_entities", "replica_lives", "scale_decisions", "promotions", "access_changes", "refused")
+VIEWS = (
+    "audit",
+    "audit_entities",
+    "replica_lives",
+    "scale_decisions",
+    "promotions",
+    "access_changes",
+    "refused",
+    "lost",
+)
 
 
 def views(number: int) -> str:
@@ -137,6 +148,7 @@ create or replace view causeway.promotions as
 create or replace view causeway.access_changes as
     select position, at, type, actor, entity, body - 'hash' as body
     from causeway.rows_{number} where category in ('key', 'secret');
+create or replace view causeway.lost as select {", ".join(COLUMNS)} from causeway.lost_rows;
 create or replace view causeway.refused as select {", ".join(REFUSED_COLUMNS)} from causeway.refused_rows;
 """
 

@@ -58,6 +58,23 @@ class PostgresAuditStore:
             await connection.execute("update causeway.cursor set position = $1", rows[-1].position)
         return rows[-1].position
 
+    async def set_aside(self, first: Position) -> None:
+        async with self._connected() as connection, connection.transaction():
+            live = await connection.fetchval("select live from causeway.cursor for update")
+            columns = ", ".join(sql.COLUMNS)
+            await connection.execute(
+                f"with gone as (delete from causeway.rows_{live} where position >= $1 returning {columns})"
+                f" insert into causeway.lost_rows ({columns}) select {columns} from gone",
+                first,
+                timeout=LONG_S,
+            )
+            await connection.execute("update causeway.cursor set position = least(position, $1)", first - 1)
+
+    async def lost(self) -> tuple[AuditRow, ...]:
+        async with self._connected() as connection:
+            rows = await connection.fetch("select * from causeway.lost_rows order by position")
+        return tuple(sql.row_of(dict(each)) for each in rows)
+
     async def page(self, query: AuditQuery) -> tuple[AuditRow, ...]:
         try:
             return await self._page(query)

@@ -26,8 +26,10 @@ from events.base import (
     StreamName,
 )
 from events.codec import Recorded
+from events.log import LogBroken
 from events.log.memory import MemoryLog
 from events.model import ModelRegistered
+from events.seal import LOG_STREAM, LossAccepted
 from events.signals.refusals import KeptRefusal, MemoryRefusals, Refusal
 from ops.config import Settings
 from ops.local.attach import attached, status
@@ -43,7 +45,7 @@ from projections.stores.audit import (
 )
 from projections.stores.audit_rebuild import rebuild
 from projections.stores.postgres import PostgresAuditStore
-from tests.histories import history, two_versions_of_iris
+from tests.histories import copied, history, two_versions_of_iris
 from tests.ops.stacks import ELSEWHERE, restarted, running, settings_for
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -288,6 +290,44 @@ async def test_rows_that_came_during_a_rebuild_are_not_lost(store: AuditStore) -
     assert await store.switch_to_rebuilt(Position(5), rows[5:])
     assert await store.append(rows[9:], Position(9)) == len(rows)
     assert await store.page(AuditQuery(limit=1000)) == rows
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_after_an_accepted_loss_the_trail_goes_on_and_keeps_the_lost_rows_apart(
+    store: AuditStore, late: bool
+) -> None:
+    """`late`: it looks again only when the log is as long as before, with other events."""
+    whole = await (await two_versions_of_iris()).read()
+    rows, kept = tuple(map(audit_row, whole)), 10
+    await store.append(rows, ORIGIN)
+    log = await copied(whole[:kept])
+    with pytest.raises(LogBroken, match=f"reaches position {len(whole)}, but the log ends at {kept}"):
+        await follow_into(log, store)
+    loss = LossAccepted(first=Position(kept + 1), last=Position(len(whole)))
+    at = await log.append(LOG_STREAM, ((loss, _meta("loss")),), ORIGIN)
+    for number in range(len(whole) if late else 2):
+        event = ModelRegistered(model_id=ModelId(f"m{number}"), name="again", team="")
+        at = await log.append(StreamName("model", f"m{number}"), ((event, _meta(f"again-{number}")),), ORIGIN)
+    for _ in range(2):  # once more changes nothing
+        following = asyncio.create_task(follow_into(log, store))
+        await reached(store, at)
+        while await store.position() != at:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        assert await store.page(AuditQuery(limit=1000)) == tuple(map(audit_row, await log.read()))
+        assert await store.lost() == rows[kept:]
+
+
+def _meta(name: str) -> Metadata:
+    return Metadata(
+        id=EventId(name),
+        command_id=CommandId(name),
+        correlation_id=CorrelationId(name),
+        causation_id=None,
+        actor=Actor("operator", "here"),
+        at=START,
+    )
 
 
 async def test_a_reader_reads_the_views_and_nothing_else(settings: Settings) -> None:

@@ -1,8 +1,8 @@
 """Rules of seals."""
 
 from events.base import Position
-from events.seal import LogSealed
-from handlers.deciders.seal import LOG, SealLog
+from events.seal import LogSealed, LossAccepted
+from handlers.deciders.seal import LOG, AcceptLoss, SealLog
 from tests.spec import changed, given, ids
 
 FIRST = LogSealed(first=Position(1), last=Position(10), hash="a", previous_hash="")
@@ -28,3 +28,13 @@ def test_a_gap_an_overlap_or_another_chain_is_refused() -> None:
     given(LOG, FIRST).when(changed(SEAL_SECOND, previous_hash="z")).refused("conflict", "previous_hash")
     given(LOG, FIRST).when(changed(SEAL_FIRST, hash="z")).refused("conflict", "first")
     given(LOG, FIRST).when(changed(SEAL_SECOND, last=10)).refused("invalid", "last")
+
+
+def test_a_loss_is_accepted_once_and_only_behind_what_is_sealed() -> None:
+    lost = LossAccepted(first=Position(11), last=Position(14))
+    accept = AcceptLoss(**ids(), first=Position(11), last=Position(14))
+    given(LOG, FIRST).when(accept).then(lost)
+    given(LOG, FIRST, lost).when(accept).unchanged()
+    given(LOG, FIRST).when(changed(accept, first=10)).refused("invalid", "first")
+    given(LOG, FIRST).when(changed(accept, last=10)).refused("invalid", "first")
+    given(LOG, FIRST, lost).when(SEAL_SECOND).then(SECOND)

@@ -90,7 +90,7 @@ from events.scaling import (
     ScalingConfigured,
     ScheduledMinimum,
 )
-from events.seal import LogSealed
+from events.seal import LogSealed, LossAccepted
 from events.union import AnyEvent
 from events.webhook import (
     DeliveryGivenUp,
@@ -421,6 +421,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
     RedeliveryRequested(webhook_id=WEBHOOK, position=Position(42), asked=1),
     RedeliverySucceeded(webhook_id=WEBHOOK, position=Position(42), attempts=1),
     LogSealed(first=Position(5001), last=Position(10000), hash="a" * 64, previous_hash="b" * 64),
+    LossAccepted(first=Position(4201), last=Position(4250)),
 )
 
 _LATER_VERSIONS: Mapping[str, AnyEvent] = MappingProxyType({})

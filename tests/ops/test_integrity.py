@@ -16,6 +16,8 @@ from events.log import LogBroken
 from events.log.jetstream import JetStreamLog
 from events.log.jetstream_raw import JetStreamRaw
 from events.log.raw import RawMessage
+from events.log.segments import recorded_of
+from events.seal import LossAccepted
 from handlers.clock import SystemClock
 from handlers.decisions import DECISIONS
 from handlers.dispatch import Dispatch
@@ -166,8 +168,10 @@ def test_damage_is_named_and_undone(
         assert block(state).exists(), "nothing was touched"
         done = shell.run("log restore --accept-loss -o json")
         kept = 3 * SEGMENT if damage is truncate else position - 1
-        assert (done.json["head"], done.json["lost"]) == (kept, len(before) - kept)
-        assert asyncio.run(now(settings_of(state))) == before[:kept]
+        assert (done.json["head"], done.json["lost"]) == (kept + 1, len(before) - kept)
+        *back, accepted = asyncio.run(now(settings_of(state)))
+        assert tuple(back) == before[:kept]
+        assert recorded_of(accepted).event == LossAccepted(first=Position(kept + 1), last=Position(len(before)))
     assert Path(done.json["aside"]).is_dir()
     assert shell.run("log verify").code == 0
 
