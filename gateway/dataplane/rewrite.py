@@ -29,7 +29,7 @@ class Provenance(msgspec.Struct, frozen=True):
     def lines(self) -> str:
         text = (
             f"x-request-id: {self.request_id}\r\nx-baseten-request-id: {self.request_id}\r\n"
-            f"{_routed(self.deployment_id, self.replica_id, self.position)}"
+            f"{_routed(self.deployment_id, self.replica_id)}x-causeway-position: {self.position}\r\n"
             f"x-causeway-parked-ms: {self.parked_ms}\r\nx-causeway-attempts: {self.attempts}\r\n"
         )
         if self.queue_position is not None:
@@ -42,10 +42,10 @@ class Provenance(msgspec.Struct, frozen=True):
 
 
 @lru_cache(1024)
-def _routed(deployment_id: str | None, replica_id: str | None, position: int) -> str:
+def _routed(deployment_id: str | None, replica_id: str | None) -> str:
     deployment = "" if deployment_id is None else f"x-causeway-deployment: {deployment_id}\r\n"
     replica = "" if replica_id is None else f"x-causeway-replica: {replica_id}\r\n"
-    return f"{deployment}{replica}x-causeway-position: {position}\r\n"
+    return deployment + replica
 
 
 def request_for_replica(
