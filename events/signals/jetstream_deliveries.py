@@ -15,6 +15,7 @@ from events.base import WebhookId
 from events.log.jetstream_link import client_options
 from events.log.nats_wire import Login
 from events.signals.deliveries import NOTES_KEPT, Attempt, DeliveriesUnavailable, Note, Place, newest
+from events.signals.jetstream_reading import not_cancelled, to_the_end
 
 STREAM = "CAUSEWAY_DELIVERIES"
 CONNECT_S = 5.0
@@ -61,7 +62,8 @@ class JetStreamDeliveries:
     async def attempts(self, webhook_id: WebhookId, most: int) -> list[Attempt]:
         async with self._answering() as jetstream:
             try:
-                return newest([note async for note in _notes(jetstream, webhook_id)], most)
+                notes = to_the_end(jetstream, STREAM, _subject(webhook_id))
+                return newest([_decoder.decode(message.data) async for message in notes], most)
             except NotFoundError:
                 return []
 
@@ -69,9 +71,7 @@ class JetStreamDeliveries:
     async def _answering(self) -> AsyncIterator[JetStreamContext]:
         try:
             yield (await self._connected()).jetstream()
-            # A cancellation that comes together with the answer is lost in wait_for before Python 3.12.
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise asyncio.CancelledError
+            not_cancelled()
         except (Error, TimeoutError, OSError) as error:
             self._there = False
             raise DeliveriesUnavailable(str(error) or type(error).__name__) from error
@@ -88,20 +88,6 @@ class JetStreamDeliveries:
                     raise
                 self._client = client
             return self._client
-
-
-async def _notes(jetstream: JetStreamContext, webhook_id: WebhookId) -> AsyncIterator[Note]:
-    await jetstream.stream_info(STREAM)
-    reading = await jetstream.subscribe(_subject(webhook_id), stream=STREAM, ordered_consumer=True)
-    try:
-        known = await reading.consumer_info()
-        left = (known.num_pending or 0) + (known.delivered.consumer_seq if known.delivered is not None else 0)
-        while left > 0:
-            message = await reading.next_msg(timeout=CONNECT_S)
-            left = message.metadata.num_pending
-            yield _decoder.decode(message.data)
-    finally:
-        await reading.unsubscribe()
 
 
 def _subject(webhook_id: WebhookId) -> str:

@@ -6,7 +6,7 @@ a span is at most some thirty messages however many deployments are busy.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -20,6 +20,7 @@ from nats.js.errors import NotFoundError
 from events.base import DeploymentId
 from events.log.jetstream_link import client_options
 from events.log.nats_wire import Login
+from events.signals.jetstream_reading import not_cancelled, to_the_end
 from events.signals.load_history import KEPT_S, SPAN_S, LoadRecord, LoadSpan, LoadsUnavailable, Moment, moments_of
 
 STREAM = "CAUSEWAY_LOADS"
@@ -54,6 +55,7 @@ class JetStreamLoads:
                 headers = {"Nats-Msg-Id": f"{span.ended_at:.0f}-{name}"}
                 payload = _encoder.encode(LoadSpan(span.ended_at, records))
                 await self._jetstream.publish(subject, payload, headers=headers)
+                not_cancelled()
         except (Error, TimeoutError, OSError) as error:
             self._there = False
             raise LoadsUnavailable(str(error) or type(error).__name__) from error
@@ -71,20 +73,12 @@ class JetStreamLoads:
         # A batch is kept a moment after its span has ended, by another clock perhaps.
         start = datetime.fromtimestamp(max(0.0, since - SPAN_S), UTC).isoformat().replace("+00:00", "Z")
         config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start)  # type: ignore[arg-type]
-        await self._jetstream.stream_info(STREAM)
-        reading = await self._jetstream.subscribe(subject, stream=STREAM, ordered_consumer=True, config=config)
-        try:
-            known = await reading.consumer_info()
-            left = (known.num_pending or 0) + (known.delivered.consumer_seq if known.delivered is not None else 0)
-            while left > 0:
-                message = await reading.next_msg(timeout=5.0)
-                left = message.metadata.num_pending
+        async with aclosing(to_the_end(self._jetstream, STREAM, subject, config)) as messages:  # type: ignore[type-var]
+            async for message in messages:
                 span = _decoder.decode(message.data)
                 if span.ended_at > until + SPAN_S:
                     return
                 yield span
-        finally:
-            await reading.unsubscribe()
 
 
 def _subject(deployment_id: DeploymentId) -> str:

@@ -14,6 +14,7 @@ from nats.js.errors import NotFoundError
 
 from events.log.jetstream_link import client_options
 from events.log.nats_wire import Login
+from events.signals.jetstream_reading import not_cancelled
 from events.signals.refusals import KEPT_S, KeptRefusal, Refusal, RefusalsUnavailable
 
 _log = structlog.get_logger()
@@ -95,6 +96,7 @@ class JetStreamRefusals:
                 async for batch in _from(jetstream, after if after <= state.last_seq else 0):
                     after = batch[-1].sequence
                     yield batch
+                not_cancelled()
                 yield ()
         except (Error, TimeoutError, OSError) as error:
             raise RefusalsUnavailable(str(error) or type(error).__name__) from error
@@ -109,6 +111,7 @@ async def _from(jetstream: JetStreamContext, after: int) -> AsyncIterator[tuple[
             batch = [_kept(await reading.next_msg(timeout=IDLE_S))]
             while reading.pending_msgs and len(batch) < MOST_AT_ONCE:
                 batch.append(_kept(await reading.next_msg(timeout=IDLE_S)))
+            not_cancelled()
             yield tuple(batch)
     except TimeoutError:
         return
