@@ -87,6 +87,23 @@ class DeploymentFailed(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class DeploymentRenamed(Event, frozen=True, kw_only=True):
+    """Its name is another one; its id, its address and its history stay."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    name: str
+
+
+class DeploymentLabelled(Event, frozen=True, kw_only=True):
+    """These are its labels, all of them."""
+
+    model_id: ModelId
+    deployment_id: DeploymentId
+    labels: str
+    """A JSON object, `{}` when none."""
+
+
 class DeploymentRetried(Event, frozen=True, kw_only=True):
     """A person asked to try a failed deployment again, from its build."""
 

@@ -11,6 +11,8 @@ AnyEvent = (
     | model.DevelopmentPatched
     | model.DevelopmentSyncRequested
     | model.DeploymentFailed
+    | model.DeploymentRenamed
+    | model.DeploymentLabelled
     | model.DeploymentRetried
     | model.DeploymentDeactivated
     | model.DeploymentActivated

@@ -10,7 +10,7 @@ import msgspec
 from events.base import DeploymentId, ModelId
 from events.codec import Recorded
 from events.environment import EnvironmentCreated
-from events.model import DeploymentPushed, ModelRegistered
+from events.model import DeploymentPushed, DeploymentRenamed, ModelRegistered
 from projections.base import Projection
 from projections.entities import entities
 from projections.environments import PRODUCTION
@@ -41,7 +41,8 @@ def evolve(names: Names, recorded: Recorded) -> Names:
             names.models[event.name] = event.model_id
             names.of[event.model_id] = event.name
             _environment(names, event.model_id, PRODUCTION)
-        case DeploymentPushed():
+        case DeploymentPushed() | DeploymentRenamed():
+            names.deployments.pop(names.of.get(event.deployment_id, ""), None)
             name = f"{names.of.get(event.model_id, event.model_id)}/{event.name}"
             names.deployments[name] = event.deployment_id
             names.of[event.deployment_id] = name
@@ -86,4 +87,4 @@ def resolve_deployment(names: Names, text: str) -> DeploymentId:
     raise UnknownName(f"there is no deployment {text!r}; {hint}")
 
 
-NAMES: Projection[Names] = Projection("names", 1, Names, Names, evolve)
+NAMES: Projection[Names] = Projection("names", 2, Names, Names, evolve)

@@ -20,7 +20,9 @@ from events.model import (
     DeploymentDeactivated,
     DeploymentDeleted,
     DeploymentFailed,
+    DeploymentLabelled,
     DeploymentPushed,
+    DeploymentRenamed,
     DeploymentRetried,
     DevelopmentPatched,
     DevelopmentSyncRequested,
@@ -245,6 +247,10 @@ def _change(deployment: Deployment, recorded: Recorded) -> str | None:
         case DeploymentDeactivated() as event:
             deployment.phase = "inactive"
             return event.reason
+        case DeploymentRenamed() as event:
+            deployment.name = event.name
+        case DeploymentLabelled() as event:
+            deployment.labels = event.labels
         case DeploymentRetried() | DeploymentActivated() as event:
             deployment.phase, deployment.was_ready, deployment.failing = "active", False, False
             return "to be tried again" if isinstance(event, DeploymentRetried) else "activated"
@@ -308,4 +314,4 @@ def _set_unless_draining(deployment: Deployment, replica_id: ReplicaId, phase: R
         deployment.replicas[replica_id] = phase
 
 
-DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 3, Catalogue, Catalogue, evolve)
+DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 4, Catalogue, Catalogue, evolve)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -14,7 +14,9 @@ from events.model import (
     DeploymentDeactivated,
     DeploymentDeleted,
     DeploymentFailed,
+    DeploymentLabelled,
     DeploymentPushed,
+    DeploymentRenamed,
     DeploymentRetried,
     DevelopmentPatched,
     DevelopmentSyncRequested,
@@ -84,6 +86,19 @@ class RetryDeployment(Command, frozen=True, kw_only=True):
     deployment_id: DeploymentId
 
 
+class RenameDeployment(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    deployment_id: DeploymentId
+    name: str
+
+
+class LabelDeployment(Command, frozen=True, kw_only=True):
+    model_id: ModelId
+    deployment_id: DeploymentId
+    labels: str
+    """A JSON object: all that it is to have."""
+
+
 class DeactivateDeployment(Command, frozen=True, kw_only=True):
     model_id: ModelId
     deployment_id: DeploymentId
@@ -114,6 +129,8 @@ ModelCommand = (
     | SyncDevelopment
     | FailDeployment
     | RetryDeployment
+    | RenameDeployment
+    | LabelDeployment
     | DeactivateDeployment
     | ActivateDeployment
     | DeleteDeployment
@@ -132,6 +149,7 @@ class Slot(msgspec.Struct, frozen=True):
     source: str = ""
     """truss's hash of the source with the chain; empty while there is no chain."""
     syncs: int = 0
+    labels: str = "{}"
 
 
 class ModelState(msgspec.Struct, frozen=True, tag=True):
@@ -159,10 +177,16 @@ def evolve(state: ModelState, event: Event) -> ModelState:
             gone = {key: replace(slot, phase="deleted") for key, slot in state.slots.items()}
             return replace(state, registered=False, slots=gone)
         case DeploymentPushed():
-            slot = Slot(event.name, "active", is_development=event.is_development)
+            slot = Slot(event.name, "active", is_development=event.is_development, labels=event.labels)
             return replace(state, pushes=event.number, slots={**state.slots, event.deployment_id: slot})
         case DeploymentRetried():
             slot = replace(state.slots[event.deployment_id], phase="active", attempt=event.attempt)
+            return replace(state, slots={**state.slots, event.deployment_id: slot})
+        case DeploymentRenamed():
+            slot = replace(state.slots[event.deployment_id], name=event.name)
+            return replace(state, slots={**state.slots, event.deployment_id: slot})
+        case DeploymentLabelled():
+            slot = replace(state.slots[event.deployment_id], labels=event.labels)
             return replace(state, slots={**state.slots, event.deployment_id: slot})
         case DevelopmentPatched():
             slot = replace(state.slots[event.deployment_id], patches=event.number, source=event.to_hash)
@@ -199,6 +223,10 @@ def decide(command: ModelCommand, state: ModelState, ctx: Context) -> Sequence[E
             return (told(DeploymentFailed, command),) if slot.phase == "active" else ()
         case RetryDeployment():
             return _retry(command, slot)
+        case RenameDeployment():
+            return _rename(command, state, slot)
+        case LabelDeployment():
+            return () if command.labels == slot.labels else (told(DeploymentLabelled, command),)
         case DeactivateDeployment():
             if slot.phase == "inactive":
                 return ()
@@ -243,9 +271,31 @@ def _retry(command: RetryDeployment, slot: Slot) -> Sequence[Event]:
     return (told(DeploymentRetried, command, attempt=slot.attempt + 1),)
 
 
+def _rename(command: RenameDeployment, state: ModelState, slot: Slot) -> Sequence[Event]:
+    if command.name == slot.name:
+        return ()
+    if slot.is_development:
+        raise Refused("precondition", "the development deployment keeps its name", "name")
+    _check_name(command.name)
+    coming = _BY_NUMBER.fullmatch(command.name)
+    if coming is not None and int(coming[1]) > state.pushes:
+        raise Refused("invalid", f"{command.name!r} will be the name of a push to come: choose another", "name")
+    if any(other.name == command.name and other.phase != "deleted" for other in state.slots.values()):
+        raise Refused("conflict", f"the model already has a deployment named {command.name!r}: choose another", "name")
+    return (told(DeploymentRenamed, command),)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise Refused("invalid", f"deployment name {name!r} may hold only letters, digits, _ - and .", "name")
+    if name == DEVELOPMENT:
+        raise Refused("invalid", f"{name!r} is the development deployment's name: choose another", "name")
+
+
 DEVELOPMENT = "development"
 """The name of the one mutable deployment of a model, and of its address."""
 _NAME = re.compile(r"[0-9a-zA-Z_\-.]{1,128}")
+_BY_NUMBER = re.compile(r"deployment-([0-9]+)")
 
 
 def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
@@ -257,13 +307,11 @@ def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
     number = state.pushes + 1
     deployment_id = DeploymentId(derive("deployment", command.id))
     name = DEVELOPMENT if command.is_development else command.name or f"deployment-{number}"
-    if not _NAME.fullmatch(name):
-        raise Refused("invalid", f"deployment name {name!r} may hold only letters, digits, _ - and .", "name")
+    if not command.is_development:
+        _check_name(name)
     original = state.slots.get(command.copy_of) if command.copy_of is not None else None
     if command.copy_of is not None and (original is None or original.phase == "deleted"):
         raise Refused("not_found", f"there is no deployment {command.copy_of} to copy", "deployment_id")
-    if name == DEVELOPMENT and not command.is_development:
-        raise Refused("invalid", f"{name!r} is the development deployment's name: choose another", "name")
     replaced: list[Event] = []
     for other_id, slot in state.slots.items():
         if slot.phase == "deleted" or slot.name != name:
@@ -290,17 +338,7 @@ def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
 
 MODEL: Decider[ModelCommand, ModelState] = Decider(
     category="model",
-    commands=(
-        PushDeployment,
-        PatchDevelopment,
-        SyncDevelopment,
-        FailDeployment,
-        RetryDeployment,
-        DeactivateDeployment,
-        ActivateDeployment,
-        DeleteDeployment,
-        DeleteModel,
-    ),
+    commands=get_args(ModelCommand),
     initial=ModelState(),
     aggregate_id=lambda command: command.model_id,
     decide=decide,

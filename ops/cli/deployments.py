@@ -1,4 +1,4 @@
-"""Commands that change one deployment: activate, deactivate, delete, retry, terminate a replica."""
+"""Commands that change one deployment: activate, deactivate, delete, retry, rename, label, terminate a replica."""
 
 from typing import Annotated, Any
 
@@ -8,13 +8,14 @@ from ops import render
 from ops.cli.failures import Failure
 from ops.cli.named import NamedDeployment, deployment_named
 from ops.cli.options import Format, Output, Which, session_of
+from ops.cli.scaling import setting
 from ops.cli.session import Session
 
 deployment = typer.Typer(no_args_is_help=True, help="One deployment: take it up or down, try it again, delete it.")
 
 
 def register(app: typer.Typer) -> None:
-    for command in (activate, deactivate, retry, delete, terminate):
+    for command in (activate, deactivate, retry, rename, label, delete, terminate):
         deployment.command()(command)
     app.add_typer(deployment, name="deployment", rich_help_panel="Models")
 
@@ -49,6 +50,33 @@ def retry(context: typer.Context, which: Which, output: Output = Format.table) -
     if not answer["retried"]:
         raise Failure(f"{found.name} is not tried again: {answer['reason']}")
     _told(session, output, found, answer, "is tried again")
+
+
+def rename(
+    context: typer.Context,
+    which: Which,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, _ - and .; of this model only one.")],
+    output: Output = Format.table,
+) -> None:
+    """Give a deployment another name. Its id and its address stay."""
+    session = session_of(context)
+    found = deployment_named(session, which)
+    answer = session.call("PATCH", found.path, {"name": name})
+    _told(session, output, found, answer, f"is called {name} now")
+
+
+def label(
+    context: typer.Context,
+    which: Which,
+    labels: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="All of them.")] = None,
+    output: Output = Format.table,
+) -> None:
+    """Say all labels of a deployment anew; none: take them away."""
+    session = session_of(context)
+    found = deployment_named(session, which)
+    said = dict(setting(each, "team=ml") for each in labels or [])
+    answer = session.call("PATCH", found.path, {"labels": said})
+    _told(session, output, found, answer, f"has {len(said)} labels now")
 
 
 def delete(context: typer.Context, which: Which, output: Output = Format.table) -> None:

@@ -82,11 +82,11 @@ def scale(
         session.out.print(f"{found.name}: {answer['message']}", soft_wrap=True)
 
 
-def setting(text: str) -> tuple[str, Any]:
+def setting(text: str, example: str = "--set autoscaling_window=30") -> tuple[str, Any]:
     """From `name=value`; the value as JSON where it is that."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise Failure(f"--set takes name=value, not {text!r}", "for example --set autoscaling_window=30", USAGE)
+        raise Failure(f"name=value is needed, not {text!r}", f"for example {example}", USAGE)
     try:
         read = msgspec.json.decode(value)
     except msgspec.DecodeError:

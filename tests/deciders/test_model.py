@@ -9,7 +9,9 @@ from events.model import (
     DeploymentDeactivated,
     DeploymentDeleted,
     DeploymentFailed,
+    DeploymentLabelled,
     DeploymentPushed,
+    DeploymentRenamed,
     DeploymentRetried,
     ModelDeleted,
     ModelRegistered,
@@ -21,7 +23,9 @@ from handlers.deciders.model import (
     DeleteDeployment,
     DeleteModel,
     FailDeployment,
+    LabelDeployment,
     PushDeployment,
+    RenameDeployment,
     RetryDeployment,
     model_id_of,
 )
@@ -171,3 +175,21 @@ def test_a_deleted_model_is_registered_again_by_a_push_and_numbers_go_on() -> No
 def test_nothing_can_be_done_with_a_model_that_does_not_exist() -> None:
     command = ActivateDeployment(**ids(), model_id=ModelId("nope"), deployment_id=D)
     given(MODEL).when(command).refused("not_found", "model_id")
+
+
+def test_a_deployment_is_renamed_to_what_no_other_is_called() -> None:
+    rename = RenameDeployment(**ids(), model_id=M, deployment_id=D, name="winter")
+    renamed = DeploymentRenamed(model_id=M, deployment_id=D, name="winter")
+    given(MODEL, REGISTERED, pushed()).when(rename).then(renamed)
+    given(MODEL, REGISTERED, pushed(), renamed).when(rename).unchanged()
+    for name in ("", "a b", "x" * 129, "development", "deployment-2"):
+        given(MODEL, REGISTERED, pushed()).when(changed(rename, name=name)).refused("invalid", "name")
+    gone = DeploymentDeleted(model_id=M, deployment_id=D)
+    given(MODEL, REGISTERED, pushed(), gone).when(rename).refused("not_found", "deployment_id")
+
+
+def test_labels_are_said_as_a_whole_and_once() -> None:
+    label = LabelDeployment(**ids(), model_id=M, deployment_id=D, labels='{"team":"ml"}')
+    labelled = DeploymentLabelled(model_id=M, deployment_id=D, labels='{"team":"ml"}')
+    given(MODEL, REGISTERED, pushed()).when(label).then(labelled)
+    given(MODEL, REGISTERED, pushed(), labelled).when(label).unchanged()

@@ -19,6 +19,8 @@ from handlers.deciders.model import (
     ActivateDeployment,
     DeactivateDeployment,
     DeleteDeployment,
+    LabelDeployment,
+    RenameDeployment,
     RetryDeployment,
 )
 from handlers.deciders.replica import DrainReplica
@@ -34,6 +36,12 @@ RETRYABLE = ("BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "UNHEALTHY")
 class PromoteBody(msgspec.Struct):
     scale_down_previous_production: bool = True
     preserve_env_instance_type: bool = True
+
+
+class ChangeBody(msgspec.Struct):
+    name: str | None = None
+    labels: dict[str, Any] | None = None
+    """All that it is to have."""
 
 
 class DeactivateBody(msgspec.Struct):
@@ -88,6 +96,18 @@ def _changes(router: APIRouter, plane: Plane) -> None:
         ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
         await visit_of(request).do(DeleteDeployment, **ids, serves=serves)
         return {"id": found.deployment_id, "deleted": True, "model_id": found.model_id}
+
+    @router.patch(ONE)
+    async def change(request: Request, model_id: str, which: str) -> Any:
+        """Ours: the specification has no such route."""
+        body = await bodies.decode(request, ChangeBody)
+        found, visit = find.deployment(plane, model_id, which), visit_of(request)
+        ids = {"model_id": found.model_id, "deployment_id": found.deployment_id}
+        if body.name is not None:
+            await visit.do(RenameDeployment, **ids, name=body.name)
+        if body.labels is not None:
+            await visit.do(LabelDeployment, **ids, labels=msgspec.json.encode(body.labels).decode())
+        return shapes.deployment(plane, find.deployment(plane, model_id, found.deployment_id))
 
     @router.post(ONE + "/promote")
     async def promote_to_production(request: Request, model_id: str, which: str) -> Any:

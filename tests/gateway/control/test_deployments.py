@@ -102,3 +102,15 @@ async def test_a_deleted_environment_is_gone_and_production_never(stand: Stand) 
         assert missing.status_code == 404 and "it has production" in missing.json()["message"]
     refused = await stand.client.delete(f"{path}/production")
     assert refused.status_code == 400 and "always exists" in refused.json()["message"]
+
+
+async def test_a_deployment_is_renamed_and_labelled_and_a_name_that_is_taken_is_refused(stand: Stand) -> None:
+    pushed, other = await stand.pushed(), await stand.pushed()
+    path = f"/v1/models/{pushed['model_id']}/deployments/{pushed['id']}"
+    said = (await stand.client.patch(path, json={"name": "winter", "labels": {"team": "ml"}})).json()
+    assert (said["id"], said["name"], said["labels"]) == (pushed["id"], "winter", {"team": "ml"})
+    assert (await stand.client.get(path)).json()["name"] == "winter"
+    for wrong, status in (("no spaces", 400), ("development", 400), (other["name"], 409)):
+        refused = await stand.client.patch(path, json={"name": wrong})
+        assert (refused.status_code, refused.json()["field"]) == (status, "name"), refused.text
+    assert (await stand.client.patch(path, json={"labels": {}})).json()["labels"] == {}
