@@ -226,9 +226,10 @@ def _facts(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) ->
         yield "prepared", ReportEnvironmentReady, {"seconds": prepared.seconds, "reused": prepared.reused}
         if (here := replica.weights) is not None:
             yield "weights", ReportWeightsReady, _sizes(here)
-    if (lacking := replica.lacking) is not None and lacking.lack != "missing":
-        fields = {"lack": lacking.lack, "reason": lacking.reason}
-        yield f"weights-late-{lacking.lack}", ReportWeightsLate, fields
+        # After the environment, so that this is what the deployment's status says.
+        if (lacking := replica.lacking) is not None and lacking.lack != "missing":
+            fields = {"lack": lacking.lack, "reason": lacking.reason}
+            yield f"weights-late-{lacking.lack}", ReportWeightsLate, fields
     if (process := replica.process) is not None:
         yield "started", ReportProcessStarted, {"pid": process.pid, "address": process.address}
     end = ending(replica, wanted, patience)

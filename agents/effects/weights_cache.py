@@ -65,8 +65,7 @@ class WeightsCache:
 
     def open(self) -> None:
         """Reads the folder. Blocks: before anything else is asked."""
-        for name in _FOLDERS:
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+        self._make_folders()
         found = []
         for name in ("files", "partial", "chunks", "manifests"):
             for path in (self.root / name).iterdir():
@@ -76,6 +75,11 @@ class WeightsCache:
                     path.unlink()
         for _, key in sorted(found):
             self._find(key)
+
+    def _make_folders(self) -> None:
+        """Also while it is in use: somebody may have emptied it by hand."""
+        for name in _FOLDERS:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
 
     def _used_at(self, path: Path) -> float:
         mark = path.with_name(path.name + _MARK)
@@ -241,6 +245,7 @@ class WeightsCache:
             return None
 
     def keep_manifest(self, manifest_id: ManifestId, body: bytes) -> None:
+        self._make_folders()
         self._write(self.root / "manifests" / manifest_id, body)
         put(self.shelf, f"manifests/{manifest_id}", len(body))
 
@@ -251,6 +256,7 @@ class WeightsCache:
 
         Raises WeightsLate where nothing more may go. `release` ends it.
         """
+        self._make_folders()
         self.pinned[key] += 1
         try:
             async with self._making_room:

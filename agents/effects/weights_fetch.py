@@ -8,6 +8,7 @@ later agent checks it again.
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import structlog
 
@@ -143,8 +144,14 @@ class WeightsFetch:
             await asyncio.shield(task)
             return Tally(node=file.size)
         task = self._files[content] = asyncio.create_task(self._make(content, file))
-        task.add_done_callback(lambda _: self._files.pop(content))
+        task.add_done_callback(partial(self._made, content))
         return await asyncio.shield(task)
+
+    def _made(self, content: ContentId, task: asyncio.Task[Tally]) -> None:
+        """Several files may fail at once; who waits hears of the first."""
+        del self._files[content]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("a file of weights could not be made yet", content=content, why=str(error))
 
     async def _make(self, content: ContentId, file: File) -> Tally:
         key, tally = f"partial/{content}", Tally()

@@ -25,6 +25,7 @@ ORDER = (
     "test_promotions",
     "test_roll_back",
     "test_wheel_models",
+    "test_weights",
     "test_bad_input",
     "test_autoscaling",
     "test_subscriptions",

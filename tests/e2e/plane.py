@@ -26,6 +26,7 @@ from ops.config import CHECKOUT, Settings
 from ops.local import attach
 from ops.truss_client import truss_command
 from projections.fleet import FLEET
+from tests.nats import free_port
 
 EXAMPLES = CHECKOUT / "examples"
 GENEROUS_S = 240.0
@@ -238,6 +239,7 @@ def start(state: Path, home: Path) -> Plane:
     """A stack on a free port, up and ready. Of the test run's own CAUSEWAY_* variables only the cache counts."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("CAUSEWAY_")}
     own |= {"CAUSEWAY_STATE": str(state), "CAUSEWAY_PORT": "0", "CAUSEWAY_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    own["HF_ENDPOINT"] = f"http://127.0.0.1:{free_port()}"  # Where a test may put a hub.
     settings = config.load(own).but(cache=config.load().cache)
     home.mkdir(parents=True, exist_ok=True)
     running = attach.start_detached(settings)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import stat
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -204,3 +205,15 @@ async def test_a_manifest_that_is_damaged(tmp_path: Path) -> None:
         with pytest.raises(WeightsLate):
             await got(await here.node("n2"), manifest_id)
         assert here.found[-1].tier == "mirror"
+
+
+async def test_a_cache_that_is_emptied_by_hand_is_filled_again(tmp_path: Path) -> None:
+    async with plane(tmp_path) as here:
+        files = some_files()
+        manifest_id = await mirrored(here.mirror, files)
+        node = await here.node("n1")
+        await got(node, manifest_id)
+        for name in ("files", "manifests", "chunks", "partial"):
+            shutil.rmtree(tmp_path / "n1" / name)
+        assert await got(node, manifest_id, "r-2") == files
+        assert here.found == []
