@@ -71,6 +71,7 @@ CHUNKS = (
     b"1\r\n\x00\r\n", b'2;a="b;c"\r\nzz\r\n', b"4 \r\nwxyz\r\n",
 )  # fmt: skip
 BAD_CHUNKS = (
+    b"3\t;\r\nabc\r\n", b"3 ;x=y\r\nabc\r\n",
     b"5\nhello\n", b"5\r\nhello", b"5\r\nhelloX\r\n", b"0x5\r\nhello\r\n", b"+5\r\nhello\r\n", b"-1\r\n\r\n",
     b"5;\x00\r\nhello\r\n", b"5;a\nb\r\nhello\r\n", b" 5\r\nhello\r\n", b"\r\n", b"fffffffffffffffff\r\n", b";x\r\n",
     b"5\r\r\nhello\r\n", b"5\rhello\r\n", b"5 5\r\nhello\r\n", b"5_0\r\n", b"g\r\n",
