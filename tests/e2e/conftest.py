@@ -19,7 +19,7 @@ ENVIRONMENTS = CHECKOUT / ".cache" / "e2e" / "environments"
 ORDER = (
     "test_main_job",
     "test_truss_cli",
-    "test_live_reload",
+    "test_stock_releases",
     "test_clients",
     "test_websockets",
     "test_promotions",

@@ -1,18 +1,15 @@
-"""Promotions on the real system: by the stock client, under load, failed, back, and undone by position.
+"""Promotions on the real system: under load, failed, back, and undone by position.
 
 `make promotions` does the same with 20,000 requests each.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.e2e import promoting
 from tests.e2e.plane import Plane, until
-from tests.e2e.projects import version
 from tests.e2e.promoting import Load, Stage
 
 REQUESTS = 300
@@ -57,44 +54,6 @@ async def test_an_environment_goes_back_under_load_by_its_own_history(stage: Sta
     difference = (await plane.causeway("env", "diff", "release", str(good["position"]), "-o", "json")).json["changes"]
     settings = [each for each in difference if each["path"][0].endswith("settings")]
     assert settings == [], "all settings are what they were"
-
-
-async def test_the_stock_client_pushes_to_an_environment_and_promotes(
-    plane: Plane, http: httpx.AsyncClient, tmp_path: Path
-) -> None:
-    first = await plane.active(version(tmp_path / "first", "stock", "first"))
-    made = await plane.causeway("env", "create", "stock/staging", "--autoscaling", "max_replica=2")
-    assert made.code == 0, made
-    staged = await plane.push(version(tmp_path / "second", "stock", "second"), "--environment", "staging", "--wait")
-    model = f"/model-{first.model_id}"
-
-    async def answers(where: str) -> str:
-        answer = await http.post(f"{model}/{where}/predict", json={})
-        return str(answer.json().get("version", answer.text))
-
-    async def staging_answers() -> bool:
-        return await answers("environments/staging") == "second"
-
-    await until(staging_answers, "staging answers with what was pushed to it")
-    assert await answers("production") == "first"
-    shown = (await http.get(f"/v1/models/{first.model_id}/environments/staging")).json()
-    assert shown["current_deployment"]["id"] == staged.deployment_id
-    await plane.push(version(tmp_path / "third", "stock", "third"), "--promote", "--wait")
-
-    async def production_answers() -> bool:
-        return await answers("production") == "third"
-
-    await until(production_answers, "production answers with what was promoted by the push")
-    # From one environment to the other: a copy that runs the same build.
-    promoted = await plane.causeway("promote", "stock/deployment-2", "--to", "production", "--output", "json")
-    assert promoted.code == 0 and promoted.json["deployment_id"] != staged.deployment_id, promoted
-    assert [await answers("production"), await answers("environments/staging")] == ["second", "second"]
-    gone = await plane.causeway("env", "delete", "stock/staging")
-    assert gone.code == 0, gone
-    missing = await http.post(f"{model}/environments/staging/predict", json={})
-    assert missing.status_code == 404 and "environments: production" in missing.text
-    log = await plane.causeway("env", "log", "stock/staging", "--output", "json")
-    assert [each["type"] for each in log.json][-1] == "EnvironmentDeleted"
 
 
 async def test_a_terminated_replica_is_replaced_and_no_request_fails(stage: Stage) -> None:

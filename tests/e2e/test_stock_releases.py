@@ -1,6 +1,7 @@
-"""Live reload by the stock truss client: `truss push --watch` on a counter whose count shows what restarts.
+"""Releases by the stock truss client, unmodified: `push --environment`, `--promote`, and live reload by `push --watch`.
 
-One client watches while the files of its project are edited, as a person would; what it prints is waited for.
+The count of a counter shows what restarts. One client watches while the files of its project are edited, as a person
+would; what it prints is waited for.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import pytest
 from ops.config import CHECKOUT
 from ops.truss_client import truss_command
 from tests.e2e.plane import EXAMPLES, Plane, Pushed, until
+from tests.e2e.projects import version
 from tests.e2e.test_truss_cli import Bare
 
 CLIENT = ("push", "--watch", "--watch-hot-reload", "--non-interactive", "--tail")
@@ -106,6 +108,44 @@ async def predict(http: httpx.AsyncClient, pushed: Pushed) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     shown: dict[str, Any] = answer.json()
     return shown
+
+
+async def test_the_stock_client_pushes_to_an_environment_and_promotes(
+    plane: Plane, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    first = await plane.active(version(tmp_path / "first", "stock", "first"))
+    made = await plane.causeway("env", "create", "stock/staging", "--autoscaling", "max_replica=2")
+    assert made.code == 0, made
+    staged = await plane.push(version(tmp_path / "second", "stock", "second"), "--environment", "staging", "--wait")
+    model = f"/model-{first.model_id}"
+
+    async def answers(where: str) -> str:
+        answer = await http.post(f"{model}/{where}/predict", json={})
+        return str(answer.json().get("version", answer.text))
+
+    async def staging_answers() -> bool:
+        return await answers("environments/staging") == "second"
+
+    await until(staging_answers, "staging answers with what was pushed to it")
+    assert await answers("production") == "first"
+    shown = (await http.get(f"/v1/models/{first.model_id}/environments/staging")).json()
+    assert shown["current_deployment"]["id"] == staged.deployment_id
+    await plane.push(version(tmp_path / "third", "stock", "third"), "--promote", "--wait")
+
+    async def production_answers() -> bool:
+        return await answers("production") == "third"
+
+    await until(production_answers, "production answers with what was promoted by the push")
+    # From one environment to the other: a copy that runs the same build.
+    promoted = await plane.causeway("promote", "stock/deployment-2", "--to", "production", "--output", "json")
+    assert promoted.code == 0 and promoted.json["deployment_id"] != staged.deployment_id, promoted
+    assert [await answers("production"), await answers("environments/staging")] == ["second", "second"]
+    gone = await plane.causeway("env", "delete", "stock/staging")
+    assert gone.code == 0, gone
+    missing = await http.post(f"{model}/environments/staging/predict", json={})
+    assert missing.status_code == 404 and "environments: production" in missing.text
+    log = await plane.causeway("env", "log", "stock/staging", "--output", "json")
+    assert [each["type"] for each in log.json][-1] == "EnvironmentDeleted"
 
 
 async def test_a_watched_project_is_patched_as_it_is_saved(plane: Plane, http: httpx.AsyncClient, folder: Path) -> None:
