@@ -36,7 +36,7 @@ down: setup ## stop the local stack
 	@$(BIN)/causeway down $(ARGS)
 
 test: setup ## every test; ARGS="tests/ops -k name" narrows it
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 check: lint types ## everything that is decided without running the system
 	@$(BIN)/lint-imports --no-logo

@@ -40,7 +40,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in ours:
         item.add_marker(pytest.mark.e2e)
         item.add_marker(pytest.mark.timeout(600))
-        item.add_marker(pytest.mark.xdist_group("e2e"))  # One stack, one worker; the other one tests all the rest.
     rank = {name: place for place, name in enumerate(ORDER)}
     ours.sort(key=lambda item: rank.get(item.path.stem, len(ORDER)))
     items[:] = [item for item in items if not item.path.is_relative_to(FOLDER)] + ours
