@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from ops import parse
 
 PREFIX = "CAUSEWAY_"
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -43,153 +43,54 @@ class BadSetting(ValueError):
         super().__init__(f"{variable}={self.value!r}: {fix}")
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError
-    return port
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError
-    return seconds
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise ValueError
-    return share
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        parts = urlsplit(text)
-        if parts.scheme not in schemes or not (parts.netloc or parts.query):
-            raise ValueError
-        return text.rstrip("/")
-
-    return parse
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError
-        return text.lower()
-
-    return parse
-
-
-def _domain(text: str) -> str:
-    if not text or "/" in text or ":" in text or " " in text:
-        raise ValueError
-    return text.lower().strip(".")
-
-
-def _networks(text: str) -> str:
-    """Kept as it was written: CIDR blocks."""
-    for each in text.split(","):
-        ip_network(each.strip())
-    return text
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0 < rate < float("inf"):
-        raise ValueError
-    return rate
-
-
-def _hosts(text: str) -> str:
-    """Kept as it was written: `host=model` pairs."""
-    for pair in text.split(","):
-        host, mark, model = pair.strip().partition("=")
-        if not mark or not model.strip() or _domain(host.strip()) != host.strip().lower():
-            raise ValueError
-    return text
-
-
-def _bucket(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme != "s3" or not parts.netloc:
-        raise ValueError
-    return text.rstrip("/")
-
-
-def _folders(text: str) -> str:
-    """Kept as it was written."""
-    if not all(each.startswith("/") for each in text.split(":")):
-        raise ValueError
-    return text
-
-
-def _setting(parse: Callable[[str], Any], want: str, about: str, default: Any = MISSING) -> Any:
+def _setting(parser: Callable[[str], Any], want: str, about: str, default: Any = MISSING) -> Any:
     # An address may hold a password: never in a repr, which ends up in logs.
     return field(
         default=default,
         repr="user:password" not in want,
-        metadata={"parse": parse, "want": want, "about": about},
+        metadata={"parse": parser, "want": want, "about": about},
     )
 
 
 def _path_to(about: str) -> Any:
-    return _setting(_path, "a path", about, None)
+    return _setting(parse.path, "a path", about, None)
 
 
 def _duration(default: float, about: str) -> Any:
-    return _setting(_seconds, "seconds, as a number >= 0, for example 2.5", about, default)
+    return _setting(parse.seconds, "seconds, as a number >= 0, for example 2.5", about, default)
 
 
 @dataclass(frozen=True)
 class Settings:
     """One process's settings. `None` means: not given, so the local stack starts or picks it."""
 
-    state: Path = _setting(_path, "a folder", "Folder that holds everything this stack writes.", CHECKOUT / ".causeway")
+    state: Path = _setting(
+        parse.path, "a folder", "Folder that holds everything this stack writes.", CHECKOUT / ".causeway"
+    )
     cache: Path = _setting(
-        _path,
+        parse.path,
         "a folder",
         "Folder of downloads that builds share; may be deleted at any time.",
         CHECKOUT / ".cache" / "builds",
     )
     port: int | None = _setting(
-        _port,
+        parse.port,
         "a port number 1-65535 that must be free, or 0 to pick any free one",
         "Public port. Not given: the port of the last run, else 8000, else a free one.",
         None,
     )
     bind: str = _setting(str.strip, "an address", "Address the public port listens on.", "127.0.0.1")
     public_url: str | None = _setting(
-        _url("http", "https"),
+        parse.url("http", "https"),
         "a URL such as https://models.example.com",
         "URL users reach the gateway by. Not given: http://<bind>:<port>.",
         None,
     )
     domain: str = _setting(
-        _domain, "a host name without scheme or port", "Models answer on model-<id>.<domain>.", "localhost"
+        parse.domain, "a host name without scheme or port", "Models answer on model-<id>.<domain>.", "localhost"
     )
     url: str | None = _setting(
-        _url("http", "https"),
+        parse.url("http", "https"),
         "a URL such as https://models.example.com",
         "Plane that the command line talks to. Not given: the local stack.",
         None,
@@ -200,19 +101,19 @@ class Settings:
         metadata={"parse": str.strip, "want": "an API key", "about": "Key the command line presents."},
     )
     nats_url: str | None = _setting(
-        _url("nats", "tls", "ws", "wss"),
+        parse.url("nats", "tls", "ws", "wss"),
         "a URL such as nats://user:password@host:4222",
         "NATS server to use. Not given: one is started as a child.",
         None,
     )
     nats_monitor_url: str | None = _setting(
-        _url("http", "https"),
+        parse.url("http", "https"),
         "a URL such as http://host:8222",
         "Monitoring address of that server, where it is checked that writes are synced before they are acknowledged.",
         None,
     )
     postgres_url: str | None = _setting(
-        _url("postgresql", "postgres"),
+        parse.url("postgresql", "postgres"),
         "a URL such as postgresql://user:password@host/database",
         "PostgreSQL to use. Not given: one is started as a child.",
         None,
@@ -223,10 +124,10 @@ class Settings:
     uv: Path | None = _path_to("uv binary. Not given: the one of the virtual environment.")
     bubblewrap: Path | None = _path_to("bwrap binary. Not given: looked up on PATH.")
     truss_venv: Path = _setting(
-        _path, "a folder", "Virtual environment that holds the stock truss client.", CHECKOUT / ".venv-truss"
+        parse.path, "a folder", "Virtual environment that holds the stock truss client.", CHECKOUT / ".venv-truss"
     )
     sandbox: str = _setting(
-        _one_of(*SANDBOXES),
+        parse.one_of(*SANDBOXES),
         f"one of {', '.join(SANDBOXES)}",
         "How replicas and builds are fenced. auto: bubblewrap where it works, else a plain process.",
         "auto",
@@ -244,53 +145,59 @@ class Settings:
         "Folder of this node's weights, best on a fast disk of its own. Not given: in the state folder."
     )
     weights_cache_bytes: int | None = _setting(
-        _positive, "a number of bytes >= 1", "What they may take of it. Not given: half of that disk.", None
+        parse.positive, "a number of bytes >= 1", "What they may take of it. Not given: half of that disk.", None
     )
     weights_port: int = _setting(
-        _port,
+        parse.port,
         "a port number 1-65535 that must be free, or 0 to pick any free one",
         "Port at which this node gives weights to others. Not given: the port of the last run, else any free one.",
         0,
     )
     weights_verify: str = _setting(
-        _one_of("changed", "always"),
+        parse.one_of("changed", "always"),
         "changed or always",
         "Which weights are read and checked again at each start of a replica: those whose files changed, or all.",
         "changed",
     )
     cpu_overcommit: float = _setting(
-        _seconds, "a number, for example 4", "How many times over this machine's CPUs are promised to replicas.", 4.0
+        parse.seconds,
+        "a number, for example 4",
+        "How many times over this machine's CPUs are promised to replicas.",
+        4.0,
     )
     log_level: str = _setting(
-        _one_of(*LOG_LEVELS), f"one of {', '.join(LOG_LEVELS)}", "Least severe line that is logged.", "info"
+        parse.one_of(*LOG_LEVELS), f"one of {', '.join(LOG_LEVELS)}", "Least severe line that is logged.", "info"
     )
     log_max_bytes: int = _setting(
-        _positive, "a number of bytes >= 1", "Size at which a child's log file is rotated.", 16 * 1024 * 1024
+        parse.positive, "a number of bytes >= 1", "Size at which a child's log file is rotated.", 16 * 1024 * 1024
     )
-    log_files: int = _setting(_positive, "a number >= 1", "Rotated log files kept of each child.", 3)
+    log_files: int = _setting(parse.positive, "a number >= 1", "Rotated log files kept of each child.", 3)
     ready_fd: int | None = _setting(
-        _positive, "a file descriptor", "Set by the supervisor: where a child says that it is ready.", None
+        parse.positive, "a file descriptor", "Set by the supervisor: where a child says that it is ready.", None
     )
     model_hosts: str | None = _setting(
-        _hosts,
+        parse.hosts,
         "host=model or host=model/environment, several separated by commas",
         "Hosts of your own, each reaching one environment of a model (production, if none is named).",
         None,
     )
     rate_limit_per_s: float | None = _setting(
-        _rate, "a number above 0, for example 100", "Requests a second that one API key may send. Not given: any.", None
+        parse.rate,
+        "a number above 0, for example 100",
+        "Requests a second that one API key may send. Not given: any.",
+        None,
     )
     rate_limit_burst: int | None = _setting(
-        _positive, "a number >= 1", "Requests that it may send at once. Not given: those of one second.", None
+        parse.positive, "a number >= 1", "Requests that it may send at once. Not given: those of one second.", None
     )
     weights_store: str | None = _setting(
-        _bucket,
+        parse.bucket,
         "an address such as s3://bucket/prefix",
         "Bucket for mirrored weights; credentials and endpoint from AWS_*. Not given: the state folder.",
         None,
     )
     weights_folders: str | None = _setting(
-        _folders,
+        parse.folders,
         "absolute folders, several separated by colons",
         "Folders of this machine that `file://` weights may come from. Not given: none.",
         None,
@@ -298,50 +205,55 @@ class Settings:
     park_deadline_s: float = _duration(1200.0, "Longest wait of a request for a replica or for a slot at one.")
     call_deadline_s: float = _duration(1200.0, "Longest wait for the first byte of a model's answer.")
     idle_timeout_s: float = _setting(
-        _rate,
+        parse.rate,
         "seconds, as a number above 0",
         "A stream or WebSocket in which nothing moves for so long is cut.",
         1200.0,
     )
     total_deadline_s: float | None = _setting(
-        _rate, "seconds, as a number above 0", "Longest whole call, streams too. Not given: as long as it moves.", None
+        parse.rate,
+        "seconds, as a number above 0",
+        "Longest whole call, streams too. Not given: as long as it moves.",
+        None,
     )
     body_bytes_max: int = _setting(
-        _positive, "a number of bytes >= 1", "Largest body of a request to a model.", 100 * 1024 * 1024
+        parse.positive, "a number of bytes >= 1", "Largest body of a request to a model.", 100 * 1024 * 1024
     )
     prefix_affinity_bytes: int = _setting(
-        _count,
+        parse.count,
         "a number of bytes, 0 for off",
         "LLM requests whose prompts begin with the same so many bytes go to the same replica.",
         0,
     )
     webhook_networks: str | None = _setting(
-        _networks,
+        parse.networks,
         "networks such as 10.1.0.0/16, several separated by commas",
         "Internal networks that webhooks may reach. Not given: public addresses only.",
         None,
     )
     gateway_workers: int = _setting(
-        _positive,
+        parse.positive,
         "a number of processes >= 1",
         "Gateway processes that share the public port. One keeps a core busy; more only help on a machine with more.",
         1,
     )
-    gateway_worker: int = _setting(_positive, "a number >= 1", "Set by the supervisor: which of them this one is.", 1)
+    gateway_worker: int = _setting(
+        parse.positive, "a number >= 1", "Set by the supervisor: which of them this one is.", 1
+    )
     access_log_sample: float = _setting(
-        _share,
+        parse.share,
         "a number from 0 to 1, for example 0.01",
         "Share of requests in the gateway's access log; those that fail on our side are always in it.",
         0.01,
     )
     trace_sample: float = _setting(
-        _share,
+        parse.share,
         "a number from 0 to 1, for example 0.01",
         "Share of requests without a trace for which the gateway begins one. Spans go to OTEL_EXPORTER_OTLP_ENDPOINT.",
         0.0,
     )
     listen_fd: int | None = _setting(
-        _positive,
+        parse.positive,
         "a file descriptor",
         "A listening socket to serve, in place of the port: set by the supervisor, or 3 under systemd's .socket units.",
         None,

@@ -309,15 +309,6 @@ def change_mind(world: World, dice: Random) -> None:
     world.loop.call_later(dice.choice((0.1, 1.0, 4.0, 8.0)), second, world, dice)
 
 
-CONTRADICTIONS: tuple[tuple[Act, Act], ...] = (
-    (push, change_deployment),
-    (promote, cancel),
-    (push, cancel),
-    (promote, promote),
-    (promote, steer),
-)
-
-
 def keys_and_secrets(world: World, dice: Random) -> None:
     key_id, name = KeyId(dice.choice(("k1", "k2"))), dice.choice(("hf", "aws"))
     choices: tuple[Callable[[], Command], ...] = (
