@@ -9,6 +9,7 @@ import pytest
 from events.log import Log
 from events.log.jetstream import JetStreamLog
 from events.log.memory import MemoryLog
+from tests.contract.brokers import connect
 from tests.faults import ROUGH, FaultyLog
 from tests.nats import NatsServer
 
@@ -27,8 +28,15 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
         yield FaultyLog(memory, Random(7), ROUGH) if rough else memory
         return
     server: NatsServer = request.getfixturevalue("server")
-    jetstream = await JetStreamLog.connect(server.url, create=True, monitor_url=server.monitor_url)
+    jetstream = await connect(server)
     faulty = FaultyLog(jetstream, Random(7), ROUGH)
     yield faulty if rough else jetstream
     await faulty.settle()
     await jetstream.close()
+
+
+@pytest.fixture
+async def jetstream(server: NatsServer) -> AsyncIterator[JetStreamLog]:
+    log = await connect(server)
+    yield log
+    await log.close()

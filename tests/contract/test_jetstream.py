@@ -1,10 +1,8 @@
-"""What only a real broker can do to the log: die, freeze, lose answers, lose its store, or be set up wrongly."""
+"""What only a real broker can do to the log: be set up wrongly, lose its store, tell others what is in it."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +10,19 @@ import nats
 import pytest
 
 from events.base import ORIGIN, Position
-from events.codec import Recorded, encode
-from events.log import Ambiguous, Conflict, LogBroken, LogUnavailable
+from events.codec import encode
+from events.log import LogBroken, LogUnavailable
 from events.log import jetstream_reader as reader
 from events.log.jetstream import JetStreamLog
 from events.log.jetstream_checks import check_version, stream_config
 from events.log.jetstream_link import Reach
 from events.log.nats_wire import Login
 from events.union import UnknownEvent
+from tests.contract.brokers import connect, until
 from tests.contract.decisions import GENEROUS_S, append, decision, flat, followed, node, words
-from tests.nats import NatsServer, Proxy
+from tests.nats import NatsServer
 
 A = node("a")
-
-
-async def _connect(server: NatsServer, **more: Any) -> JetStreamLog:
-    options: dict[str, Any] = {"create": True, "monitor_url": server.monitor_url}
-    return await JetStreamLog.connect(server.url, **(options | more))
 
 
 async def _api(server: NatsServer, name: str, question: dict[str, Any]) -> Any:
@@ -38,21 +32,9 @@ async def _api(server: NatsServer, name: str, question: dict[str, Any]) -> Any:
     return json.loads(answer.data)
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(GENEROUS_S):
-        while not holds():  # noqa: ASYNC110 - what is awaited has no event of its own
-            await asyncio.sleep(0.02)
-
-
-def _has(seen: list[Recorded], count: int) -> bool:
-    return len(seen) == count
-
-
 @pytest.fixture
-async def log(server: NatsServer) -> AsyncIterator[JetStreamLog]:
-    log = await _connect(server)
-    yield log
-    await log.close()
+def log(jetstream: JetStreamLog) -> JetStreamLog:
+    return jetstream
 
 
 # --- start-up -----------------------------------------------------------------------------------------------------
@@ -61,7 +43,7 @@ async def log(server: NatsServer) -> AsyncIterator[JetStreamLog]:
 async def test_a_server_that_acknowledges_before_it_syncs_is_refused(tmp_path: Path) -> None:
     with NatsServer(tmp_path, sync_always=False) as server:
         with pytest.raises(LogBroken, match="sync_interval: always"):
-            await _connect(server)
+            await connect(server)
 
 
 async def test_a_server_without_atomic_batches_is_refused() -> None:
@@ -73,11 +55,11 @@ async def test_a_server_without_atomic_batches_is_refused() -> None:
 
 async def test_a_missing_stream_is_made_on_the_first_start_only(server: NatsServer) -> None:
     with pytest.raises(LogBroken, match="missing"):
-        await _connect(server, create=False)
+        await connect(server, create=False)
     with pytest.raises(LogBroken, match="missing"):
-        await _connect(server, create=True, at_least=Position(1))
-    await (await _connect(server, create=True)).close()
-    await (await _connect(server, create=False)).close()
+        await connect(server, create=True, at_least=Position(1))
+    await (await connect(server, create=True)).close()
+    await (await connect(server, create=False)).close()
 
 
 @pytest.mark.parametrize(
@@ -102,25 +84,25 @@ async def test_a_stream_with_other_settings_is_refused_by_name(server: NatsServe
         config["deny_purge"] = False
     assert "error" not in await _api(server, "STREAM.CREATE", config)
     with pytest.raises(LogBroken, match=f"{setting} is "):
-        await _connect(server)
+        await connect(server)
 
 
 async def test_a_stream_with_fewer_replicas_than_asked_for_is_refused(server: NatsServer, log: JetStreamLog) -> None:
     with pytest.raises(LogBroken, match="num_replicas is 1, must be 3"):
-        await _connect(server, replicas=3)
+        await connect(server, replicas=3)
 
 
 async def test_a_log_shorter_than_what_is_known_of_it_is_refused(server: NatsServer, log: JetStreamLog) -> None:
     await append(log, A, decision("one"), 0)
-    await (await _connect(server, at_least=Position(1))).close()
+    await (await connect(server, at_least=Position(1))).close()
     with pytest.raises(LogBroken, match="ends at 1, but 2 was there"):
-        await _connect(server, at_least=Position(2))
+        await connect(server, at_least=Position(2))
 
 
 async def test_nobody_listening_is_unavailable_not_broken(server: NatsServer) -> None:
     server.kill()
     with pytest.raises(LogUnavailable, match="no connection"):
-        await _connect(server, patience_s=0.5)
+        await connect(server, patience_s=0.5)
 
 
 async def test_a_password_in_the_address_works_and_is_never_shown(tmp_path: Path) -> None:
@@ -130,7 +112,7 @@ async def test_a_password_in_the_address_works_and_is_never_shown(tmp_path: Path
         await append(log, A, decision("one"), 0)
         assert len(flat(await followed(log, 0, 1))) == 1
         server.kill()
-        await _until(lambda: log.stale_since is not None)
+        await until(lambda: log.stale_since is not None)
         problems = await asyncio.gather(log.append(A, decision("two"), Position(1)), log.read(), return_exceptions=True)
         assert [type(problem) for problem in problems] == [LogUnavailable] * 2
         assert "secret" not in str(problems)
@@ -140,160 +122,11 @@ async def test_a_password_in_the_address_works_and_is_never_shown(tmp_path: Path
 async def test_a_wrong_password_is_told(tmp_path: Path) -> None:
     with NatsServer(tmp_path, more="authorization { user: causeway, password: right }") as server:
         with pytest.raises(LogUnavailable, match=r"(?i)authorization"):
-            await _connect(server, user="causeway", password="wrong", patience_s=1)
-        log = await _connect(server, user="causeway", password="right")
+            await connect(server, user="causeway", password="wrong", patience_s=1)
+        log = await connect(server, user="causeway", password="right")
         await append(log, A, decision("one"), 0)
         assert len(flat(await followed(log, 0, 1))) == 1
         await log.close()
-
-
-# --- outages ------------------------------------------------------------------------------------------------------
-
-
-async def test_a_follower_goes_on_after_the_broker_was_killed_and_restarted(
-    server: NatsServer, log: JetStreamLog
-) -> None:
-    seen: list[Recorded] = []
-
-    async def follow() -> None:
-        async for batch in log.follow(ORIGIN):
-            seen.extend(batch)
-
-    follower = asyncio.create_task(follow())
-    at = Position(0)
-    for turn in range(3):
-        for count in (1, 3):
-            at = await append(log, A, decision(f"{turn} {count}", count), at)
-        await _until(partial(_has, seen, at))
-        server.kill()
-        await _until(lambda: log.stale_since is not None)
-        server.start()
-        await _until(lambda: log.stale_since is None)
-    at = await append(log, A, decision("last"), at)
-    await _until(partial(_has, seen, at))
-    follower.cancel()
-    assert [one.position for one in seen] == list(range(1, 14))
-    assert tuple(seen) == await log.read()
-
-
-async def test_a_frozen_broker_is_noticed_and_forgiven(server: NatsServer, log: JetStreamLog) -> None:
-    await append(log, A, decision("one"), 0)
-    follower = asyncio.create_task(followed(log, after=0, until=2))
-    await asyncio.sleep(0.2)
-    assert log.stale_since is None
-    server.freeze()
-    try:
-        await _until(lambda: log.stale_since is not None)
-    finally:
-        server.thaw()
-    await _until(lambda: log.stale_since is None)
-    await append(log, A, decision("two"), 1)
-    assert words(flat(await follower)) == ["one 0", "two 0"]
-
-
-async def test_an_append_while_the_broker_is_away_says_that_nothing_was_appended(
-    server: NatsServer, log: JetStreamLog
-) -> None:
-    server.kill()
-    await _until(lambda: log.stale_since is not None)
-    nobody_home = log.append(A, decision("nobody home"), ORIGIN)
-    answers = await asyncio.gather(nobody_home, log.read(), log.head(), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [LogUnavailable] * 3
-    server.start()
-    assert await append(log, A, decision("later"), 0) == 1
-    assert words(await log.read()) == ["later 0"]
-
-
-async def test_an_append_during_a_restart_waits_for_it(server: NatsServer, log: JetStreamLog) -> None:
-    server.kill()
-    await _until(lambda: log.stale_since is not None)
-    waiting = asyncio.create_task(log.append(A, decision("patient", count=2), ORIGIN))
-    await asyncio.sleep(0.1)
-    await asyncio.to_thread(server.start)
-    assert await waiting == 2
-
-
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("arrived", [True, False], ids=["arrived", "did not arrive"])
-async def test_a_broker_killed_between_request_and_answer_never_makes_it_twice(
-    server: NatsServer, count: int, arrived: bool
-) -> None:
-    async with Proxy(server) as proxy:
-        log = await JetStreamLog.connect(proxy.url, create=True)
-        first = await append(log, A, decision("before"), 0)
-        proxy.mute, proxy.deaf = arrived, not arrived
-        appending = asyncio.create_task(log.append(A, decision("doubtful", count), first))
-        await proxy.lost.wait()
-        server.kill()
-        await proxy.cut()
-        await asyncio.to_thread(server.start)
-        await proxy.heal()
-        assert await appending == first + count
-        assert words(await log.read()) == ["before 0", *(f"doubtful {index}" for index in range(count))]
-        await log.close()
-
-
-async def test_an_answer_that_never_comes_is_ambiguous_and_asking_again_finds_it(server: NatsServer) -> None:
-    async with Proxy(server) as proxy:
-        log = await JetStreamLog.connect(proxy.url, create=True, patience_s=1.0)
-        proxy.mute = True
-        appending = asyncio.create_task(log.append(A, decision("doubtful"), ORIGIN))
-        await proxy.lost.wait()
-        server.kill()
-        await proxy.cut()
-        with pytest.raises(Ambiguous):
-            await appending
-        server.start()
-        await proxy.heal()
-        assert await append(log, A, decision("doubtful"), 0) == 1
-        assert await log.head() == 1
-        await log.close()
-
-
-async def test_a_doubtful_append_that_lost_the_race_is_a_conflict(server: NatsServer, log: JetStreamLog) -> None:
-    async with Proxy(server) as proxy:
-        slow = await JetStreamLog.connect(proxy.url)
-        proxy.deaf = True
-        appending = asyncio.create_task(slow.append(A, decision("slow"), ORIGIN))
-        await proxy.lost.wait()
-        await append(log, A, decision("fast"), 0)
-        await proxy.cut()
-        await proxy.heal()
-        with pytest.raises(Conflict) as refused:
-            await appending
-        assert refused.value.actual == 1
-        await slow.close()
-
-
-async def test_writers_and_followers_through_a_broker_that_is_killed_again_and_again(
-    server: NatsServer, log: JetStreamLog
-) -> None:
-    async def write(name: str) -> int:
-        at, total = Position(0), 0
-        for turn in range(25):
-            drafts = decision(f"{name} {turn}", count=1 + turn % 3, of=name)
-            at = await append(log, node(name), drafts, at)
-            total += len(drafts)
-            await asyncio.sleep(0.02)
-        return total
-
-    async def kill() -> None:
-        while not written.is_set():
-            await asyncio.sleep(0.3)
-            server.kill()
-            await asyncio.to_thread(server.start)
-
-    written = asyncio.Event()
-    follower = asyncio.create_task(followed(log, after=0, until=3 * 49))
-    killer = asyncio.create_task(kill())
-    totals = await asyncio.gather(*(write(name) for name in "abc"))
-    written.set()
-    await killer
-    assert totals == [49, 49, 49]
-    batches = await follower
-    assert [one.position for one in flat(batches)] == list(range(1, 148))
-    assert len({one.meta.id for one in flat(batches)}) == 147
-    assert all(batch[-1].meta.index + 1 == batch[-1].meta.count for batch in batches)
 
 
 # --- losses -------------------------------------------------------------------------------------------------------
