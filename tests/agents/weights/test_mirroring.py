@@ -30,7 +30,10 @@ async def hub() -> AsyncIterator[Hub]:
 
 
 def mirrors(process: psutil.Process) -> bool:
-    return process.cmdline()[1:3] == ["-m", "agents.effects.weights_child"]
+    try:
+        return process.cmdline()[1:3] == ["-m", "agents.effects.weights_child"]
+    except psutil.NoSuchProcess:  # It has ended; a zombie counts as such.
+        return False
 
 
 class Site:

@@ -203,8 +203,8 @@ async def test_a_mirror_that_is_away_is_made_up_for_by_nodes_that_have_it(cluste
     assert (await first.fetch(manifest_id))["seen"] == [SUMS]
     second = await cluster.node("n2")
     assert (await second.fetch(manifest_id, "r-0"))["seen"] == [SUMS]
-    shutil.rmtree(cluster.root / "n2" / "files")
     await second.kill()
+    shutil.rmtree(cluster.root / "n2" / "files")
     cluster.mirror.is_away = True
     second = await cluster.node("n2")
     await cluster.introduce()

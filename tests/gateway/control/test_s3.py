@@ -60,7 +60,7 @@ async def test_the_stock_client_puts_reads_and_presigns(tmp_path: Path) -> None:
             same(put, "presign"),
         )
         presigned = answers[-1]["ok"]
-        async with httpx.AsyncClient() as anybody:
+        async with httpx.AsyncClient(timeout=60) as anybody:
             read = await anybody.get(presigned)
             forged = await anybody.get(presigned.replace("Expires=60", "Expires=61"))
     assert answers[0]["ok"].startswith('"')
@@ -127,7 +127,7 @@ async def test_a_deployments_archive_is_downloaded_by_a_presigned_url(tmp_path: 
         pushed = await stand.pushed()
         path = f"/v1/models/{pushed['model_id']}/deployments/{pushed['id']}/download"
         url = (await stand.client.get(path)).json()["download_url"]
-        async with httpx.AsyncClient() as anybody:
+        async with httpx.AsyncClient(timeout=60) as anybody:
             whole = await anybody.get(url)
             partly = await anybody.get(url, headers={"Range": "bytes=0-9"})
             written = await anybody.put(url, content=b"x")
