@@ -223,6 +223,7 @@ class EnvironmentReverted(Event, frozen=True, kw_only=True):
     to_position: Position
     deployment_id: DeploymentId
     """That was current then."""
-    autoscaling: AutoscalingSettings
-    promotion: PromotionSettings
-    limits: RequestLimits
+    autoscaling: AutoscalingSettings | None = None
+    promotion: PromotionSettings | None = None
+    limits: RequestLimits | None = None
+    """None: written by a version that set the settings by events of their own, at once."""
