@@ -17,8 +17,8 @@ import msgspec
 
 from events.base import DeploymentId
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
 Level = Literal["debug", "info", "warning", "error", "critical"]
+LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error", "critical")
 BUILD = "build"
 """The source name of a deployment's builds; a replica's lines have its id."""
 

@@ -13,13 +13,10 @@ WHATS = {"done": "What was done", "refused": "What was refused"}
 
 
 def audit(
-    rows: Sequence[AuditRow] | Sequence[RefusedRow], what: str, filters: Mapping[str, str], limit: int, moment: Moment
+    rows: Sequence[AuditRow | RefusedRow], what: str, filters: Mapping[str, str], limit: int, moment: Moment
 ) -> Markup:
     """Rows in rising order."""
-    shown = [
-        _done(row, moment) if isinstance(row, AuditRow) else _refused(row, moment)  # type: ignore[arg-type]
-        for row in reversed(rows)
-    ]
+    shown = [_done(row, moment) if isinstance(row, AuditRow) else _refused(row, moment) for row in reversed(rows)]
     columns = ("time (UTC)", "who", "did" if what == "done" else "tried", "to", "details", "request")
     empty = "Nobody did anything that matches." if what == "done" else "Nothing was refused that matches."
     first = rows[0] if len(rows) == limit else None

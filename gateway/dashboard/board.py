@@ -1,9 +1,9 @@
 """What each page needs, fetched, and the page made from it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -35,6 +35,7 @@ DIFFED: tuple[Projection[Any], ...] = (DEPLOYMENTS, ENVIRONMENTS, FLEET, ROUTING
 Page = tuple[str, Markup]
 """A title and what stands below it."""
 Asked = Mapping[str, str]
+Word = TypeVar("Word", bound=str)
 """The query, without what is empty."""
 
 
@@ -168,14 +169,15 @@ class Board:
 
 
 def level_of(asked: Asked) -> Level:
-    return _one_of("level", asked, {each: each for each in LEVELS}, "debug")  # type: ignore[return-value]
+    return _one_of("level", asked, LEVELS, "debug")
 
 
-def _one_of(name: str, asked: Asked, known: Mapping[str, Any], default: str) -> str:
+def _one_of(name: str, asked: Asked, known: Collection[Word], default: Word) -> Word:
     given = asked.get(name, default)
-    if given not in known:
-        raise Refusal(400, f"{name} must be one of {', '.join(known)}, not {given[:40]!r}")
-    return given
+    for word in known:
+        if word == given:
+            return word
+    raise Refusal(400, f"{name} must be one of {', '.join(known)}, not {given[:40]!r}")
 
 
 def _query(asked: Asked, **place: Any) -> AuditQuery:

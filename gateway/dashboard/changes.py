@@ -26,9 +26,10 @@ def changes(projection: Projection[Any], state: Any, event: Recorded) -> tuple[C
 
 
 def _between(before: bytes | None, after: bytes | None) -> tuple[Change, ...]:
-    if before is None or after is None:
-        value = msgspec.json.decode(after if before is None else before)  # type: ignore[arg-type]
-        return (Change((), "added", after=value) if before is None else Change((), "removed", before=value),)
+    if after is None:
+        return (Change((), "removed", before=msgspec.json.decode(before)),) if before is not None else ()
+    if before is None:
+        return (Change((), "added", after=msgspec.json.decode(after)),)
     return diff(msgspec.json.decode(before), msgspec.json.decode(after))
 
 

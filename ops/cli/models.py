@@ -95,7 +95,7 @@ def logs(
         return files.query(
             deployment_id,
             start_ns=from_ns,
-            min_level=level,  # type: ignore[arg-type]  # checked above
+            min_level=level,
             source=source,
             contains=contains,
             limit=most,

@@ -132,7 +132,7 @@ def _level(text: str | None) -> Level:
         return "debug"
     for level in LEVELS:
         if level == text.lower():
-            return level  # type: ignore[return-value]
+            return level
     raise invalid(f"min_level must be DEBUG, INFO, WARNING or ERROR, not {text!r}", "min_level")
 
 
