@@ -18,12 +18,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import nats
+from nats.aio.client import Client
+
 BINARY = Path(sys.executable).with_name("nats-server")
 START_S = 20.0
+PATIENCE_S = 60
 
 
 def free_port() -> int:
@@ -129,6 +134,16 @@ class NatsServer:
         self._signal(number)
         if self._process is not None:
             self._process.wait(timeout=30)
+
+
+@contextlib.asynccontextmanager
+async def plain_client(server: NatsServer) -> AsyncIterator[Client]:
+    """A connection as anybody's program has it; closed also where the test fails, or the next tests would fail too."""
+    client = await nats.connect(server.url, connect_timeout=PATIENCE_S)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 class Proxy:

@@ -27,7 +27,7 @@ def test_files_hold_one_idea() -> None:
 
 
 def tell(what: str, lengths: dict[str, int], guide: int) -> None:
-    """`make check` shows this; it fails nothing."""
+    """`make sizes` shows this; it fails nothing."""
     for name, lines in sorted(lengths.items(), key=lambda item: -item[1]):
         if lines > guide:
             print(f"{what} over {guide} lines: {lines:4} {name}")

@@ -6,7 +6,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 
 from events.base import ORIGIN, Position
@@ -20,15 +19,14 @@ from events.log.nats_wire import Login
 from events.union import UnknownEvent
 from tests.contract.brokers import connect, until
 from tests.contract.decisions import GENEROUS_S, append, decision, flat, followed, node, words
-from tests.nats import NatsServer
+from tests.nats import PATIENCE_S, NatsServer, plain_client
 
 A = node("a")
 
 
 async def _api(server: NatsServer, name: str, question: dict[str, Any]) -> Any:
-    client = await nats.connect(server.url)
-    answer = await client.request(f"$JS.API.{name}.CAUSEWAY", json.dumps(question).encode(), timeout=10)
-    await client.close()
+    async with plain_client(server) as client:
+        answer = await client.request(f"$JS.API.{name}.CAUSEWAY", json.dumps(question).encode(), timeout=PATIENCE_S)
     return json.loads(answer.data)
 
 
@@ -180,9 +178,8 @@ async def test_a_hole_breaks_the_log(server: NatsServer) -> None:
 
 
 async def test_bytes_that_no_version_can_have_written_break_the_log(server: NatsServer, log: JetStreamLog) -> None:
-    client = await nats.connect(server.url)
-    await client.jetstream().publish("evt.node.a.NodeLeft", b"{}")
-    await client.close()
+    async with plain_client(server) as client:
+        await client.jetstream(timeout=PATIENCE_S).publish("evt.node.a.NodeLeft", b"{}")
     with pytest.raises(LogBroken, match="position 1 of the log"):
         await followed(log, after=0, until=1)
 
@@ -195,9 +192,8 @@ async def test_an_event_of_a_newer_version_is_passed_on_as_unknown(server: NatsS
     (event, meta) = decision("new")[0]
     message = json.loads(encode(event, meta))
     message["event"] = {"type": "NodeUpgraded.v2", "node_id": "a", "to": "7"}
-    client = await nats.connect(server.url)
-    await client.jetstream().publish("evt.node.a.NodeUpgraded", json.dumps(message).encode())
-    await client.close()
+    async with plain_client(server) as client:
+        await client.jetstream(timeout=PATIENCE_S).publish("evt.node.a.NodeUpgraded", json.dumps(message).encode())
     await append(log, A, decision("known again"), 2)
     seen = flat(await followed(log, after=0, until=3))
     assert isinstance(seen[1].event, UnknownEvent)
@@ -209,11 +205,11 @@ async def test_an_event_of_a_newer_version_is_passed_on_as_unknown(server: NatsS
 async def test_a_plain_nats_client_can_follow_one_kind_of_event_and_reads_cloudevents_headers(
     server: NatsServer, log: JetStreamLog
 ) -> None:
-    client = await nats.connect(server.url)
-    subscription = await client.subscribe("evt.node.*.NodeLeft")
-    await client.flush()
-    await append(log, A, decision("seen"), 0)
-    message = await subscription.next_msg(timeout=GENEROUS_S)
+    async with plain_client(server) as client:
+        subscription = await client.subscribe("evt.node.*.NodeLeft")
+        await client.flush(PATIENCE_S)
+        await append(log, A, decision("seen"), 0)
+        message = await subscription.next_msg(timeout=PATIENCE_S)
     event, meta = decision("seen")[0]
     assert message.subject == "evt.node.a.NodeLeft"
     assert message.data == encode(event, meta)
@@ -227,7 +223,6 @@ async def test_a_plain_nats_client_can_follow_one_kind_of_event_and_reads_cloude
         "ce-time": "2026-11-21T12:00:00+00:00",
         "content-type": "application/json",
     }
-    await client.close()
 
 
 async def test_a_follower_that_is_closed_leaves_nothing_behind(server: NatsServer, log: JetStreamLog) -> None:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import nats
 import pytest
 
 from events.base import DeploymentId, NodeId
@@ -16,7 +15,7 @@ from events.signals.answers import Durations
 from events.signals.core_nats import CoreNatsSignals
 from events.signals.memory import MemorySignals
 from tests.contract.decisions import GENEROUS_S
-from tests.nats import NatsServer
+from tests.nats import PATIENCE_S, NatsServer, plain_client
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 BEAT = Heartbeat(node_id=NodeId("n"), boot_id="b", at=AT)
@@ -159,10 +158,9 @@ async def test_a_signal_of_a_newer_version_is_dropped_and_counted(server: NatsSe
     signals = await CoreNatsSignals.connect(server.url)
     ear = Ear(signals)
     await _reaches(signals, ear, WAKE)
-    client = await nats.connect(server.url)
-    await client.publish("sig.Mood", b'{"type":"Mood","of":"node"}')
-    await client.flush()
-    await client.close()
+    async with plain_client(server) as client:
+        await client.publish("sig.Mood", b'{"type":"Mood","of":"node"}')
+        await client.flush(PATIENCE_S)
     await _reaches(signals, ear, ALL[2])
     assert signals.dropped == 1
     ear.close()

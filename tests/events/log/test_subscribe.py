@@ -18,7 +18,7 @@ from events.log.subscribe import subscribe
 from events.node import NodeDraining, NodeLeft
 from gateway.webhooks.post import signed
 from handlers.clock import SystemClock
-from tests.nats import NatsServer
+from tests.nats import PATIENCE_S, NatsServer, plain_client
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "ops/docs/subscriptions.md").read_text()
@@ -100,14 +100,12 @@ async def test_a_program_with_two_packages_gets_typed_events_and_goes_on_where_i
 
 
 async def kept(server: NatsServer, position: int) -> None:
-    client = await nats.connect(server.url)
-    async with asyncio.timeout(60):
+    async with plain_client(server) as client, asyncio.timeout(PATIENCE_S):
         while True:
-            last = await client.jetstream().get_last_msg("CAUSEWAY_CURSORS", "cursors.mine")
+            last = await client.jetstream(timeout=PATIENCE_S).get_last_msg("CAUSEWAY_CURSORS", "cursors.mine")
             if int(last.data or b"0") >= position:
                 break
             await asyncio.sleep(0.05)
-    await client.close()
 
 
 async def test_an_event_whose_loop_was_left_comes_again(log: tuple[NatsServer, JetStreamLog]) -> None:
@@ -170,14 +168,12 @@ async def test_the_pages_examples_for_nats_run(log: tuple[NatsServer, JetStreamL
 
 
 async def acknowledged(server: NatsServer, position: int) -> None:
-    client = await nats.connect(server.url)
-    async with asyncio.timeout(60):
+    async with plain_client(server) as client, asyncio.timeout(PATIENCE_S):
         while True:
-            consumer = await client.jetstream().consumer_info("CAUSEWAY", "pager")
+            consumer = await client.jetstream(timeout=PATIENCE_S).consumer_info("CAUSEWAY", "pager")
             if consumer.ack_floor is not None and consumer.ack_floor.stream_seq >= position:
                 break
             await asyncio.sleep(0.05)
-    await client.close()
 
 
 async def test_the_pages_typed_example_runs(log: tuple[NatsServer, JetStreamLog], tmp_path: Path) -> None:
