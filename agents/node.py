@@ -15,6 +15,7 @@ import structlog
 
 from agents.effects import Effects
 from agents.loop import Dispatcher, NodeLoop
+from agents.prefetch import Prefetching
 from agents.reconcile import PATIENCE, Patience
 from agents.weights.fetch import Corrupt
 from events.base import Actor, CommandId, CorrelationId, NodeId, derive
@@ -100,6 +101,9 @@ class Node:
         self._heartbeat_every_s = heartbeat_every_s
         self._corrupt: asyncio.Queue[Corrupt] = corrupt or asyncio.Queue()
         """Weights that were found to be others than they should."""
+        self._prefetching = Prefetching(
+            offer.node_id, fleet=fleet, effects=effects, report=self._insist, identity=self._identity
+        )
         self._leaving = False
         self._changed = asyncio.Event()
         fleet.on_change(self._changed.set)
@@ -110,6 +114,7 @@ class Node:
             tasks.create_task(self._stay_joined(), name="stay joined")
             tasks.create_task(self._beat(), name="heartbeat")
             tasks.create_task(self._tell_corrupt(), name="corrupt weights")
+            tasks.create_task(self._prefetching.run(), name="prefetches")
             tasks.create_task(self.loop.run(), name="replicas")
 
     async def leave(self, reason: str) -> None:

@@ -1,7 +1,7 @@
 """A machine that runs replicas. Facts come from its own agent, except its loss."""
 
 from events.base import Event, NodeId
-from events.weights import ChunkHash
+from events.weights import ChunkHash, ManifestId
 
 
 class NodeJoined(Event, frozen=True, kw_only=True):
@@ -48,3 +48,50 @@ class WeightsFoundCorrupt(Event, frozen=True, kw_only=True):
     """node (its own disk), peer, mirror."""
     source: str
     """The node that they are of, or `mirror`."""
+
+
+class WeightsPrefetchRequested(Event, frozen=True, kw_only=True):
+    """The node shall have these weights before a replica needs them. It tries until they are there, they cannot ever
+    be, the wish is withdrawn, or the node leaves for good.
+    """
+
+    node_id: NodeId
+    manifest_id: ManifestId
+
+
+class WeightsPrefetched(Event, frozen=True, kw_only=True):
+    """All of their files are on the node, checked. The wish is fulfilled; nothing keeps them there but their use."""
+
+    node_id: NodeId
+    manifest_id: ManifestId
+    seconds: float
+    """Of the try that succeeded."""
+    node_bytes: int
+    """What was on this machine."""
+    peer_bytes: int
+    mirror_bytes: int
+
+
+class WeightsPrefetchLate(Event, frozen=True, kw_only=True):
+    """They cannot be had now; the node goes on trying. Once a wish for each lack."""
+
+    node_id: NodeId
+    manifest_id: ManifestId
+    lack: str
+    """room, mirror, corrupt."""
+    reason: str
+
+
+class WeightsPrefetchFailed(Event, frozen=True, kw_only=True):
+    """They can never be had: the wish has ended."""
+
+    node_id: NodeId
+    manifest_id: ManifestId
+    reason: str
+
+
+class WeightsPrefetchWithdrawn(Event, frozen=True, kw_only=True):
+    """Nobody wants them there any more. What was fetched stays as long as there is room."""
+
+    node_id: NodeId
+    manifest_id: ManifestId

@@ -67,6 +67,11 @@ AnyEvent = (
     | node.NodeLost
     | node.NodeLeft
     | node.WeightsFoundCorrupt
+    | node.WeightsPrefetchRequested
+    | node.WeightsPrefetched
+    | node.WeightsPrefetchLate
+    | node.WeightsPrefetchFailed
+    | node.WeightsPrefetchWithdrawn
     | access.KeyIssued
     | access.KeyRevoked
     | access.SecretStored

@@ -29,6 +29,8 @@ KNOWN_AGAIN = frozenset((
     "BuildSucceeded", "BuildFailed", "BuildStopped", "ReplicaAssigned", "ReplicaEnvironmentReady",
     "WeightsPinned", "WeightsMirrored", "WeightsMirrorFailed",
     "ReplicaWeightsReady", "ReplicaWeightsLate", "WeightsFoundCorrupt",
+    "WeightsPrefetchRequested", "WeightsPrefetched", "WeightsPrefetchLate", "WeightsPrefetchFailed",
+    "WeightsPrefetchWithdrawn",
     "ReplicaProcessStarted", "ReplicaReady", "ReplicaUnready", "ReplicaDraining", "ReplicaStopped", "ReplicaFailed",
     "ReplicaLost", "ModelRegistered", "DeploymentPushed", "KeyIssued", "KeyRevoked", "SecretStored", "SecretRemoved",
 ))  # fmt: skip

@@ -6,7 +6,17 @@ import msgspec
 
 from events.base import DeploymentId, ModelId, NodeId, Position, ReplicaId
 from events.codec import Recorded
-from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
+from events.node import (
+    NodeDraining,
+    NodeJoined,
+    NodeLeft,
+    NodeLost,
+    WeightsPrefetched,
+    WeightsPrefetchFailed,
+    WeightsPrefetchLate,
+    WeightsPrefetchRequested,
+    WeightsPrefetchWithdrawn,
+)
 from events.replica import (
     ReplicaAssigned,
     ReplicaDraining,
@@ -18,11 +28,21 @@ from events.replica import (
     ReplicaStopped,
     ReplicaUnready,
 )
+from events.weights import ManifestId
 from projections.base import Projection
 
 NodeStatus = Literal["up", "draining", "lost", "left"]
 """Only a node that is up takes new replicas."""
 Phase = Literal["assigned", "prepared", "started", "ready", "unready"]
+
+
+class Prefetch(msgspec.Struct):
+    """Weights that somebody wants on a node before a replica needs them."""
+
+    position: Position
+    """Of the wish."""
+    waits: str = ""
+    """Why they are not there yet, as the node told last."""
 
 
 class Node(msgspec.Struct):
@@ -39,6 +59,7 @@ class Node(msgspec.Struct):
     memory_used: int = 0
     weights_address: str = ""
     """Where other nodes get weights of it."""
+    prefetches: dict[ManifestId, Prefetch] = {}
 
     @property
     def cpu_free(self) -> int:
@@ -88,6 +109,14 @@ def evolve(fleet: Fleet, recorded: Recorded) -> Fleet:
             _set_status(fleet, node_id, "lost", recorded.position)
         case NodeLeft(node_id=node_id):
             _set_status(fleet, node_id, "left", recorded.position)
+            _prefetches(fleet, node_id).clear()
+        case WeightsPrefetchRequested() as event:
+            _prefetches(fleet, event.node_id)[event.manifest_id] = Prefetch(recorded.position)
+        case WeightsPrefetchLate() as event:
+            if (wish := _prefetches(fleet, event.node_id).get(event.manifest_id)) is not None:
+                wish.waits = event.reason
+        case WeightsPrefetched() | WeightsPrefetchFailed() | WeightsPrefetchWithdrawn() as event:
+            _prefetches(fleet, event.node_id).pop(event.manifest_id, None)
         case ReplicaAssigned() as event:
             _place(fleet, event, recorded.position)
         case ReplicaStopped() | ReplicaFailed() | ReplicaLost() as event:
@@ -120,7 +149,13 @@ def _join(fleet: Fleet, event: NodeJoined, position: Position) -> None:
         before.cpu_used if before else 0,
         before.memory_used if before else 0,
         event.weights_address,
+        before.prefetches if before else {},
     )
+
+
+def _prefetches(fleet: Fleet, node_id: NodeId) -> dict[ManifestId, Prefetch]:
+    node = fleet.nodes.get(node_id)
+    return {} if node is None else node.prefetches
 
 
 def _set_status(fleet: Fleet, node_id: NodeId, status: NodeStatus, position: Position) -> None:
@@ -184,4 +219,4 @@ def _advance(
             placed.draining, placed.reason = True, event.reason
 
 
-FLEET: Projection[Fleet] = Projection("fleet", 3, Fleet, Fleet, evolve)
+FLEET: Projection[Fleet] = Projection("fleet", 4, Fleet, Fleet, evolve)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from events.base import DeploymentId, ReplicaId
+from events.weights import ManifestId
 from projections.replica_targets import ReplicaTarget
 
 
@@ -202,4 +203,8 @@ class Effects(Protocol):
 
     async def perform(self, effect: Effect) -> Result:
         """Cancelling gives up waiting; it stops no replica."""
+        ...
+
+    async def prefetch(self, manifest_id: ManifestId) -> WeightsHere | WeightsLack:
+        """These weights into the cache of this machine. What was got before a cancellation stays."""
         ...

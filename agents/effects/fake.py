@@ -36,6 +36,7 @@ from agents.effects import (
     WeightsLack,
 )
 from events.base import ReplicaId
+from events.weights import ManifestId
 from handlers.clock import Clock
 from projections.replica_targets import ReplicaTarget
 
@@ -102,6 +103,10 @@ class FakeEffects:
         self.processes: dict[ReplicaId, Process] = {}
         self._prepared: dict[ReplicaId, Prepared] = {}
         self._weights: dict[ReplicaId, WeightsHere] = {}
+        self.prefetched: Counter[ManifestId] = Counter()
+        self.prefetch_s = 0.5
+        self.prefetch_lack: list[str] = []
+        """Of the next tries to prefetch something."""
         self._lacked: Counter[ReplicaId] = Counter()
         self._chosen: dict[ReplicaId, Script] = {}
         self._clock = clock
@@ -171,6 +176,14 @@ class FakeEffects:
         here = WeightsHere(script.weights_s, 0, 0, 1 << 20)
         self._weights[target.replica_id] = here
         return here
+
+    async def prefetch(self, manifest_id: ManifestId) -> WeightsHere | WeightsLack:
+        await asyncio.sleep(self.prefetch_s)
+        if self.prefetch_lack:
+            lack, *self.prefetch_lack = self.prefetch_lack
+            return WeightsLack(lack, "scripted")
+        self.prefetched[manifest_id] += 1
+        return WeightsHere(self.prefetch_s, 0, 0, 1 << 20)
 
     async def _start(self, target: ReplicaTarget) -> Result:
         script = self._script_of(target)

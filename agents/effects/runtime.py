@@ -54,6 +54,7 @@ from agents.effects.weights_mount import NodeWeights
 from agents.weights.fetch import WeightsLate
 from events.base import BlobDigest, DeploymentId, ReplicaId
 from events.signals.log_lines import LogFiles
+from events.weights import ManifestId
 from projections.replica_targets import ReplicaTarget
 from projections.stores.blobs import BlobMissing, FolderBlobs
 
@@ -180,6 +181,14 @@ class LocalRuntime:
         here = WeightsHere(fetched.seconds, tally.node, tally.peer, tally.mirror, fetched.mounted)
         self._weights_here[target.replica_id] = here
         return here
+
+    async def prefetch(self, manifest_id: ManifestId) -> WeightsHere | WeightsLack:
+        try:
+            fetched = await self._weights.prefetch(manifest_id)
+        except WeightsLate as error:
+            return WeightsLack(error.lack, error.reason)
+        tally = fetched.tally
+        return WeightsHere(fetched.seconds, tally.node, tally.peer, tally.mirror)
 
     async def _start(self, target: ReplicaTarget, folder: ReplicaFolder) -> Result:
         output = self._output(folder, target.deployment_id, target.replica_id)

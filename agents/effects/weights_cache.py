@@ -176,7 +176,7 @@ class WeightsCache:
         self._marks.pop(content, None)
 
     def used(self, contents: Iterable[ContentId]) -> None:
-        """A replica starts on them. The disk is told which of them became hot, and when."""
+        """Once more: they were there when they were wanted. The disk is told which of them became hot, and when."""
         for content in contents:
             key = f"files/{content}"
             use(self.shelf, key)

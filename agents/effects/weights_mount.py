@@ -9,7 +9,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -22,9 +23,10 @@ from agents.effects.weights_fetch import WeightsFetch
 from agents.weights.fetch import ContentId, Tally, WeightsLate, contents
 from agents.weights.manifest import File
 from events.base import ReplicaId
-from events.weights import Mount
+from events.weights import ManifestId, Mount
 
 _log = structlog.get_logger()
+Files = tuple[tuple[ContentId, File], ...]
 _NO_LINK = frozenset((errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP))
 
 
@@ -41,30 +43,37 @@ class NodeWeights:
     async def fetch(self, replica_id: ReplicaId, mounts: Sequence[Mount]) -> Fetched:
         """Raises WeightsLate, also where the disk refuses."""
         began = time.monotonic()
-        tally = Tally()
-        try:
-            mounted = [
-                Mounted(str(await self._one(replica_id, number, mount, tally)), mount.mount_location)
-                for number, mount in enumerate(mounts)
-            ]
-        except OSError as error:
-            raise WeightsLate("room", f"the node's weights cache cannot be used: {error}") from error
+        tally, mounted = Tally(), []
+        for number, mount in enumerate(mounts):
+            async with self._here(mount.manifest_id, tally) as files:
+                tree = await asyncio.to_thread(link, self._cache, replica_id, number, files)
+            mounted.append(Mounted(str(tree), mount.mount_location))
         return Fetched(tuple(mounted), tally, time.monotonic() - began)
 
-    async def _one(self, replica_id: ReplicaId, number: int, mount: Mount, tally: Tally) -> Path:
-        manifest = await self._fetch.manifest(mount.manifest_id)
-        files = contents(manifest)
-        keys = [f"files/{content}" for content, _ in files]
-        self._cache.pinned.update(keys)
+    async def prefetch(self, manifest_id: ManifestId) -> Fetched:
+        """Into the cache, for whoever needs them later. Raises WeightsLate, also where the disk refuses."""
+        began = time.monotonic()
+        tally = Tally()
+        async with self._here(manifest_id, tally):
+            return Fetched((), tally, time.monotonic() - began)
+
+    @asynccontextmanager
+    async def _here(self, manifest_id: ManifestId, tally: Tally) -> AsyncIterator[Files]:
+        """All of its files are in the cache, and stay there while this is open."""
         try:
-            part = await self._fetch.ensure(files)
-            tree = await asyncio.to_thread(link, self._cache, replica_id, number, files)
-            self._cache.used(dict(files))
-        finally:
-            for key in keys:
-                unpin(self._cache.pinned, key)
-        tally.join(part)
-        return tree
+            files = contents(await self._fetch.manifest(manifest_id))
+            keys = [f"files/{content}" for content, _ in files]
+            self._cache.pinned.update(keys)
+            try:
+                known = [content for content, _ in files if f"files/{content}" in self._cache.shelf]
+                tally.join(await self._fetch.ensure(files))
+                yield files
+                self._cache.used(known)
+            finally:
+                for key in keys:
+                    unpin(self._cache.pinned, key)
+        except OSError as error:
+            raise WeightsLate("room", f"the node's weights cache cannot be used: {error}") from error
 
     def forget(self, replica_id: ReplicaId) -> None:
         """Its files may be evicted from now on. Blocks: for a thread."""

@@ -31,6 +31,7 @@ from gateway.control.rest import (
     reverts,
     status,
     webhooks,
+    weights,
 )
 from gateway.control.subscriptions import Subscriptions
 from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
@@ -99,7 +100,9 @@ def _routed(plane: Plane, subscriptions: Subscriptions | None, past: Past | None
     graphql.install(app, plane)
     s3.install(app, plane.uploads, plane.blobs)
     router = APIRouter()
-    for noun in (status, models, deployments, patches, environments, promotions, reverts, logs, access, audit_logs):
+    for noun in (
+        status, models, deployments, patches, environments, promotions, reverts, weights, logs, access, audit_logs,
+    ):  # fmt: skip
         noun.install(router, plane)
     if subscriptions is not None:
         events.install(router, plane, subscriptions)

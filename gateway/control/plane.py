@@ -29,6 +29,7 @@ from projections.fleet import Fleet
 from projections.stores.audit import AuditStore
 from projections.stores.blobs import FolderBlobs
 from projections.view import View
+from projections.weights import Weights
 
 C = TypeVar("C", bound=Command)
 VIEW_DEADLINE_S = 10.0
@@ -42,16 +43,20 @@ class ControlViews(msgspec.Struct, frozen=True):
     environments: View[Environments]
     access: View[Access]
     fleet: View[Fleet]
+    weights: View[Weights]
 
     @property
     def position(self) -> Position:
-        return min(view.position for view in (self.catalogue, self.environments, self.access, self.fleet))
+        return min(view.position for view in self._all())
+
+    def _all(self) -> tuple[View[Any], ...]:
+        return (self.catalogue, self.environments, self.access, self.fleet, self.weights)
 
     async def reached(self, position: Position, deadline_s: float) -> bool:
         """False: not within the deadline."""
         try:
             async with asyncio.timeout(deadline_s):
-                for view in (self.catalogue, self.environments, self.access, self.fleet):
+                for view in self._all():
                     await view.reached(position)
         except TimeoutError:
             return False

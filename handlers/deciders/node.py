@@ -1,13 +1,24 @@
 """Rules of a node: it joins, drains, leaves, or is declared lost by others."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from events.base import Event, NodeId
-from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost, WeightsFoundCorrupt
-from events.weights import ChunkHash
+from events.node import (
+    NodeDraining,
+    NodeJoined,
+    NodeLeft,
+    NodeLost,
+    WeightsFoundCorrupt,
+    WeightsPrefetched,
+    WeightsPrefetchFailed,
+    WeightsPrefetchLate,
+    WeightsPrefetchRequested,
+    WeightsPrefetchWithdrawn,
+)
+from events.weights import ChunkHash, ManifestId
 from handlers.base import Command, Context, Decider, Refused, told
 
 
@@ -43,26 +54,92 @@ class ReportWeightsCorrupt(Command, frozen=True, kw_only=True):
     source: str
 
 
-NodeCommand = JoinNode | DrainNode | LeaveNode | DeclareNodeLost | ReportWeightsCorrupt
+class PrefetchWeights(Command, frozen=True, kw_only=True):
+    node_id: NodeId
+    manifest_id: ManifestId
+
+
+class WithdrawPrefetch(Command, frozen=True, kw_only=True):
+    node_id: NodeId
+    manifest_id: ManifestId
+
+
+class ReportPrefetched(Command, frozen=True, kw_only=True):
+    node_id: NodeId
+    manifest_id: ManifestId
+    seconds: float
+    node_bytes: int
+    peer_bytes: int
+    mirror_bytes: int
+
+
+class ReportPrefetchLate(Command, frozen=True, kw_only=True):
+    node_id: NodeId
+    manifest_id: ManifestId
+    lack: str
+    reason: str
+
+
+class ReportPrefetchFailed(Command, frozen=True, kw_only=True):
+    node_id: NodeId
+    manifest_id: ManifestId
+    reason: str
+
+
+PrefetchReport = ReportPrefetched | ReportPrefetchLate | ReportPrefetchFailed
+NodeCommand = (
+    JoinNode
+    | DrainNode
+    | LeaveNode
+    | DeclareNodeLost
+    | ReportWeightsCorrupt
+    | PrefetchWeights
+    | WithdrawPrefetch
+    | PrefetchReport
+)
+
+
+class Prefetch(msgspec.Struct, frozen=True):
+    """Weights that the node shall have."""
+
+    manifest_id: ManifestId
+    late: tuple[str, ...] = ()
+    """For which lacks, as was told."""
 
 
 class NodeState(msgspec.Struct, frozen=True, tag=True):
     status: Literal["unknown", "up", "draining", "lost", "left"] = "unknown"
     joined: NodeJoined | None = None
+    prefetches: tuple[Prefetch, ...] = ()
+
+    def prefetch(self, manifest_id: ManifestId) -> Prefetch | None:
+        return next((each for each in self.prefetches if each.manifest_id == manifest_id), None)
 
 
 def evolve(state: NodeState, event: Event) -> NodeState:
     match event:
         case NodeJoined():
-            return NodeState("up", event)
+            return NodeState("up", event, state.prefetches)
         case NodeDraining():
             return msgspec.structs.replace(state, status="draining")
         case NodeLost():
             return msgspec.structs.replace(state, status="lost")
         case NodeLeft():
-            return msgspec.structs.replace(state, status="left")
+            return msgspec.structs.replace(state, status="left", prefetches=())
+        case WeightsPrefetchRequested(manifest_id=manifest_id):
+            return _with(state, manifest_id, Prefetch(manifest_id))
+        case WeightsPrefetchLate(manifest_id=manifest_id, lack=lack):
+            known = state.prefetch(manifest_id) or Prefetch(manifest_id)
+            return _with(state, manifest_id, Prefetch(manifest_id, (*known.late, lack)))
+        case WeightsPrefetched() | WeightsPrefetchFailed() | WeightsPrefetchWithdrawn():
+            return _with(state, event.manifest_id)
         case _:
             return state
+
+
+def _with(state: NodeState, manifest_id: ManifestId, *now: Prefetch) -> NodeState:
+    others = tuple(each for each in state.prefetches if each.manifest_id != manifest_id)
+    return msgspec.structs.replace(state, prefetches=(*others, *now))
 
 
 def decide(command: NodeCommand, state: NodeState, ctx: Context) -> Sequence[Event]:
@@ -75,6 +152,12 @@ def decide(command: NodeCommand, state: NodeState, ctx: Context) -> Sequence[Eve
         if state.joined is None:
             raise Refused("not_found", f"there is no node {command.node_id}", "node_id")
         return (told(WeightsFoundCorrupt, command),)
+    if isinstance(command, PrefetchWeights):
+        return _prefetch(command, state)
+    if isinstance(command, WithdrawPrefetch):
+        return (told(WeightsPrefetchWithdrawn, command),) if state.prefetch(command.manifest_id) else ()
+    if isinstance(command, PrefetchReport):
+        return _report(command, state)
     if isinstance(command, DrainNode):
         return (told(NodeDraining, command),) if state.status == "up" else ()
     if state.status not in ("up", "draining"):
@@ -82,9 +165,29 @@ def decide(command: NodeCommand, state: NodeState, ctx: Context) -> Sequence[Eve
     return (told(NodeLeft if isinstance(command, LeaveNode) else NodeLost, command),)
 
 
+def _prefetch(command: PrefetchWeights, state: NodeState) -> Sequence[Event]:
+    if state.joined is None:
+        raise Refused("not_found", f"there is no node {command.node_id}", "node_id")
+    if state.status != "up":
+        ways = {"draining": "drains and takes nothing new", "lost": "is lost", "left": "has left"}
+        raise Refused("precondition", f"node {command.node_id} {ways[state.status]}: choose another", "node_id")
+    return () if state.prefetch(command.manifest_id) else (told(WeightsPrefetchRequested, command),)
+
+
+def _report(command: PrefetchReport, state: NodeState) -> Sequence[Event]:
+    """Of a wish that has ended meanwhile there is nothing to tell."""
+    known = state.prefetch(command.manifest_id)
+    if known is None:
+        return ()
+    if isinstance(command, ReportPrefetchLate):
+        return () if command.lack in known.late else (told(WeightsPrefetchLate, command),)
+    kind = WeightsPrefetched if isinstance(command, ReportPrefetched) else WeightsPrefetchFailed
+    return (told(kind, command),)
+
+
 NODE: Decider[NodeCommand, NodeState] = Decider(
     category="node",
-    commands=(JoinNode, DrainNode, LeaveNode, DeclareNodeLost, ReportWeightsCorrupt),
+    commands=get_args(NodeCommand),
     initial=NodeState(),
     aggregate_id=lambda command: command.node_id,
     decide=decide,

@@ -19,6 +19,7 @@ from events.weights import ManifestId
 from ops import render
 from ops.cli.failures import Failure
 from ops.cli.options import Format, Output, session_of
+from ops.cli.prefetch import prefetch, prefetches
 from ops.cli.session import Session, run
 from ops.names import NAMES, Names
 from ops.replay import state_at
@@ -33,7 +34,14 @@ Which = Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest's id,
 
 
 def register(app: typer.Typer) -> None:
-    for name, command in (("ls", every), ("show", show), ("verify", check), ("gc", collect)):
+    for name, command in (
+        ("ls", every),
+        ("show", show),
+        ("verify", check),
+        ("gc", collect),
+        ("prefetch", prefetch),
+        ("prefetches", prefetches),
+    ):
         weights.command(name)(command)
     app.add_typer(weights, name="weights", rich_help_panel=PANEL)
 

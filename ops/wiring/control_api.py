@@ -9,28 +9,20 @@ from ops.replay import states_at
 from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
 from ops.wiring.parts import Parts, open_load_history
 from ops.wiring.when_asked import App
-from projections.access import Access
-from projections.deployments import Catalogue
-from projections.environments import Environments
-from projections.fleet import Fleet
 from projections.stores.blobs import FolderBlobs
 from projections.stores.postgres import PostgresAuditStore
-from projections.view import View
 
 
 def control_api(
     settings: Settings,
     own: Parts,
-    catalogue: View[Catalogue],
-    environments: View[Environments],
-    access: View[Access],
-    fleet: View[Fleet],
+    views: ControlViews,
     subscriptions: Subscriptions,
 ) -> App:
     past = past_of(own.log, settings.folder("snapshots"))
     return create_control_app(
         dispatch=own.dispatch,
-        views=ControlViews(catalogue, environments, access, fleet),
+        views=views,
         blobs=FolderBlobs(settings.folder("blobs")),
         logs_root=settings.folder("logs"),
         secrets=settings.folder("secrets"),

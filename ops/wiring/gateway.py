@@ -31,6 +31,7 @@ from projections.follow import Follower
 from projections.routing import ROUTING
 from projections.view import View
 from projections.webhooks import WEBHOOKS
+from projections.weights import WEIGHTS
 
 BACKLOG = 2048
 DRAIN_SIGNAL = signal.SIGUSR2
@@ -68,8 +69,8 @@ class Server(uvicorn.Server):
 
 async def serve(settings: Settings) -> None:
     routing, access, catalogue = View(ROUTING), View(ACCESS), View(DEPLOYMENTS)
-    environments, fleet, webhooks = View(ENVIRONMENTS), View(FLEET), View(WEBHOOKS)
-    views = (routing, access, catalogue, environments, fleet, webhooks)
+    environments, fleet, webhooks, weights = View(ENVIRONMENTS), View(FLEET), View(WEBHOOKS), View(WEIGHTS)
+    views = (routing, access, catalogue, environments, fleet, webhooks, weights)
 
     def status_of(deployment_id: DeploymentId) -> str | None:
         deployment = catalogue.state.deployments.get(deployment_id)
@@ -97,11 +98,13 @@ async def serve(settings: Settings) -> None:
         leaving = asyncio.Event()
 
         def control() -> App:
+            from gateway.control.plane import ControlViews
             from ops.wiring.control_api import control_api
             from ops.wiring.subscriptions import subscriptions_of
 
             subscriptions = subscriptions_of(settings, own.log, webhooks, leaving.is_set)
-            return control_api(settings, own, catalogue, environments, access, fleet, subscriptions)
+            shown = ControlViews(catalogue, environments, access, fleet, weights)
+            return control_api(settings, own, shown, subscriptions)
 
         beside = {asyncio.create_task(siblings.run())}
         if settings.gateway_worker == 1:  # for all: they lie in one folder

@@ -3,9 +3,32 @@
 from typing import Any
 
 from events.base import NodeId
-from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost, WeightsFoundCorrupt
-from events.weights import ChunkHash
-from handlers.deciders.node import NODE, DeclareNodeLost, DrainNode, JoinNode, LeaveNode, ReportWeightsCorrupt
+from events.node import (
+    NodeDraining,
+    NodeJoined,
+    NodeLeft,
+    NodeLost,
+    WeightsFoundCorrupt,
+    WeightsPrefetched,
+    WeightsPrefetchFailed,
+    WeightsPrefetchLate,
+    WeightsPrefetchRequested,
+    WeightsPrefetchWithdrawn,
+)
+from events.weights import ChunkHash, ManifestId
+from handlers.deciders.node import (
+    NODE,
+    DeclareNodeLost,
+    DrainNode,
+    JoinNode,
+    LeaveNode,
+    PrefetchWeights,
+    ReportPrefetched,
+    ReportPrefetchFailed,
+    ReportPrefetchLate,
+    ReportWeightsCorrupt,
+    WithdrawPrefetch,
+)
 from tests.spec import changed, given, ids
 
 N = NodeId("n")
@@ -73,3 +96,46 @@ def test_every_find_of_corrupt_weights_is_a_fact_of_a_node_that_is_known() -> No
 def test_a_node_that_gives_weights_elsewhere_joins_again() -> None:
     moved = changed(JOIN, weights_address="10.0.0.1:7")
     given(NODE, JOINED).when(moved).then(changed(JOINED, weights_address="10.0.0.1:7"))
+
+
+WISH: dict[str, Any] = {"node_id": N, "manifest_id": ManifestId("c" * 64)}
+SIZES: dict[str, Any] = {"seconds": 1.5, "node_bytes": 1, "peer_bytes": 2, "mirror_bytes": 3}
+ASK, ASKED = PrefetchWeights(**ids(), **WISH), WeightsPrefetchRequested(**WISH)
+WITHDRAW, WITHDRAWN = WithdrawPrefetch(**ids(), **WISH), WeightsPrefetchWithdrawn(**WISH)
+HERE, GOT = ReportPrefetched(**ids(), **WISH, **SIZES), WeightsPrefetched(**WISH, **SIZES)
+NEVER = ReportPrefetchFailed(**ids(), **WISH, reason="gone"), WeightsPrefetchFailed(**WISH, reason="gone")
+ROOM: dict[str, Any] = {**WISH, "lack": "room", "reason": "full"}
+LATE = ReportPrefetchLate(**ids(), **ROOM), WeightsPrefetchLate(**ROOM)
+
+
+def test_weights_are_wished_for_once_until_the_wish_has_ended() -> None:
+    given(NODE, JOINED).when(ASK).then(ASKED)
+    given(NODE, JOINED, ASKED).when(ASK).unchanged()
+    for ended in (GOT, NEVER[1], WITHDRAWN):
+        given(NODE, JOINED, ASKED, ended).when(ASK).then(ASKED)
+        for report in (HERE, NEVER[0], LATE[0], WITHDRAW):
+            given(NODE, JOINED, ASKED, ended).when(report).unchanged()
+
+
+def test_only_a_node_that_is_up_takes_a_wish() -> None:
+    given(NODE).when(ASK).refused("not_found", "node_id")
+    for status in (DRAINING, LOST, LEFT):
+        given(NODE, JOINED, status).when(ASK).refused("precondition", "node_id")
+
+
+def test_a_wish_outlives_the_loss_and_the_restart_of_its_node_and_ends_when_the_node_leaves() -> None:
+    given(NODE, JOINED, ASKED, LOST, JOINED).when(ASK).unchanged()
+    given(NODE, JOINED, ASKED, LOST, JOINED).when(HERE).then(GOT)
+    given(NODE, JOINED, ASKED, LEFT, JOINED).when(HERE).unchanged()
+    given(NODE, JOINED, ASKED, LEFT, JOINED).when(ASK).then(ASKED)
+
+
+def test_what_became_of_a_wish_is_told_and_each_lack_once() -> None:
+    given(NODE, JOINED, ASKED).when(HERE).then(GOT)
+    given(NODE, JOINED, ASKED).when(NEVER[0]).then(NEVER[1])
+    given(NODE, JOINED, ASKED).when(LATE[0]).then(LATE[1])
+    given(NODE, JOINED, ASKED, LATE[1]).when(LATE[0]).unchanged()
+    mirror = {"lack": "mirror", "reason": "away"}
+    given(NODE, JOINED, ASKED, LATE[1]).when(changed(LATE[0], **mirror)).then(changed(LATE[1], **mirror))
+    given(NODE, JOINED, ASKED, LATE[1]).when(WITHDRAW).then(WITHDRAWN)
+    given(NODE, JOINED, ASKED, WITHDRAWN, ASKED).when(LATE[0]).then(LATE[1])

@@ -63,7 +63,18 @@ from events.model import (
     ModelDeleted,
     ModelRegistered,
 )
-from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost, WeightsFoundCorrupt
+from events.node import (
+    NodeDraining,
+    NodeJoined,
+    NodeLeft,
+    NodeLost,
+    WeightsFoundCorrupt,
+    WeightsPrefetched,
+    WeightsPrefetchFailed,
+    WeightsPrefetchLate,
+    WeightsPrefetchRequested,
+    WeightsPrefetchWithdrawn,
+)
 from events.replica import (
     ReplicaAssigned,
     ReplicaDraining,
@@ -405,6 +416,18 @@ _EVENTS: tuple[AnyEvent, ...] = (
     NodeLost(node_id=NODE, silent_for_s=30.5),
     NodeLeft(node_id=NODE, reason="asked to stop"),
     WeightsFoundCorrupt(node_id=NODE, chunk=ChunkHash("ab" * 32), tier="peer", source="node-2"),
+    WeightsPrefetchRequested(node_id=NODE, manifest_id=ManifestId("cd" * 32)),
+    WeightsPrefetched(
+        node_id=NODE,
+        manifest_id=ManifestId("cd" * 32),
+        seconds=12.5,
+        node_bytes=1000,
+        peer_bytes=200_000,
+        mirror_bytes=3_000_000,
+    ),
+    WeightsPrefetchLate(node_id=NODE, manifest_id=ManifestId("cd" * 32), lack="room", reason="the disk is full"),
+    WeightsPrefetchFailed(node_id=NODE, manifest_id=ManifestId("cd" * 32), reason="the mirror has no such manifest"),
+    WeightsPrefetchWithdrawn(node_id=NODE, manifest_id=ManifestId("cd" * 32)),
     KeyIssued(key_id=KEY, name="laptop", hash="7" * 64, scopes=("invoke",), models=(MODEL,), environments=("staging",)),
     KeyRevoked(key_id=KEY),
     SecretStored(name="hf_access_token", version="x2y4z6a2"),

@@ -5,6 +5,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,11 @@ from events.base import (
 from events.build import BuildRequested, BuildStarted, BuildSucceeded
 from events.codec import Recorded
 from events.model import DeploymentDeleted, DeploymentPushed, ModelRegistered
+from events.node import WeightsPrefetched, WeightsPrefetchFailed, WeightsPrefetchLate, WeightsPrefetchRequested
 from events.union import AnyEvent
 from events.weights import ManifestId, Mount, WeightsMirrored
 from projections.stores.objects import FolderObjects
+from tests.ops.api import Api
 from tests.ops.cli_runs import Shell
 
 RANDOM = Random(2)
@@ -75,7 +78,13 @@ def built(deployment_id: DeploymentId, done: bool = True) -> list[tuple[StreamNa
     return [(StreamName("build", build), event) for event in events]
 
 
-def history() -> tuple[Recorded, ...]:
+NODE, OTHER = StreamName("node", "n1"), StreamName("node", "n2")
+WISH: dict[str, Any] = {"node_id": NodeId("n1"), "manifest_id": IDS[FIRST]}
+GOT = WeightsPrefetched(**WISH, seconds=2.0, node_bytes=1, peer_bytes=20, mirror_bytes=3000)
+GONE = WeightsPrefetchFailed(node_id=NodeId("n2"), manifest_id=IDS[FIRST], reason="no such manifest")
+
+
+def history(*more: tuple[StreamName, AnyEvent]) -> tuple[Recorded, ...]:
     model = StreamName("model", MODEL)
     events: list[tuple[StreamName, AnyEvent]] = [
         (model, ModelRegistered(model_id=MODEL, name="llm", team="t")),
@@ -84,6 +93,7 @@ def history() -> tuple[Recorded, ...]:
         *built(SECOND),
         *built(THIRD, done=False),
         (model, DeploymentDeleted(model_id=MODEL, deployment_id=SECOND)),
+        *more,
     ]
     return tuple(
         Recorded(
@@ -165,3 +175,27 @@ def test_gc_removes_nothing_when_it_cannot_know_what_is_needed(shell: Shell) -> 
     FolderObjects(shell.settings.folder("blobs")).path(manifest_key(IDS[FIRST])).unlink()
     answer = shell.run("weights gc")
     assert answer.code == 1 and "nothing was removed" in answer.err and len(stored(shell)) == 5
+
+
+def test_prefetch_asks_for_a_manifest_or_a_deployment_and_says_what_came_of_it(tmp_path: Path, api: Api) -> None:
+    before = len(history())
+    late = WeightsPrefetchLate(**WISH, lack="room", reason="the disk is full")
+    asked = [(NODE, WeightsPrefetchRequested(**WISH)), (OTHER, WeightsPrefetchRequested(**{**WISH, "node_id": "n2"}))]
+    whole = history(*asked, (NODE, late), (NODE, GOT), (OTHER, GONE))
+    shell = Shell(tmp_path, whole, CAUSEWAY_URL=api.url, CAUSEWAY_API_KEY="prefix.secret")
+    wishes = [{"node_id": f"n{n}", "manifest_id": IDS[FIRST], "position": before + n, "waits": None} for n in (1, 2)]
+    api.answer = (200, {"prefetches": wishes[:1]})
+    got = shell.run(f"weights prefetch {IDS[FIRST][:9]} --node n1")
+    assert got.code == 0 and "20 from peer" in got.out and "n1 waits: the disk is full" in got.err
+    assert api.asked[-1][0::3] == ("POST", {"manifest_id": IDS[FIRST], "node_ids": ["n1"]})
+    api.answer = (200, {"prefetches": wishes})
+    both = shell.run("weights prefetch llm/deployment-1 -o json")
+    assert both.code == 1 and [each["result"] for each in both.json] == ["here", "failed"]
+    assert "1 of 2 wishes were not fulfilled" in both.err
+    assert api.asked[-1][3] == {"deployment_id": FIRST}
+    assert "wished for" in shell.run("weights prefetch llm/deployment-1 --no-wait").out
+    assert "wished for" in shell.run("weights prefetches").out
+    api.answer = (200, {"withdrawn": wishes})
+    assert "2 wishes were withdrawn" in shell.run("weights prefetch llm/deployment-1 --withdraw").out
+    assert api.asked[-1][1].endswith("/withdraw")
+    assert "there is no deployment 'zz'" in shell.run("weights prefetch zz").err

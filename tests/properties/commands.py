@@ -20,6 +20,8 @@ _POOLS: dict[str, tuple[Any, ...]] = {
     "build_id": ("b",),
     "replica_id": ("r",),
     "node_id": ("n",),
+    "manifest_id": ("a" * 64, "b" * 64),
+    "lack": ("room", "mirror"),
     "builder": ("one", "other"),
     "promotion_id": tuple(derive("promotion", each) for each in _FIRST),
     "key_id": ("k",),

@@ -8,6 +8,7 @@ from typing import Any
 from events.base import BlobDigest, DeploymentId, KeyId, ModelId, Position, derive
 from events.environment import PromotionSettings, RequestLimits
 from events.scaling import AutoscalingSettings
+from events.weights import ManifestId
 from gateway.addresses import By, Target
 from handlers.base import Command
 from handlers.deciders.access import IssueKey, RemoveSecret, RevokeKey, StoreSecret
@@ -29,6 +30,7 @@ from handlers.deciders.model import (
     SyncDevelopment,
     model_id_of,
 )
+from handlers.deciders.node import PrefetchWeights, WithdrawPrefetch
 from handlers.deciders.promotion_commands import (
     CancelPromotion,
     PausePromotion,
@@ -342,6 +344,17 @@ def wake(world: World, dice: Random) -> None:
         dice.choice(world.gateways).wake(Target(chosen[0], "deployment", chosen[1]))
 
 
+def prefetch(world: World, dice: Random) -> None:
+    """Somebody wants weights on a node, and perhaps not any more; the node may find that it cannot have them yet."""
+    node, manifest_id = dice.choice(world.nodes), ManifestId(dice.choice("ab") * 64)
+    if dice.random() < 0.3:
+        world.ask(WithdrawPrefetch(**world.identity(), node_id=node.node_id, manifest_id=manifest_id))
+        return
+    node.effects.prefetch_s = dice.uniform(0.1, 20.0)
+    node.effects.prefetch_lack = [dice.choice(("mirror", "room", "missing")) for _ in range(dice.randrange(3))]
+    world.ask(PrefetchWeights(**world.identity(), node_id=node.node_id, manifest_id=manifest_id))
+
+
 def storm(world: World, dice: Random) -> None:
     """Two processes, many commands, one aggregate."""
     chosen = some(world, dice)
@@ -376,6 +389,7 @@ PEOPLE: tuple[tuple[int, Act], ...] = (
     (2, keys_and_secrets),
     (22, call),
     (3, wake),
+    (3, prefetch),
     (2, storm),
     (3, twice),
 )

@@ -115,6 +115,8 @@ def _machines(world: World, fleet: Fleet) -> Iterator[str]:
                 yield f"{node.name} is destroyed, and counts as up"
         elif known is None or known.status != "up":
             yield f"{node.name} is {known.status if known else 'unknown'}, and its agent runs"
+        for manifest_id in known.prefetches if known is not None and not node.destroyed else ():
+            yield f"{node.name} still wishes for {manifest_id[:4]}"
         if known is not None and (known.cpu_used > known.cpu_millicores or known.memory_used > known.memory_bytes):
             yield f"{node.name} holds more than it offers"
         running = {each for each, process in node.effects.processes.items() if not process.exited.done()}

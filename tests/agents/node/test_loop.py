@@ -10,10 +10,19 @@ from agents.effects.fake import FakeEffects, Script
 from agents.reconcile import Patience
 from agents.state import NodeActual, evolve
 from agents.weights.fetch import Corrupt
-from events.base import ReplicaId
+from events.base import Event, ReplicaId
 from events.log import LogUnavailable
 from events.log.memory import MemoryLog
-from events.node import NodeDraining, NodeJoined, NodeLeft, WeightsFoundCorrupt
+from events.node import (
+    NodeDraining,
+    NodeJoined,
+    NodeLeft,
+    WeightsFoundCorrupt,
+    WeightsPrefetched,
+    WeightsPrefetchFailed,
+    WeightsPrefetchLate,
+    WeightsPrefetchWithdrawn,
+)
 from events.replica import (
     ReplicaDraining,
     ReplicaFailed,
@@ -25,7 +34,7 @@ from events.replica import (
 from events.signals import Heartbeat
 from events.weights import ChunkHash, ManifestId, Mount
 from handlers.clock import SystemClock
-from handlers.deciders.node import DeclareNodeLost
+from handlers.deciders.node import DeclareNodeLost, PrefetchWeights, WithdrawPrefetch
 from handlers.deciders.replica import DeclareReplicaLost
 from tests.agents.node.site import NODE, PATIENCE_S, QUICK, R1, Site, eventually, identity
 
@@ -79,6 +88,59 @@ async def test_corrupt_weights_are_told_a_foreign_one_once() -> None:
 
 async def finds(site: Site) -> list[WeightsFoundCorrupt]:
     return [each.event for each in await site.log.read() if isinstance(each.event, WeightsFoundCorrupt)]
+
+
+ABC = [ManifestId(letter * 64) for letter in "abc"]
+
+
+async def wish(site: Site, manifest_id: ManifestId) -> None:
+    await site.until_joined()
+    await site.ask(PrefetchWeights(**identity(f"wish-{manifest_id}"), node_id=NODE, manifest_id=manifest_id))
+
+
+async def told(site: Site, count: int) -> list[Event]:
+    """The first facts about wishes."""
+    kinds = (WeightsPrefetched, WeightsPrefetchFailed, WeightsPrefetchLate, WeightsPrefetchWithdrawn)
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            found: list[Event] = [each.event for each in await site.log.read() if isinstance(each.event, kinds)]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def test_weights_that_are_wished_for_are_fetched_and_told_and_each_lack_once() -> None:
+    effects = machine()
+    effects.prefetch_s, effects.prefetch_lack = 0.01, ["mirror", "mirror", "room", "missing"]
+    async with Site(MemoryLog(), effects).running() as site:
+        await wish(site, ABC[0])
+        found = await told(site, 3)
+        await wish(site, ABC[1])
+        found = await told(site, 4)
+        await eventually(lambda: not site.fleet.state.nodes[NODE].prefetches)
+    assert [type(each).__name__ for each in found] == [
+        "WeightsPrefetchLate",
+        "WeightsPrefetchLate",
+        "WeightsPrefetchFailed",
+        "WeightsPrefetched",
+    ]
+    assert effects.prefetched == {ABC[1]: 1}
+
+
+async def test_a_wish_is_taken_up_by_the_next_agent_and_given_up_when_it_is_withdrawn() -> None:
+    log, effects = MemoryLog(), machine()
+    effects.prefetch_s = 3600.0
+    async with Site(log, effects).running() as site:
+        await wish(site, ABC[0])
+        await wish(site, ABC[1])
+        await eventually(lambda: len(site.fleet.state.nodes[NODE].prefetches) == 2)
+        await site.ask(WithdrawPrefetch(**identity("withdraw"), node_id=NODE, manifest_id=ABC[0]))
+        await eventually(lambda: list(site.fleet.state.nodes[NODE].prefetches) == [ABC[1]])
+    effects.prefetch_s = 0.01
+    async with Site(log, effects).running() as site:
+        found = await told(site, 2)
+    assert effects.prefetched == {ABC[1]: 1}, "not what was withdrawn"
+    assert [type(each).__name__ for each in found] == ["WeightsPrefetchWithdrawn", "WeightsPrefetched"]
 
 
 async def test_every_report_follows_from_the_event_that_called_for_it() -> None:

@@ -218,3 +218,34 @@ async def test_a_cache_that_is_emptied_by_hand_is_filled_again(tmp_path: Path) -
                 shutil.rmtree(folder, ignore_errors=True)
         assert await got(node, manifest_id, "r-2") == files
         assert here.found == []
+
+
+async def test_what_was_prefetched_is_there_for_the_first_replica(tmp_path: Path) -> None:
+    async with plane(tmp_path) as here:
+        files = some_files()
+        manifest_id = await mirrored(here.mirror, files)
+        node = await here.node("n1")
+        fetched = await node.replicas.prefetch(manifest_id)
+        assert fetched.tally.mirror == here.mirror.chunk_bytes and fetched.mounted == ()
+        here.mirror.is_away = True
+        assert await got(node, manifest_id) == files
+        with pytest.raises(WeightsLate) as late:
+            await node.replicas.prefetch(await mirrored(here.mirror, {"other": b"1"}))
+        assert late.value.lack == "mirror"
+
+
+async def test_models_that_are_used_once_do_not_push_out_the_one_that_is_used_daily(tmp_path: Path) -> None:
+    async with plane(tmp_path) as here:
+        daily = {"daily": os.urandom(3 << 20)}
+        first = await mirrored(here.mirror, daily)
+        node = await here.node("n1", budget_bytes=10 << 20)
+        for day in range(2):
+            await got(node, first, f"daily-{day}")
+            await asyncio.to_thread(node.replicas.forget, ReplicaId(f"daily-{day}"))
+        for number in range(4):
+            once = {"once": os.urandom(3 << 20)}
+            assert await got(node, await mirrored(here.mirror, once), f"once-{number}") == once
+            await asyncio.to_thread(node.replicas.forget, ReplicaId(f"once-{number}"))
+        before = here.mirror.chunk_bytes
+        assert await got(node, first, "daily-9") == daily
+        assert here.mirror.chunk_bytes == before

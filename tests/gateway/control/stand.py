@@ -37,6 +37,7 @@ from projections.stores.audit import MemoryAuditStore, follow_into, follow_refus
 from projections.stores.blobs import FolderBlobs
 from projections.view import View
 from projections.webhooks import WEBHOOKS
+from projections.weights import WEIGHTS
 
 ROOT = Path(__file__).parents[3]
 TOOLCHAIN = ROOT / ".venv-truss"
@@ -64,10 +65,11 @@ class Stand:
         self.log: MemoryLog = MemoryLog() if beside is None else beside.log
         self.state = state
         self.decisions = View(DECISIONS)
-        self.views = ControlViews(View(DEPLOYMENTS), View(ENVIRONMENTS), View(ACCESS), View(FLEET))
+        self.views = ControlViews(View(DEPLOYMENTS), View(ENVIRONMENTS), View(ACCESS), View(FLEET), View(WEIGHTS))
         mine, self.webhooks = self.views, View(WEBHOOKS)
         self.follower = Follower(
-            self.log, (self.decisions, mine.catalogue, mine.environments, mine.access, mine.fleet, self.webhooks)
+            self.log,
+            (self.decisions, mine.catalogue, mine.environments, mine.access, mine.fleet, mine.weights, self.webhooks),
         )
         self.audit = MemoryAuditStore()
         self.refusals = MemoryRefusals()
