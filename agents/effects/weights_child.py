@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from agents.effects.objects import open_objects
+from agents.effects.weights_buckets import pin
 from agents.effects.weights_sources import Access, FailureKind, SourceFailed, open_source
 from agents.weights.mirror import Mirror, Mirrored, Moved, chosen
 from agents.weights.wanted import Wanted
@@ -61,7 +62,7 @@ async def work(job: Job) -> Finished:
         open_objects(job.store, job.access.surroundings) as objects,
         open_source(job.wanted.source, job.access) as source,
     ):
-        listing = await source.pin(job.revision)
+        listing = await pin(source, job.revision, objects)
         files = chosen(listing, job.wanted)
         say(Pinned(listing.revision, len(files), sum(file.size for file in files), listing.notes))
         telling = asyncio.create_task(_tell(moved))

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import blake3
-
+from agents.effects.weights_buckets import pinned
 from agents.effects.weights_sources import RANGE_BYTES, Access, Listing, Source, SourceFailed, SourceFile
 
 
@@ -32,11 +31,7 @@ class Folder:
         self._root = root
 
     async def pin(self, revision: str | None) -> Listing:
-        files = await asyncio.to_thread(self._list)
-        seen = blake3.blake3("\n".join(file.identity for file in files).encode()).hexdigest()[:16]
-        if revision is not None and seen != revision:
-            raise SourceFailed("changed", f"{self._source} changed after it was pinned: push again")
-        return Listing(seen, tuple(files))
+        return pinned(self._source, await asyncio.to_thread(self._list), revision)
 
     async def stream(self, file: SourceFile, start: int) -> AsyncIterator[bytes]:
         try:

@@ -24,7 +24,7 @@ from agents.effects.weights_sources import (
     without_query,
 )
 
-_PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _STREAM_BYTES = 1 << 20
 
@@ -33,7 +33,7 @@ _STREAM_BYTES = 1 << 20
 async def session(headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
     """Proxies and certificates are those of the surroundings. Credentials do not follow a redirect to another host."""
     async with aiohttp.ClientSession(
-        trust_env=True, timeout=_PATIENCE, headers={**headers, "Accept-Encoding": "identity"}
+        trust_env=True, timeout=PATIENCE, headers={**headers, "Accept-Encoding": "identity"}
     ) as opened:
         yield opened
 

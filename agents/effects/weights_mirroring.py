@@ -20,6 +20,8 @@ from agents.weights.wanted import Wanted
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _SAY_EVERY_S = 5.0
+_NAMED = ("HF_ENDPOINT", "AWS_", "STORAGE_EMULATOR_HOST", "AZURE_STORAGE_SERVICE_ENDPOINT")
+"""Of the surroundings: where sources are, and what opens the blob store."""
 
 
 class MirrorFailed(Exception):
@@ -53,7 +55,7 @@ class Mirroring(msgspec.Struct, frozen=True):
     ) -> Finished:
         """Raises MirrorFailed. Killed or cancelled, it goes on where it was when it is called again."""
         self.journals.mkdir(parents=True, exist_ok=True)
-        named = {name: value for name, value in self.surroundings.items() if name.startswith(("HF_ENDPOINT", "AWS_"))}
+        named = {name: value for name, value in self.surroundings.items() if name.startswith(_NAMED)}
         job = Job(wanted, revision, Access(secret, named, self.folders), self.store, str(self.journals))
         path = work / f"weights-{token_hex(6)}.json"
         path.touch(mode=0o600)

@@ -1,7 +1,8 @@
 """Weights from S3 and what speaks as it does (`s3://`, `r2://`, `cw://`), by aioboto3, at any endpoint.
 
 Credentials are those of the named secret and never the operator's own; without one the bucket must be public. The pin
-is a digest of all keys with their ETags; every read demands the ETag that was listed.
+is a digest of all keys with their ETags; every read demands the ETag that was listed. Where the bucket keeps versions,
+what has been overwritten or removed since is read by its version.
 """
 
 import asyncio
@@ -12,12 +13,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aioboto3
-import blake3
 import msgspec
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from agents.effects.weights_buckets import below, path_below, pinned
 from agents.effects.weights_sources import (
     Access,
     FailureKind,
@@ -33,7 +34,7 @@ from agents.weights.wanted import Address
 _FORMAT = '{"access_key_id": …, "secret_access_key": …, "region": …, "endpoint_url": … (optional)}'
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _KINDS: dict[str, FailureKind] = {
-    "NoSuchBucket": "missing", "NoSuchKey": "missing", "404": "missing",
+    "NoSuchBucket": "missing", "NoSuchKey": "missing", "NoSuchVersion": "missing", "404": "missing",
     "AccessDenied": "private", "403": "private", "InvalidAccessKeyId": "private", "SignatureDoesNotMatch": "private",
     "ExpiredToken": "private", "InvalidToken": "private",
     "PermanentRedirect": "moved", "301": "moved", "AuthorizationHeaderMalformed": "moved",
@@ -96,87 +97,95 @@ class Bucket:
         self._endpoint = endpoint
 
     async def pin(self, revision: str | None) -> Listing:
-        prefix = self._address.path
-        files = [file async for file in self._listed(f"{prefix}/" if prefix else "")]
-        if not files and prefix:  # One object by its own name.
-            files = [file async for file in self._listed(prefix) if file.location == prefix]
-        if not files:
-            raise SourceFailed("missing", f"{self._source} holds no objects: check bucket and path")
-        files = await self._with_hashes(files)
-        seen = blake3.blake3("\n".join(file.identity for file in files).encode()).hexdigest()[:16]
-        if revision is not None and seen != revision:
-            raise SourceFailed("changed", f"{self._source} changed after it was pinned: push again")
-        return Listing(seen, tuple(files))
+        files = await below(self._source, self._address.path, self._listed)
+        return pinned(self._source, await self._looked_at(files), revision)
 
     async def stream(self, file: SourceFile, start: int) -> AsyncIterator[bytes]:
         async def read(at: int, length: int) -> bytes:
-            return await self._read(file, at, length)
+            try:
+                return await self._read(file, at, length, IfMatch=file.etag)
+            except SourceFailed as failed:
+                if file.version is None or failed.kind not in ("changed", "missing"):
+                    raise
+            return await self._read(file, at, length, VersionId=file.version)
 
         async for body in pipelined(read, start, file.size):
             yield body
 
-    async def _read(self, file: SourceFile, start: int, length: int) -> bytes:
+    async def _read(self, file: SourceFile, start: int, length: int, **which: str | None) -> bytes:
+        name = f"{self._source} ({file.location})"
         try:
             answer = await self._client.get_object(
                 Bucket=self._address.place,
                 Key=file.location,
                 Range=f"bytes={start}-{start + length - 1}",
-                IfMatch=file.etag,
+                **which,
             )
             async with answer["Body"] as stream:
                 body: bytes = await stream.read()
         except (ClientError, BotoCoreError, OSError, TimeoutError) as error:
-            raise _failed(f"{self._source} ({file.location})", error) from error
+            failed = _failed(name, error)
+            if failed.kind == "missing":  # It was listed: it has been removed.
+                raise SourceFailed("changed", f"{name}: {_FIXES['changed']}") from error
+            raise failed from error
         # A store that overlooks IfMatch tells the ETag of what it sent all the same.
         if answer.get("ETag", file.etag) != file.etag:
-            raise SourceFailed("changed", f"{self._source} ({file.location}): {_FIXES['changed']}")
+            raise SourceFailed("changed", f"{name}: {_FIXES['changed']}")
         if len(body) != length:
-            raise SourceFailed("unavailable", f"{self._source} ({file.location}): {len(body)} of {length} bytes came")
+            raise SourceFailed("unavailable", f"{name}: {len(body)} of {length} bytes came")
         return body
 
-    async def _listed(self, prefix: str) -> AsyncIterator[SourceFile]:
+    async def _listed(self, prefix: str) -> list[SourceFile]:
         try:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._address.place, Prefix=prefix)
-            async for page in pages:
-                for found in page.get("Contents", ()):
-                    if not found["Key"].endswith("/"):  # A console's folder.
-                        yield self._file(found, prefix)
+            return [
+                self._file(found, prefix)
+                async for page in pages
+                for found in page.get("Contents", ())
+                if not found["Key"].endswith("/")  # A console's folder.
+            ]
         except (ClientError, BotoCoreError, OSError, TimeoutError) as error:
             raise _failed(self._source, error) from error
 
-    async def _with_hashes(self, files: list[SourceFile]) -> list[SourceFile]:
-        """What the store states of each. An ETag is an MD5 only where nothing but one plain upload made it."""
+    async def _looked_at(self, files: list[SourceFile]) -> list[SourceFile]:
+        """With what the store states of each."""
         room = asyncio.Semaphore(16)
 
         async def look(file: SourceFile) -> SourceFile:
             async with room:
-                return msgspec.structs.replace(file, stated=await self._stated(file))
+                head = await self._head(file)
+            version = head.get("VersionId", "null")
+            return msgspec.structs.replace(file, stated=_stated(head), version=version if version != "null" else None)
 
         return list(await asyncio.gather(*map(look, files)))
 
-    async def _stated(self, file: SourceFile) -> Stated | None:
+    async def _head(self, file: SourceFile) -> dict[str, Any]:
         try:
-            head = await self._client.head_object(
+            head: dict[str, Any] = await self._client.head_object(
                 Bucket=self._address.place, Key=file.location, IfMatch=file.etag, ChecksumMode="ENABLED"
             )
         except (ClientError, BotoCoreError, OSError, TimeoutError) as error:
             raise _failed(f"{self._source} ({file.location})", error) from error
-        sha256, etag = head.get("ChecksumSHA256", ""), head["ETag"].strip('"')
-        if len(sha256) == 44:  # Base64 of 32 bytes: of the whole object, not of its parts.
-            return Stated("sha256", base64.b64decode(sha256).hex())
-        plain = head.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in head
-        return Stated("md5", etag) if plain and _MD5.fullmatch(etag) else None
+        return head
 
     def _file(self, found: dict[str, Any], prefix: str) -> SourceFile:
         key, etag, size = found["Key"], found["ETag"], found["Size"]
-        path = key.removeprefix(prefix) if prefix.endswith("/") or not prefix else key.rpartition("/")[2]
         return SourceFile(
-            path,
+            path_below(key, prefix),
             size,
             identity=f"s3:{self._endpoint}/{self._address.place}/{key}\0{etag}\0{size}",
             location=key,
             etag=etag,
         )
+
+
+def _stated(head: dict[str, Any]) -> Stated | None:
+    """An ETag is an MD5 only where nothing but one plain upload made it."""
+    sha256, etag = head.get("ChecksumSHA256", ""), head["ETag"].strip('"')
+    if len(sha256) == 44:  # Base64 of 32 bytes: of the whole object, not of its parts.
+        return Stated("sha256", base64.b64decode(sha256).hex())
+    plain = head.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in head
+    return Stated("md5", etag) if plain and _MD5.fullmatch(etag) else None
 
 
 def _keys(source: str, secret: str | None) -> Keys:

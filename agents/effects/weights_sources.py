@@ -19,6 +19,7 @@ _AHEAD = 3
 """Ranges of one file that are on their way at once: with four files, 24 MiB."""
 T = TypeVar("T")
 _TRIES, _FIRST_PAUSE_S = 6, 0.25
+_EXTRAS = {"gs": "gcs", "azure": "azure"}
 
 
 class SourceFailed(Exception):
@@ -33,7 +34,7 @@ class SourceFailed(Exception):
 class Stated(msgspec.Struct, frozen=True):
     """What the source itself says of a file's content."""
 
-    algorithm: Literal["sha256", "md5", "git"]
+    algorithm: Literal["sha256", "md5", "git", "crc32c"]
     """git: SHA-1 of the file as a git object."""
     digest: str
 
@@ -46,6 +47,8 @@ class SourceFile(msgspec.Struct, frozen=True):
     location: str
     """What the source needs to read it."""
     etag: str | None = None
+    version: str | None = None
+    """By which it can be read when another has taken its place."""
     stated: Stated | None = None
     ranged: bool = True
     """Any part of it can be asked for."""
@@ -104,7 +107,21 @@ def _open(source: str, address: Address, access: Access) -> AbstractAsyncContext
         from agents.effects.weights_folder import folder
 
         return folder(source, address.place, access)
-    raise SourceFailed("invalid", f"{source}: {address.scheme}:// is not supported by this version of Causeway")
+    try:
+        if address.scheme == "gs":
+            from agents.effects.weights_gcs import gcs_bucket
+
+            return gcs_bucket(source, address, access)
+        from agents.effects.weights_azure import container
+
+        return container(source, address, access)
+    except ModuleNotFoundError as error:
+        extra = f"requirements/{_EXTRAS[address.scheme]}.txt"
+        raise SourceFailed(
+            "invalid",
+            f"{source}: {address.scheme}:// needs packages that are not installed here ({error.name}): "
+            f".venv/bin/uv pip install --require-hashes -r {extra}",
+        ) from error
 
 
 async def pipelined(

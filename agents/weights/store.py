@@ -12,6 +12,7 @@ from agents.weights.manifest import (
     CHUNKS,
     KNOWN,
     MANIFESTS,
+    PINS,
     BadManifest,
     Chunk,
     Manifest,
@@ -37,7 +38,7 @@ class Bad(msgspec.Struct, frozen=True):
 class Garbage(msgspec.Struct, frozen=True):
     manifests: tuple[Stored, ...]
     notes: tuple[Stored, ...]
-    """Which chunks some content was: not needed, and pointing to what goes."""
+    """Which chunks some content was, pointing to what goes; what was pinned by builds that are long over."""
     chunks: tuple[Stored, ...]
     kept_chunks: int
 
@@ -92,9 +93,10 @@ async def garbage_of(objects: Objects, needed: Collection[ManifestId], before_s:
             chunks.update(chunk_key(chunk.hash) for chunk in young.chunks())
     gone = [each async for each in objects.list(CHUNKS) if each.key not in chunks and each.modified_s < before_s]
     keys = {each.key for each in gone}
+    unsure = [s async for s in objects.list(KNOWN) if await _points_to(objects, s, keys)]
     return Garbage(
         tuple([s async for s in objects.list(MANIFESTS) if s.key not in manifests and s.modified_s < before_s]),
-        tuple([s async for s in objects.list(KNOWN) if await _points_to(objects, s, keys)]),
+        tuple(unsure + [s async for s in objects.list(PINS) if s.modified_s < before_s]),
         tuple(gone),
         len(chunks),
     )

@@ -9,7 +9,6 @@ from typing import Any
 CACHE = "/app/model_cache"
 SCHEMES = {"hf": "hf", "s3": "s3", "gcs": "gs", "azure": "azure"}
 """Of a `model_cache` entry's kind."""
-NOT_SERVED = ("gs", "azure")
 ONLY_SECRETS = "write `auth_method: CUSTOM_SECRET` and name a secret as `auth_secret_name`"
 SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "packages", "proc", "run", "sbin", "sys", "usr", "var")
 FREE = "write a folder of its own, such as /weights/model"
@@ -28,7 +27,7 @@ def weights_of(config: Any) -> list[dict[str, Any]]:
         for source in config.weights.sources
     ] + [
         {
-            "source": f"{SCHEMES[repo.kind.value]}://{repo.repo_id}" + (f"@{repo.revision}" if repo.revision else ""),
+            "source": _cache_source(repo),
             "mount_location": f"{CACHE}/{repo.volume_folder}",
             "secret": _cache_secret(repo, config),
             "allow": repo.allow_patterns,
@@ -36,6 +35,13 @@ def weights_of(config: Any) -> list[dict[str, Any]]:
         }
         for repo in config.model_cache.models
     ]
+
+
+def _cache_source(repo: Any) -> str:
+    """Buckets may stand there with their scheme; they have no revision."""
+    scheme = f"{SCHEMES[repo.kind.value]}://"
+    revision = f"@{repo.revision}" if repo.revision and scheme == "hf://" else ""
+    return f"{scheme}{repo.repo_id.removeprefix(scheme)}{revision}"
 
 
 def _cache_secret(repo: Any, config: Any) -> str | None:
@@ -50,19 +56,16 @@ def weights_problems(raw: dict[str, Any]) -> list[tuple[str, str, str]]:
     mounts: list[tuple[str, PurePosixPath]] = []
     for index, entry in _entries(raw, "weights"):
         field = f"weights.{index}"
-        source, place = str(entry.get("source", "")), str(entry.get("mount_location", ""))
-        found += _scheme(f"{field}.source", source.partition("://")[0])
         auth = entry.get("auth")
         method = auth.get("auth_method") if isinstance(auth, dict) else None
         if method not in (None, "CUSTOM_SECRET"):
             found.append((f"{field}.auth.auth_method", f"{method} is not supported by this version", ONLY_SECRETS))
-        mounts.append((f"{field}.mount_location", PurePosixPath(place)))
+        mounts.append((f"{field}.mount_location", PurePosixPath(str(entry.get("mount_location", "")))))
     for index, entry in _entries(raw, "model_cache"):
         field = f"model_cache.{index}"
         if not entry.get("use_volume"):
             fix = "write `use_volume: true` and a `volume_folder`, or use `weights`"
             found.append((f"{field}.use_volume", "weights are not baked into an image here", fix))
-        found += _scheme(f"{field}.kind", SCHEMES.get(str(entry.get("kind", "hf")), "hf"))
         mounts.append((f"{field}.volume_folder", PurePosixPath(CACHE, str(entry.get("volume_folder") or f"-{index}"))))
     return found + _mount_problems(mounts)
 
@@ -72,12 +75,6 @@ def _entries(raw: dict[str, Any], field: str) -> list[tuple[int, dict[str, Any]]
     if not isinstance(entries, list):
         return []
     return [(index, entry) for index, entry in enumerate(entries) if isinstance(entry, dict)]
-
-
-def _scheme(field: str, scheme: str) -> list[tuple[str, str, str]]:
-    if scheme not in NOT_SERVED:
-        return []
-    return [(field, f"{scheme}:// is not supported by this version", "use hf://, s3://, r2://, cw:// or https://")]
 
 
 def _mount_problems(mounts: list[tuple[str, PurePosixPath]]) -> list[tuple[str, str, str]]:

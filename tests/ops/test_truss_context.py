@@ -253,7 +253,7 @@ system_packages: [ffmpeg]
     assert set(fixes) == {
         "model_nam", "python_version", "requirements", "environment_variables", "data_dir", "resources.cpu",
         "resources.memory", "resources.accelerator", "resources.acelerator", "runtime.predict_concurrency",
-        "runtime.health_checks.startup_treshold_seconds", "runtime.transport", "docker_server", "weights.1.source",
+        "runtime.health_checks.startup_treshold_seconds", "runtime.transport", "docker_server",
         "weights.1.mount_location", "weights.2.mount_location", "weights.2.auth.auth_method",
         "external_data.0.local_data_path",
     }  # fmt: skip
@@ -298,6 +298,25 @@ model_cache:
                 "allow": ["*.safetensors"], "ignore": ["*.bin"],
             }
         ]  # fmt: skip
+
+
+async def test_a_model_cache_may_name_a_bucket_with_its_scheme_or_without(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "model").mkdir(parents=True)
+    (project / "model" / "model.py").write_text("class Model:\n    pass\n")
+    (project / "config.yaml").write_text("""
+model_name: m
+model_cache:
+- {repo_id: "gs://bucket/llm", kind: gcs, revision: main, use_volume: true, volume_folder: a}
+- {repo_id: account/container/llm, kind: azure, use_volume: true, volume_folder: b, runtime_secret_name: mine}
+""")
+    code, said = await run(CONTEXT, project, tmp_path / "out", "--uv", UV)
+    assert code == 0, said
+    weights = json.loads((tmp_path / "out" / "bundle.json").read_text())["weights"]
+    assert [(each["source"], each["secret"]) for each in weights] == [
+        ("gs://bucket/llm", None),
+        ("azure://account/container/llm", "mine"),
+    ]
 
 
 async def test_a_model_cache_that_wants_an_image_is_refused() -> None:

@@ -12,9 +12,11 @@ import aioboto3
 import pytest
 from aiohttp import web
 
+from agents.effects.weights_buckets import pin
 from agents.effects.weights_http import SingleFile, session
 from agents.effects.weights_sources import Access, Listing, Source, SourceFailed, Stated, open_source
 from agents.weights.wanted import Address, BadSource, Wanted, address_of, selected
+from projections.stores.objects import FolderObjects
 from tests.weights.moto_server import KEYS, Moto, moto_server
 
 __all__ = ["moto_server"]
@@ -106,6 +108,39 @@ class TestBucket:
             assert failed.value.kind == "changed"
             with pytest.raises(SourceFailed, match="changed after it was pinned") as failed:
                 await source.pin(listing.revision)
+
+    async def test_where_versions_are_kept_what_was_pinned_is_read(
+        self, moto_server: Moto, client: Any, tmp_path: Path
+    ) -> None:
+        """Overwritten, removed, and asked for again by who comes later."""
+        await client.put_bucket_versioning(Bucket="models", VersioningConfiguration={"Status": "Enabled"})
+        for key in ("m/a", "m/b"):
+            await client.put_object(Bucket="models", Key=key, Body=key.encode())
+        objects, was = FolderObjects(tmp_path), {"a": b"m/a", "b": b"m/b"}
+        async with open_source("s3://models/m", self.access(moto_server)) as source:
+            listing = await pin(source, None, objects)
+            await client.put_object(Bucket="models", Key="m/a", Body=b"two")
+            await client.delete_object(Bucket="models", Key="m/b")
+            assert await read(source, listing) == was
+            assert await pin(source, listing.revision, objects) == listing
+            assert await read(source, await pin(source, None, objects)) == {"a": b"two"}
+            await client.delete_object(Bucket="models", Key="m/a", VersionId=listing.files[0].version)
+            with pytest.raises(SourceFailed, match="push again") as failed:
+                await read(source, listing)
+            assert failed.value.kind == "changed"
+
+    async def test_a_pin_that_nobody_noted_is_gone_with_what_it_named(
+        self, moto_server: Moto, client: Any, tmp_path: Path
+    ) -> None:
+        await client.put_object(Bucket="models", Key="m/a", Body=b"one")
+        objects = FolderObjects(tmp_path)
+        async with open_source("s3://models/m", self.access(moto_server)) as source:
+            listing = await pin(source, None, objects)
+            assert await pin(source, listing.revision, objects) == listing
+            assert [each async for each in objects.list("weights/pins/")] == [], "nothing in it outlives a change"
+            await client.put_object(Bucket="models", Key="m/a", Body=b"two")
+            with pytest.raises(SourceFailed, match="changed after it was pinned: push again"):
+                await pin(source, listing.revision, objects)
 
     async def test_missing_and_bad_secrets_are_told(self, moto_server: Moto, client: Any) -> None:
         for name in ("s3://nobody-has-this/x", "s3://models/nothing"):
