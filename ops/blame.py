@@ -1,24 +1,28 @@
 """Which event set a field: the last one in the history that changed what stands there.
 
-The history is walked back from one kept state to the one before it, so recent causes are found without the rest.
+What has a record of its own is changed only by the events about it: the index says where they are, and they are folded
+alone. Anything else is looked for from one kept state back to the one before it.
 """
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 
-from events.base import ORIGIN, DeploymentId, Position, StreamName
+from events.base import ORIGIN, ModelId, Position
 from events.codec import Recorded
 from events.log import Log
 from ops.moments import Moment
-from ops.names import NAMES, Names, UnknownName, resolve
+from ops.names import Names, UnknownName, known
 from ops.past import beginning_of, start_of
-from ops.replay import VIEWS, history, position_of, state_at
+from ops.replay import VIEWS, history, position_of
 from ops.whence import Whence, whence_of
 from projections.audit import AuditRow, audit_row
-from projections.base import Projection
-from projections.deployments import DEPLOYMENTS
+from projections.entities import entities
 from projections.fields import KINDS, MISSING, Path, names_in, plain, read, record_of
+
+FEW = 1000
+"""Events that are read one by one from the beginning; of more, those since a kept state."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -27,8 +31,10 @@ class Address(msgspec.Struct, frozen=True):
     view: str
     record: Path
     field: Path
-    about: tuple[str, ...] = ()
-    """Only events that name one of these change the record; empty: any event may."""
+    entity: str = ""
+    """Whose record it is, where only some events change it; empty: any event may."""
+    owner: str = ""
+    """The model that the entity is a part of: the events of its own history change the record too."""
 
 
 class Blame(msgspec.Struct, frozen=True):
@@ -42,60 +48,98 @@ class Blame(msgspec.Struct, frozen=True):
     """None: it is as it was at the beginning of the history."""
 
 
-class _Change(msgspec.Struct, frozen=True):
-    recorded: Recorded
-    before: Any
-
-
 async def blame(log: Log, text: str, moment: Moment = None, whence: Whence | None = None) -> tuple[Blame, ...]:
     """One for the field, or one for each field of the entity. `whence`: of this log, if it is there already.
 
     Raises UnknownName, NoSuchPosition.
     """
     position = await position_of(log, moment)
-    address = await address_of(log, text)
-    about = (whence or await whence_of(log)).mentions(address.about) if address.about else None
-    projection = VIEWS[address.view][0]
-    state = await state_at(log, projection, position)
+    view, _, rest = text.partition(".")
+    if view in VIEWS and rest:
+        walk = _Walk(log, Address(view, (), tuple(rest.split("."))))
+    else:
+        whence = whence or await whence_of(log)
+        walk = _Walk(log, await address_of(whence, text), whence)
+    stretch = newest = await walk.back_from(position)
+    _check(read(newest.state, walk.address.record), walk.address)
+    last = newest.changed
+    while stretch.after > beginning_of(log) and any(each not in last for each in newest.asked):
+        stretch = await walk.back_from(stretch.after)
+        last = stretch.changed | last
+    return tuple(_told(walk.address, each, newest.values[each], last.get(each)) for each in newest.asked)
+
+
+class _Change(msgspec.Struct, frozen=True):
+    recorded: Recorded
+    before: Any
+
+
+class _Stretch(msgspec.Struct, frozen=True):
+    """Of the history, from a kept state on."""
+
+    after: Position
+    state: Any
+    """At its end."""
+    values: dict[Path, Any]
+    """By field; the empty path is the whole record."""
+    changed: dict[Path, _Change]
+    """Last, of each field."""
+
+    @property
+    def asked(self) -> list[Path]:
+        return [each for each in self.values if each] or [()]
+
+
+class _Walk:
+    """Back through what may have changed the record."""
+
+    def __init__(self, log: Log, address: Address, whence: Whence | None = None) -> None:
+        self.address = address
+        self._log, self._whence = log, whence
+        self._about: list[Position] | None = None
+        if whence is not None and address.entity:
+            self._about = whence.concerning(address.entity, address.owner)
+
+    async def back_from(self, until: Position) -> _Stretch:
+        projection, address = VIEWS[self.address.view][0], self.address
+        own = None if self._about is None else [each for each in self._about if each <= until]
+        base = until - 1 if own is None else own[-1] - 1 if len(own) > FEW else ORIGIN
+        state, after = await start_of(self._log, projection, Position(max(base, beginning_of(self._log))))
+        values, changed = _values(state, address), dict[Path, _Change]()
+        async for piece in self._events(after, until):
+            for recorded in piece:
+                state = projection.evolve(state, recorded)
+                now = _values(state, address)
+                if now != values:
+                    for field in now.keys() | values.keys():
+                        before = values.get(field, MISSING)
+                        if now.get(field, MISSING) != before:
+                            changed[field] = _Change(recorded, before)
+                    values = now
+        return _Stretch(after, state, values, changed)
+
+    async def _events(self, after: Position, until: Position) -> AsyncIterator[Sequence[Recorded]]:
+        if self._about is None or self._whence is None:
+            async for piece in history(self._log, after, until):
+                yield piece
+            return
+        entity, owner = self.address.entity, self.address.owner
+        found = await self._whence.several([each for each in self._about if after < each <= until])
+        yield [each for each in found if each.stream.id == owner or entity in entities(each.stream, each.event)]
+
+
+def _values(state: Any, address: Address) -> dict[Path, Any]:
+    if address.field:
+        return {address.field: plain(read(state, address.record + address.field))}
     record = read(state, address.record)
-    fields: list[Path] = [address.field] if address.field else [(name,) for name in names_in(record)] or [()]
-    if address.field and record is not MISSING:
-        _check(record, address)
-    last: dict[Path, _Change] = {}
-    until = position
-    while len(last) < len(fields):
-        if about is not None:
-            until = max((each for each in about if each <= until), default=ORIGIN)
-        if until <= beginning_of(log):
-            break
-        found, until = await _changes(log, projection, address.record, fields, until)
-        last = found | last
-    return tuple(_told(state, address.record, field, last.get(field)) for field in fields)
+    fields: list[Path] = [(), *((name,) for name in names_in(record))]
+    return {field: plain(read(record, field)) for field in fields}
 
 
-async def _changes(
-    log: Log, projection: Projection[Any], record: Path, fields: list[Path], until: Position
-) -> tuple[dict[Path, _Change], Position]:
-    """The last change of each field on the way from the nearest kept state, and where that one stands."""
-    state, start = await start_of(log, projection, Position(until - 1))
-    values = {field: plain(read(state, record + field)) for field in fields}
-    found: dict[Path, _Change] = {}
-    async for piece in history(log, start, until):
-        for recorded in piece:
-            state = projection.evolve(state, recorded)
-            for field, before in values.items():
-                value = plain(read(state, record + field))
-                if value != before:
-                    found[field] = _Change(recorded, before)
-                    values[field] = value
-    return found, start
-
-
-def _told(state: Any, record: Path, field: Path, change: _Change | None) -> Blame:
-    value = plain(read(state, record + field))
+def _told(address: Address, field: Path, value: Any, change: _Change | None) -> Blame:
     before = change.before if change is not None else MISSING
     return Blame(
-        ".".join(field or record),
+        ".".join(field or address.record),
         None if value is MISSING else value,
         None if before is MISSING else before,
         value is not MISSING,
@@ -104,6 +148,8 @@ def _told(state: Any, record: Path, field: Path, change: _Change | None) -> Blam
 
 
 def _check(record: Any, address: Address) -> None:
+    if record is MISSING:
+        return
     for depth, name in enumerate(address.field):
         known = names_in(record)
         record = read(record, (name,))
@@ -112,40 +158,35 @@ def _check(record: Any, address: Address) -> None:
             raise UnknownName(f"{where} has no {name!r}; it has {', '.join(known) or 'nothing inside'}")
 
 
-async def address_of(log: Log, text: str) -> Address:
-    """`[KIND:]ENTITY[.FIELD]` by id or name, or `VIEW.PATH`. Raises UnknownName."""
-    view, _, rest = text.partition(".")
-    if view in VIEWS and rest:
-        return Address(view, (), tuple(rest.split(".")))
-    kind, entity, field = await _entity_and_field(log, text)
-    return Address(*record_of(kind, entity), field, await _about(log, kind, entity))
+async def address_of(whence: Whence, text: str) -> Address:
+    """Of `[KIND:]ENTITY[.FIELD]` by id or name. Raises UnknownName."""
+    kind, entity, field = await _entity_and_field(whence, text)
+    view, record = record_of(kind, entity)
+    if kind == "node":  # What it has to give changes with every replica, also by events that do not name it.
+        return Address(view, record, field)
+    return Address(view, record, field, entity, owner_of(whence.names, kind, entity))
 
 
-async def _about(log: Log, kind: str, entity: str) -> tuple[str, ...]:
-    """Whose events change the record of the entity. What a node has to give changes with every replica."""
+def owner_of(names: Names, kind: str, entity: str) -> str:
+    """The model by whose own events the record changes as well; of a deployment or an environment."""
     match kind:
         case "environment":
-            return entity, entity.partition("-")[0]
+            return entity.partition("-")[0]
         case "deployment":
-            first = (await state_at(log, DEPLOYMENTS)).deployments.get(DeploymentId(entity))
-            return () if first is None else (entity, first.model_id)
-        case "model" | "replica":
-            return (entity,)
+            return names.models.get(names.of.get(entity, "").rpartition("/")[0], ModelId(""))
         case _:
-            return ()
+            return ""
 
 
-async def _entity_and_field(log: Log, text: str) -> tuple[str, str, Path]:
+async def _entity_and_field(whence: Whence, text: str) -> tuple[str, str, Path]:
     """A name may hold dots: the longest beginning that is one counts."""
-    names = await state_at(log, NAMES)
     prefix, _, bare = text.partition(":") if text.partition(":")[0] in KINDS else ("", "", text)
     words = bare.split(".")
     for count in range(len(words), 0, -1):
-        try:
-            entity = resolve(names, ".".join(words[:count]))
-        except UnknownName:
+        entity = known(whence.names, ".".join(words[:count]))
+        if entity is None:
             continue
-        kind = await _kind_of(log, names, entity)
+        kind = await _kind_of(whence, entity)
         if prefix and kind != prefix:
             raise UnknownName(f"{words[0]!r} names a {kind}, not a {prefix}")
         return kind, entity, tuple(words[count:])
@@ -153,15 +194,16 @@ async def _entity_and_field(log: Log, text: str) -> tuple[str, str, Path]:
     raise UnknownName(f"{text!r} begins with the name of nothing; {hint}")
 
 
-async def _kind_of(log: Log, names: Names, entity: str) -> str:
-    for kind, known in (
+async def _kind_of(whence: Whence, entity: str) -> str:
+    names = whence.names
+    for kind, named in (
         ("model", names.models),
         ("deployment", names.deployments),
         ("environment", names.environments),
     ):
-        if entity in known.values():
+        if entity in named.values():
             return kind
-    for kind in ("replica", "node"):
-        if await log.read(stream=StreamName(kind, entity)):
-            return kind
+    first = await whence.first(entity)
+    if first is not None and first.stream.category in ("replica", "node"):
+        return first.stream.category
     raise UnknownName(f"{entity!r} has no record of its own: ask for a {', a '.join(KINDS[:-1])} or a {KINDS[-1]}")

@@ -57,15 +57,20 @@ def _environment(names: Names, model_id: ModelId, environment: str) -> None:
     names.of[f"{model_id}-{environment}"] = name
 
 
-def resolve(names: Names, text: str) -> str:
-    """The id that this id or name stands for. Raises UnknownName."""
+def known(names: Names, text: str) -> str | None:
+    """The id that this id or name stands for."""
     if text in names.ids or text in names.of:
         return text
-    for known in (names.deployments, names.environments, names.models):
-        if text in known:
-            return known[text]
-    candidates = [*names.models, *names.deployments, *names.environments, *names.ids]
-    near = get_close_matches(text, candidates, n=3, cutoff=0.5)
+    return names.deployments.get(text) or names.environments.get(text) or names.models.get(text)
+
+
+def resolve(names: Names, text: str) -> str:
+    """As `known`. Raises UnknownName."""
+    found = known(names, text)
+    if found is not None:
+        return found
+    # Not the ids, of which there may be hundreds of thousands: nobody mistypes one and recognises another.
+    near = get_close_matches(text, [*names.models, *names.deployments, *names.environments], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`causeway models` and `causeway deployments` list names"
     raise UnknownName(f"nothing is called {text!r}; {hint}")
 

@@ -188,7 +188,9 @@ def _mentioning(value: Any, entity: str, mentioned: bytes) -> Any:
     match value:
         case dict():
             return {
-                name: each for name, each in value.items() if mentioned in _encode(name) or mentioned in _encode(each)
+                name: each if mentioned in _encode(name) else _mentioning(each, entity, mentioned)
+                for name, each in value.items()
+                if mentioned in _encode((name, each))
             }
         case set():
             return value & {entity}

@@ -10,10 +10,11 @@ from events.base import Position
 from events.codec import Recorded
 from events.log import Log
 from ops.names import NAMES, Names
-from ops.past import beginning_of, whereabouts_of
-from ops.replay import history, state_at
+from ops.past import beginning_of, start_of, whereabouts_of
+from ops.replay import history
 from projections.causality import Link, link
 from projections.entities import entities
+from projections.view import View
 from projections.whereabouts import Stretch, naming_positions, own_positions, positions_of, stretch
 
 AT_ONCE = 64
@@ -59,18 +60,19 @@ class Whence:
 
     async def about(self, entity: str) -> list[Recorded]:
         """Every event that names the entity in any role, in order."""
-        found = await self._several(self.mentions((entity,)))
+        found = await self.several(self.concerning(entity))
         return [each for each in found if entity in entities(each.stream, each.event)]
 
-    def mentions(self, several: Sequence[str]) -> list[Position]:
-        """Where the events are that name one of these; hardly ever one too many, never one too few."""
-        kinds = (own_positions, naming_positions)
-        return sorted({each for entity in several for kind in kinds for each in self._all(kind, entity)})
+    def concerning(self, entity: str, owner: str = "") -> list[Position]:
+        """Where the events are that name the entity in any role, and those of the owner's own history; hardly ever
+        one too many, never one too few."""
+        several = (*self._all(own_positions, entity), *self._all(naming_positions, entity))
+        return sorted({*several, *(self._all(own_positions, owner) if owner else ())})
 
     async def life_after(self, recorded: Recorded) -> list[Recorded]:
         """What happened to its aggregate after the event."""
         own = [each for each in self._all(own_positions, recorded.stream.id) if each > recorded.position]
-        return [each for each in await self._several(own) if each.stream == recorded.stream]
+        return [each for each in await self.several(own) if each.stream == recorded.stream]
 
     async def link(self, recorded: Recorded) -> Link:
         cause_id = recorded.meta.causation_id
@@ -105,7 +107,8 @@ class Whence:
                 return found
         return None
 
-    async def _several(self, positions: Sequence[Position]) -> list[Recorded]:
+    async def several(self, positions: Sequence[Position]) -> list[Recorded]:
+        """The events at these positions."""
         found: list[Recorded] = []
         for begin in range(0, len(positions), AT_ONCE):
             found += await asyncio.gather(*map(self.at, positions[begin : begin + AT_ONCE]))
@@ -115,7 +118,11 @@ class Whence:
 async def whence_of(log: Log) -> Whence:
     head, kept = await log.head(), await whereabouts_of(log)
     after = kept[-1].last if kept else beginning_of(log)
-    async for piece in history(log, after, head):
-        kept.append(stretch(after, piece))
-        after = piece[-1].position
-    return Whence(log, await state_at(log, NAMES, head), kept, head)
+    names = View(NAMES)
+    names.restore(*await start_of(log, NAMES, head))
+    async for piece in history(log, min(after, names.position), head):
+        names.fold(piece)
+        if new := [each for each in piece if each.position > after]:
+            kept.append(stretch(after, new))
+            after = new[-1].position
+    return Whence(log, names.state, kept, head)

@@ -2,15 +2,18 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from events.base import Position
 from events.codec import Recorded, event_type
-from ops.blame import blame
-from ops.names import UnknownName
+from ops import blame as blaming
+from ops.blame import blame, owner_of
+from ops.names import NAMES, Names, UnknownName
 from ops.past import Past
 from ops.replay import VIEWS
 from projections.base import fold
@@ -32,14 +35,16 @@ def value_of(events: tuple[Recorded, ...], view: str, path: FieldPath) -> object
 
 def records(events: tuple[Recorded, ...]) -> list[tuple[str, str]]:
     """Everything that has a record, as kind and id."""
-    catalogue = fold(VIEWS["deployments"][0], events)
-    fleet = fold(VIEWS["fleet"][0], events)
+    return known_in({name: fold(VIEWS[name][0], events) for name in ("deployments", "environments", "fleet")})
+
+
+def known_in(states: dict[str, Any]) -> list[tuple[str, str]]:
     return [
-        *(("deployment", each) for each in catalogue.deployments),
-        *(("model", each) for each in catalogue.models),
-        *(("environment", f"{each}-production") for each in catalogue.models),
-        *(("replica", each) for each in fleet.replicas),
-        *(("node", each) for each in fleet.nodes),
+        *(("deployment", each) for each in states["deployments"].deployments),
+        *(("model", each) for each in states["deployments"].models),
+        *(("environment", f"{model}-{name}") for model, own in states["environments"].models.items() for name in own),
+        *(("replica", each) for each in states["fleet"].replicas),
+        *(("node", each) for each in states["fleet"].nodes),
     ]
 
 
@@ -67,29 +72,33 @@ def test_the_blamed_event_changed_the_field_and_no_later_one_did(picks: list[int
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_only_events_that_name_it_or_its_model_change_a_record(seed: int) -> None:
-    """By this blame passes over what is about other things."""
+def test_a_record_is_a_fold_of_what_is_about_it_alone(seed: int) -> None:
+    """From the first event, and from any state that was kept: so blame passes over all else."""
     events = simulated(seed)
+    names, middle = fold(NAMES, events), len(events) // 2
     views = {name: VIEWS[name][0] for name in ("deployments", "environments", "fleet")}
-    states = {name: projection.initial() for name, projection in views.items()}
-    before = dict[tuple[str, str, str], object]()
-    for recorded in events:
-        states = {name: views[name].evolve(states[name], recorded) for name in views}
-        named = entities(recorded.stream, recorded.event)
-        known = [
-            *(("deployment", each.deployment_id, each.model_id) for each in states["deployments"].deployments.values()),
-            *(("model", each, each) for each in states["deployments"].models),
-            *(("environment", f"{m}-{e}", m) for m, own in states["environments"].models.items() for e in own),
-            *(("replica", each, each) for each in states["fleet"].replicas),
-        ]
-        now = {}
-        for kind, entity, model in known:
+    whole = {name: projection.initial() for name, projection in views.items()}
+    alone = dict[tuple[str, str], list[Any]]()
+    seen = set[tuple[str, str]]()
+    for number, recorded in enumerate(events):
+        whole = {name: views[name].evolve(whole[name], recorded) for name in views}
+        seen |= {each for each in known_in(whole) if each[0] != "node"}
+        for kind, entity in seen:
             view, record = record_of(kind, entity)
-            now[kind, entity, model] = plain(read(states[view], record))
-        for each in now.keys() | before.keys():
-            if now.get(each, MISSING) != before.get(each, MISSING):
-                assert each[1] in named or each[2] in named, (each, recorded)
-        before = now
+            if (kind, entity) not in alone:
+                alone[kind, entity] = [fold(views[view], about(kind, entity, names, events[:number]))]
+            if about(kind, entity, names, (recorded,)):
+                alone[kind, entity] = [views[view].evolve(state, recorded) for state in alone[kind, entity]]
+            for state in alone[kind, entity]:
+                assert plain(read(state, record)) == plain(read(whole[view], record)), (kind, entity, recorded)
+            if number == middle:
+                alone[kind, entity].append(msgspec.convert(msgspec.to_builtins(whole[view]), views[view].state_type))
+    assert {kind for kind, _ in seen} == {"deployment", "model", "environment", "replica"}
+
+
+def about(kind: str, entity: str, names: Names, events: tuple[Recorded, ...]) -> list[Recorded]:
+    owner = owner_of(names, kind, entity)
+    return [each for each in events if each.stream.id == owner or entity in entities(each.stream, each.event)]
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,7 +125,11 @@ def test_without_the_blamed_event_the_field_is_another(picks: list[int]) -> None
     asyncio.run(check())
 
 
-async def test_blame_finds_the_same_when_it_walks_back_over_kept_states(tmp_path: Path) -> None:
+@pytest.mark.parametrize("few", [0, 3, 1000])
+async def test_blame_finds_the_same_when_it_walks_back_over_kept_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(blaming, "FEW", few)
     log = await two_versions_of_iris()
     events = await log.read()
     kept = KeptSnapshots(tmp_path)
