@@ -1,6 +1,6 @@
 """An environment at any moment, and how it came there: settings, promotions with their durations, by whom and why.
 
-Nothing is kept for this: both are folded from the log, so a deleted environment tells its history as well.
+Nothing is kept for this: both come from the log, so a deleted environment tells its history as well.
 """
 
 from datetime import datetime
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from events.base import ORIGIN, DeploymentId, EventId, ModelId, Position, PromotionId, StreamName
+from events.base import DeploymentId, ModelId, Position, PromotionId, StreamName
 from events.codec import Recorded, event_type
 from events.environment import (
     EnvironmentConfigured,
@@ -27,15 +27,18 @@ from events.environment import (
 from events.log import Log
 from events.scaling import AutoscalingSettings
 from events.union import AnyEvent, UnknownEvent
+from handlers.deciders.environment import ENVIRONMENT, Coming
 from ops.moments import Moment
 from ops.names import NAMES, Names
-from ops.replay import history, position_of, state_at
+from ops.replay import position_of, state_at
+from ops.whence import whence_of
 from projections.describe import describe
 from projections.diff import Change, Tree, diff
 from projections.environments import ENVIRONMENTS, Environment
 
 ENDS = (PromotionCompleted, PromotionFailed, PromotionCancelled)
 DEFAULTS = (AutoscalingSettings(), PromotionSettings(), RequestLimits())
+NOTHING = Coming()
 SETTINGS = ("autoscaling_settings", "promotion_settings", "request_settings")
 
 
@@ -68,7 +71,19 @@ async def shown_at(log: Log, model_id: ModelId, environment: str, moment: Moment
     """Raises NoSuchPosition."""
     position = await position_of(log, moment)
     place = (await state_at(log, ENVIRONMENTS, position)).of(model_id).get(environment)
-    return Shown(position, None if place is None else tree(place, await state_at(log, NAMES, position)))
+    if place is None:
+        return Shown(position, None)
+    coming = await _coming(log, place, position) if place.active is not None else NOTHING
+    return Shown(position, tree(place, await state_at(log, NAMES, position), coming))
+
+
+async def _coming(log: Log, place: Environment, position: Position) -> Coming:
+    """What its decider knows of it: the settings of a revert whose promotion is under way."""
+    state = ENVIRONMENT.initial
+    for recorded in await log.read(until=position, stream=_stream(place.model_id, place.name)):
+        if not isinstance(recorded.event, UnknownEvent):
+            state = ENVIRONMENT.evolve(state, recorded.event)
+    return state.coming
 
 
 async def difference(
@@ -80,8 +95,9 @@ async def difference(
     return a.position, b.position, diff(a.state or {}, b.state or {})
 
 
-def tree(place: Environment, names: Names) -> Tree:
-    """As people ask for it: settings by the names of the events, deployments by name and by id."""
+def tree(place: Environment, names: Names, coming: Coming = NOTHING) -> Tree:
+    """As people ask for it: settings by the names of the events, deployments by name and by id. `coming`: the settings
+    that are set when the promotion completes."""
     settings = (place.autoscaling, place.promotion, place.limits)
     progress = place.progress
     promotion = None
@@ -96,6 +112,7 @@ def tree(place: Environment, names: Names) -> Tree:
             "current_replicas": progress.current_replicas,
             "reason": progress.reason,
             "figures": msgspec.to_builtins(progress.figures),
+            **({"sets_when_it_completes": _named(coming)} if coming != NOTHING else {}),
         }
     return {
         "environment": f"{names.of.get(place.model_id, place.model_id)}/{place.name}",
@@ -108,6 +125,11 @@ def tree(place: Environment, names: Names) -> Tree:
     }
 
 
+def _named(coming: Coming) -> dict[str, Tree]:
+    settings = (coming.autoscaling, coming.promotion, coming.limits)
+    return {name: _plain(each) for name, each in zip(SETTINGS, settings, strict=True) if each is not None}
+
+
 def _plain(settings: msgspec.Struct | None) -> Tree:
     return None if settings is None else msgspec.to_builtins(settings)
 
@@ -117,24 +139,15 @@ def _name(names: Names, deployment_id: DeploymentId | None) -> str | None:
 
 
 class _Telling(msgspec.Struct):
-    """All that the entries need, from one pass over the log."""
+    """What an entry needs of the entries before it."""
 
-    stream: StreamName
     environment: str
     names: Names
     settings: dict[str, Tree]
     """The last of each kind."""
-    positions: dict[EventId, Position] = {}
     began: dict[PromotionId, datetime] = {}
-    entries: list[Entry] = []
 
-    def add(self, recorded: Recorded) -> None:
-        NAMES.evolve(self.names, recorded)
-        self.positions[recorded.meta.id] = recorded.position
-        if recorded.stream == self.stream:
-            self.entries.append(self._entry(recorded))
-
-    def _entry(self, recorded: Recorded) -> Entry:
+    def entry(self, recorded: Recorded, cause: Position | None) -> Entry:
         event, meta = recorded.event, recorded.meta
         if isinstance(event, PromotionStarted):
             self.began[event.promotion_id] = meta.at
@@ -150,7 +163,7 @@ class _Telling(msgspec.Struct):
             None if began is None else (meta.at - began).total_seconds(),
             meta.actor.name,
             meta.actor.how,
-            self.positions.get(meta.causation_id) if meta.causation_id is not None else None,
+            cause,
         )
 
     def _changes(self, event: AnyEvent | UnknownEvent) -> tuple[Change, ...]:
@@ -192,9 +205,15 @@ def _stated(event: AnyEvent | UnknownEvent) -> tuple[str, dict[str, Any]] | None
 
 async def told(log: Log, model_id: ModelId, environment: str) -> tuple[Entry, ...]:
     """Oldest first."""
-    stream = StreamName("environment", f"{model_id}-{environment}")
-    telling = _Telling(stream, environment, NAMES.initial(), dict(zip(SETTINGS, map(_plain, DEFAULTS), strict=True)))
-    async for piece in history(log, ORIGIN, await log.head()):
-        for recorded in piece:
-            telling.add(recorded)
-    return tuple(telling.entries)
+    whence = await whence_of(log)
+    telling = _Telling(environment, whence.names, dict(zip(SETTINGS, map(_plain, DEFAULTS), strict=True)))
+    entries: list[Entry] = []
+    for recorded in await log.read(stream=_stream(model_id, environment)):
+        cause_id = recorded.meta.causation_id
+        cause = None if cause_id is None else await whence.event(cause_id)
+        entries.append(telling.entry(recorded, None if cause is None else cause.position))
+    return tuple(entries)
+
+
+def _stream(model_id: ModelId, environment: str) -> StreamName:
+    return StreamName("environment", f"{model_id}-{environment}")

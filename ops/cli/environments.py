@@ -1,15 +1,19 @@
 """Commands about environments: what is current where, how it came there, what it was, and back to it."""
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import msgspec
 import typer
 
+from events.signals.log_lines import BUILD, LogLine
 from ops import environment_history, listing, render
 from ops.cli.failures import USAGE, Failure
+from ops.cli.models import print_line
 from ops.cli.named import environment_named, model_named
 from ops.cli.options import At, Format, Of, Output, moment, session_of
 from ops.cli.session import Session
+from ops.moments import parse_time
 from projections.diff import Change, diff
 
 STYLE = {"added": "green", "removed": "red", "changed": ""}
@@ -27,8 +31,8 @@ Requests = Annotated[list[str] | None, typer.Option("--requests", metavar="NAME=
 
 def register(app: typer.Typer) -> None:
     for name, command in (
-        ("list", env_list), ("show", show), ("log", log), ("diff", changes), ("create", create), ("set", change),
-        ("revert", revert), ("activate", activate), ("deactivate", deactivate), ("delete", delete),
+        ("list", env_list), ("show", show), ("log", log), ("logs", logs), ("diff", changes), ("create", create),
+        ("set", change), ("revert", revert), ("activate", activate), ("deactivate", deactivate), ("delete", delete),
     ):  # fmt: skip
         env.command(name)(command)
     app.add_typer(env, name="env", rich_help_panel="Models")
@@ -101,6 +105,41 @@ def log(context: typer.Context, which: Env, output: Output = Format.table) -> No
         ),
         f"nothing has happened to {found.name} yet",
     )
+
+
+def logs(
+    context: typer.Context,
+    which: Env,
+    since: Annotated[
+        str, typer.Option(help="From this time on, 7 days at most: 2026-11-21T19:30:00Z, or 15m.")
+    ] = "30m",
+    level: Annotated[str, typer.Option(help="Least severe level: debug, info, warning, error.")] = "debug",
+    contains: Annotated[str, typer.Option(help="Only lines with this text.")] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many, the newest.")] = 200,
+    output: Output = Format.table,
+) -> None:
+    """What the deployments of an environment have printed, each while it was there, oldest first."""
+    session = session_of(context)
+    found, start = environment_named(session, which), parse_time(since, session.now())
+    asked = {
+        "start_epoch_millis": str(int(start.timestamp() * 1000)),
+        "end_epoch_millis": str(int(session.now().timestamp() * 1000) + 1),
+        "min_level": level,
+        "limit": str(limit),
+        **({"includes": contains} if contains else {}),
+    }
+    lines = session.call("GET", f"{found.path}/logs?{urlencode(asked)}")["logs"][::-1]
+    for each in lines:
+        line = LogLine(
+            ts_ns=int(each["timestamp"]),
+            level=each["level"].lower(),
+            source=each["replica"] or BUILD,
+            message=each["message"],
+            request_id=each["request_id"],
+        )
+        print_line(session, line, output)
+    if not lines:
+        session.err.print(f"no lines of {found.name} since {since}")
 
 
 def changes(

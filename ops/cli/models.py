@@ -103,7 +103,7 @@ def logs(
 
     shown = lines(start_ns, limit)
     for line in shown:
-        _print_line(session, line, output)
+        print_line(session, line, output)
     if not shown and not follow:
         session.err.print(f"no lines; sources: {', '.join(files.sources(deployment_id)) or 'none yet'}", soft_wrap=True)
     while follow:
@@ -111,7 +111,7 @@ def logs(
         start_ns = shown[-1].ts_ns + 1 if shown else start_ns
         fresh = lines(start_ns, 10_000)
         for line in fresh:
-            _print_line(session, line, output)
+            print_line(session, line, output)
         shown = fresh or shown
 
 
@@ -134,7 +134,7 @@ def _show(
         render.table(session.out, columns, map(cells, rows), empty)
 
 
-def _print_line(session: Session, line: LogLine, output: Format) -> None:
+def print_line(session: Session, line: LogLine, output: Format) -> None:
     if output is Format.json:
         render.as_json(session.out, msgspec.to_builtins(line))
         return

@@ -3,12 +3,13 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
 from events.base import ORIGIN, Position
 from events.codec import Recorded
-from events.environment import PromotionSettings, RequestLimits
+from events.environment import EnvironmentReverted, PromotionCompleted, PromotionSettings, RequestLimits
 from events.scaling import AutoscalingSettings
 from handlers.deciders.environment import (
     ConfigureEnvironment,
@@ -65,6 +66,37 @@ def shell(tmp_path: Path) -> Shell:
 @pytest.fixture
 def remote(tmp_path: Path, api: Api) -> Shell:
     return Shell(tmp_path, EVENTS, CAUSEWAY_URL=api.url, CAUSEWAY_API_KEY="prefix.secret")
+
+
+def test_settings_that_come_with_the_switch_are_shown_until_it(shell: Shell) -> None:
+    def coming(position: Position) -> Any:
+        promotion = shell.run(f"env show iris --at {position} -o json").json["state"]["promotion"]
+        return promotion.get("sets_when_it_completes")
+
+    (reverted,) = [each.position for each in EVENTS if isinstance(each.event, EnvironmentReverted)]
+    switched = [each.position for each in EVENTS if isinstance(each.event, PromotionCompleted)][-1]
+    assert coming(Position(reverted - 1)) is None and coming(switched) is None
+    told = coming(Position(switched - 1))
+    assert told["autoscaling_settings"]["max_replica"] == 1
+    assert told["promotion_settings"]["rolling_deploy"] is False and "request_settings" in told
+    shown = shell.run(f"env show iris --at {switched - 1}").out
+    assert "sets_when_it_completes" in shown
+
+
+def test_the_logs_of_an_environment_are_asked_of_the_plane_and_printed_oldest_first(remote: Shell, api: Api) -> None:
+    line = {"timestamp": "1772355600000000000", "message": "new", "replica": "r1", "request_id": None, "level": "INFO"}
+    build = {**line, "timestamp": "1772355500000000000", "message": "old", "replica": None}
+    api.answer = 200, {"logs": [line, build]}
+    answer = remote.run("env logs iris --since 1h --level info --contains n -n 5")
+    assert [each.split()[2:] for each in answer.out.splitlines()] == [["build", "info", "old"], ["r1", "info", "new"]]
+    ((method, path, _, _),) = api.asked
+    asked = parse_qs(path.partition("?")[2])
+    assert (method, path.partition("?")[0]) == ("GET", f"/v1/models/{M}/environments/production/logs")
+    assert int(asked["end_epoch_millis"][0]) - int(asked["start_epoch_millis"][0]) == 3600_001
+    assert (asked["min_level"], asked["limit"], asked["includes"]) == (["info"], ["5"], ["n"])
+    assert [each["source"] for each in remote.run("env logs iris -o json").rows] == ["build", "r1"]
+    api.answer = 200, {"logs": []}
+    assert "no lines of iris/production since 30m" in remote.run("env logs iris").err
 
 
 def test_the_log_of_an_environment_says_what_changed_how_long_it_took_by_whom_and_why(shell: Shell) -> None:
