@@ -101,6 +101,16 @@ class Built(msgspec.Struct, frozen=True):
     weights: tuple[Mount, ...] = ()
 
 
+class _PushedBuild(msgspec.Struct, frozen=True):
+    no_cache: bool = False
+
+
+class _Pushed(msgspec.Struct, frozen=True):
+    """What a build needs of a pushed config; the rest is in the project's own file."""
+
+    build: _PushedBuild = _PushedBuild()
+
+
 FAILURES = (
     BadArchive,
     BadProject,
@@ -182,7 +192,9 @@ class BuildRun:
         wishes = Wishes(bundle.requirements, bundle.constraints, bundle.overrides)
         async with self._timed("resolve") as step:
             python = await self._shop.environments.interpreter(bundle.python_version)
-            lock = await self._shop.environments.resolve(wishes, python, self._work, self._on_line)
+            lock = await self._shop.environments.resolve(
+                wishes, python, self._work, self._on_line, anew=await self._is_anew()
+            )
             locked = await self._shop.blobs.put(lock.text)
             step.reused, step.detail = lock.reused, f"{lock.packages} packages for Python {python.version}"
         async with self._timed("environment") as step:
@@ -194,6 +206,14 @@ class BuildRun:
         packed = await self._package()
         signature = await self._shop.blobs.put(bundle.truss_signature.encode())
         return Built(packed, locked, python.minor, bundle.truss_hash, signature)
+
+    async def _is_anew(self) -> bool:
+        """Whether it was pushed with --no-cache, which only the pushed config says."""
+        pushed = await self._shop.blobs.read(self._build.config)
+        try:
+            return msgspec.json.decode(pushed, type=_Pushed).build.no_cache
+        except msgspec.ValidationError as error:
+            raise BadProject(f"the pushed config cannot be read: {error}") from error
 
     async def _unpack(self) -> None:
         async with self._timed("unpack") as step:

@@ -30,6 +30,8 @@ class OpenBuild(msgspec.Struct, frozen=True):
     build_id: BuildId
     deployment_id: DeploymentId
     source: BlobDigest
+    config: BlobDigest
+    """As it was pushed: with what the client's options added to the file in the source."""
     correlation_id: CorrelationId
     requested: EventId
     """The event that causes all of this build's."""
@@ -60,6 +62,7 @@ def evolve(builds: Builds, recorded: Recorded) -> Builds:
                 event.build_id,
                 event.deployment_id,
                 event.source,
+                event.config,
                 recorded.meta.correlation_id,
                 recorded.meta.id,
                 builds.deadlines_s.get(event.deployment_id, 0) or DEADLINE_S,
@@ -94,7 +97,7 @@ def _pin(builds: Builds, build_id: BuildId, deployment_id: DeploymentId, pin: Pi
         builds.open[build_id] = msgspec.structs.replace(builds.open[build_id], pins=pins)
 
 
-BUILDS: Projection[Builds] = Projection("builds", 2, Builds, Builds, evolve)
+BUILDS: Projection[Builds] = Projection("builds", 3, Builds, Builds, evolve)
 
 
 def to_start(builds: Builds, builder: NodeId, running: Collection[BuildId], at_most: int) -> list[OpenBuild]:

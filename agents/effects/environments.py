@@ -91,21 +91,26 @@ class Environments:
         self._pythons[python_version] = found, _file_of(found.path)
         return found
 
-    async def resolve(self, wishes: Wishes, python: Interpreter, work: Path, on_line: OnLine) -> Lock:
-        """Raises EnvironmentFailed. `work` is a scratch folder of the caller's."""
+    async def resolve(
+        self, wishes: Wishes, python: Interpreter, work: Path, on_line: OnLine, *, anew: bool = False
+    ) -> Lock:
+        """Raises EnvironmentFailed. `work` is a scratch folder of the caller's. `anew`: whatever is remembered of the
+        same wishes, or of what the indexes have."""
         indexes = sorted(each for each in for_uv(self._surroundings, work).items() if each[0].startswith("UV_"))
         inputs = msgspec.json.encode((wishes, python.version, python.tag, indexes))
         known = self.root / _RESOLVED / f"{_digest(inputs)}.txt"
-        if known.exists():
+        if known.exists() and not anew:
             return Lock(known.read_bytes(), reused=True)
-        lock = await self._compile(wishes, python, work, on_line)
+        lock = await self._compile(wishes, python, work, on_line, ("--refresh",) if anew else ())
         known.parent.mkdir(parents=True, exist_ok=True)
         aside = known.with_name(f".{known.name}.{token_hex(6)}")
         aside.write_bytes(lock)
         aside.replace(known)
         return Lock(lock, reused=False)
 
-    async def _compile(self, wishes: Wishes, python: Interpreter, work: Path, on_line: OnLine) -> bytes:
+    async def _compile(
+        self, wishes: Wishes, python: Interpreter, work: Path, on_line: OnLine, more: Sequence[str]
+    ) -> bytes:
         files: dict[str, tuple[str, ...]] = msgspec.structs.asdict(wishes)
         for name, lines in files.items():
             (work / f"{name}.in").write_text("".join(f"{line}\n" for line in lines))
@@ -116,7 +121,7 @@ class Environments:
             options = ["--emit-index-url", "--emit-find-links"]  # Without them a node could not find the packages.
         child = await self._run_uv(
             "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate",
-            "--index-strategy", "unsafe-best-match", "--python", python.path, *options,
+            "--index-strategy", "unsafe-best-match", "--python", python.path, *options, *more,
             "--constraint", work / "constraints.in", "--override", work / "overrides.in",
             work / "requirements.in", "--output-file", output,
             python=python, work=work, on_line=on_line,

@@ -126,13 +126,18 @@ class Plant:
                     raise error
 
     async def request(
-        self, source: bytes | BlobDigest, name: str = "b1", deployment_id: DeploymentId | None = None
+        self,
+        source: bytes | BlobDigest,
+        name: str = "b1",
+        deployment_id: DeploymentId | None = None,
+        config: bytes = b"{}",
     ) -> BuildId:
         digest = await self.shop.blobs.put(source) if isinstance(source, bytes) else source
         await self.dispatch(
             RequestBuild(
                 **identity(name), build_id=BuildId(name), model_id=ModelId("m"),
-                deployment_id=deployment_id or DeploymentId(f"d-{name}"), source=digest, config=BlobDigest("sha256:0"),
+                deployment_id=deployment_id or DeploymentId(f"d-{name}"), source=digest,
+                config=await self.shop.blobs.put(config),
             )
         )  # fmt: skip
         return BuildId(name)

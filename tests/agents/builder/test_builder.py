@@ -66,6 +66,21 @@ async def test_the_same_project_again_reuses_everything_and_gives_the_same_bundl
     assert reused["resolve"] and reused["environment"]
 
 
+async def test_what_is_pushed_without_cache_is_resolved_anew(plant: Plant, index: Path) -> None:
+    source = project(requirements=["tinylib"])
+    first = await plant.end_of(await plant.request(source, "b1"))
+    wheel(index, "tinylib", "2.0")
+    again = await plant.end_of(await plant.request(source, "b2"))
+    anew = await plant.end_of(await plant.request(source, "b3", config=b'{"build": {"no_cache": true}}'))
+    odd = await plant.end_of(await plant.request(source, "b4", config=b'{"build": {"no_cache": "perhaps"}}'))
+    assert isinstance(first, BuildSucceeded) and isinstance(again, BuildSucceeded) and isinstance(anew, BuildSucceeded)
+    assert first.environment == again.environment != anew.environment
+    assert b"tinylib==2.0" in await plant.shop.blobs.read(anew.environment)
+    reused = {step.step: step.reused for step in await plant.steps_of(anew.build_id)}
+    assert not reused["resolve"]
+    assert isinstance(odd, BuildFailed) and "no_cache" in odd.reason
+
+
 async def test_two_identical_builds_at_once_make_one_environment(plant: Plant) -> None:
     source = project(requirements=["tinylib"])
     builds = [await plant.request(source, name) for name in ("b1", "b2")]
