@@ -1,6 +1,7 @@
 """How long replicas take to start, stage by stage: from the decision that called for one until it may take requests.
 
-Only the newest KEPT of a deployment are kept. A start that failed is counted and has no durations.
+Only the newest KEPT of a deployment are kept. A start that failed is counted and has no durations; one that was stopped
+on purpose (scaled down again, replaced) is none.
 """
 
 from collections.abc import Mapping
@@ -84,8 +85,11 @@ def evolve(state: ColdStarts, recorded: Recorded) -> ColdStarts:
             state.open.pop(event.replica_id, None)
         case ReplicaFailed() as event:
             _failed(state, event.replica_id, f"{event.stage}: {event.reason}")
-        case ReplicaStopped() | ReplicaLost() as event:
+        case ReplicaLost() as event:
             _failed(state, event.replica_id, event.reason)
+        case ReplicaStopped() as event:
+            if event.replica_id in state.open:
+                state.starts[state.open.pop(event.replica_id)].pop(event.replica_id, None)
     return state
 
 
@@ -114,7 +118,7 @@ def _failed(state: ColdStarts, replica_id: ReplicaId, reason: str) -> None:
         start.failed = reason
 
 
-COLD_STARTS: Projection[ColdStarts] = Projection("cold starts", 3, ColdStarts, ColdStarts, evolve)
+COLD_STARTS: Projection[ColdStarts] = Projection("cold starts", 4, ColdStarts, ColdStarts, evolve)
 
 
 class Stage(msgspec.Struct, frozen=True):
