@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: help setup demo up down test sizes chaos webhooks promotions soak check types lint format sim sim-autoscaling sim-promotions fuzz bench bench-gateway schema diagram golden bench-autoscale bench-replay bench-weights
+.PHONY: help setup demo up down test test-s3 sizes chaos webhooks promotions soak check types lint format sim sim-autoscaling sim-promotions fuzz bench bench-gateway schema diagram golden bench-autoscale bench-replay bench-weights
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ down: setup ## stop the local stack
 
 test: setup ## every test; ARGS="tests/ops -k name" narrows it
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+
+test-s3: setup ## all that speaks S3 against a real Ceph RGW, started for it; its Debian packages must be there
+	@$(BIN)/python -m tests.s3 $(ARGS)
 
 check: lint types ## everything that is decided without running the system
 	@$(BIN)/lint-imports --no-logo

@@ -149,7 +149,8 @@ async def plain_client(server: NatsServer) -> AsyncIterator[Client]:
 class Proxy:
     """Passes bytes between clients and a server; `deaf` loses what clients send, `mute` loses what the server says."""
 
-    def __init__(self, server: NatsServer) -> None:
+    def __init__(self, server: "NatsServer | int") -> None:
+        """`server`: or the port of any other on this machine."""
         self.deaf = False
         self.mute = False
         self.lost = asyncio.Event()
@@ -159,6 +160,10 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
+
+    @property
+    def _behind(self) -> int:
+        return self._server if isinstance(self._server, int) else self._server.port
 
     @property
     def url(self) -> str:
@@ -191,7 +196,7 @@ class Proxy:
         assert task is not None
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._behind)
         self._writers |= {writer, server_writer}
         await asyncio.gather(self._pass(reader, server_writer, "deaf"), self._pass(server_reader, writer, "mute"))
         self._writers -= {writer, server_writer}

@@ -30,12 +30,7 @@ async def serve(settings: Settings) -> None:
         surroundings=dict(settings.inherited_env),
         scratch=settings.folder("run") / "builds",
         secret_of=secret_of,
-        mirroring=Mirroring(
-            store=settings.weights_at,
-            journals=settings.folder("run") / "weights",
-            folders=tuple((settings.weights_folders or "").split(":")) if settings.weights_folders else (),
-            surroundings=dict(settings.inherited_env),
-        ),
+        mirroring=mirroring_of(settings),
     )
     builds = View(BUILDS)
     async with parts(settings, (builds,), role="builder") as own, asyncio.TaskGroup() as tasks:
@@ -44,3 +39,12 @@ async def serve(settings: Settings) -> None:
         tasks.create_task(own.follower.run())
         tasks.create_task(builder.run())
         announce(settings.ready_fd)
+
+
+def mirroring_of(settings: Settings) -> Mirroring:
+    return Mirroring(
+        store=settings.weights_at,
+        journals=settings.folder("run") / "weights",
+        folders=tuple((settings.weights_folders or "").split(":")) if settings.weights_folders else (),
+        surroundings=dict(settings.inherited_env),
+    )

@@ -36,7 +36,7 @@ async def serve(settings: Settings) -> None:
     async with (
         open_objects(settings.weights_at, surroundings) as mirror,
         serve_weights(
-            _weights(settings),
+            weights_settings(settings),
             me=here.node_id,
             mirror=mirror,
             nodes=partial(_weights_addresses, fleet),
@@ -80,7 +80,7 @@ async def serve(settings: Settings) -> None:
             announce(settings.ready_fd)
 
 
-def _weights(settings: Settings) -> WeightsSettings:
+def weights_settings(settings: Settings) -> WeightsSettings:
     folder = settings.weights_cache or settings.folder("weights")
     folder.mkdir(parents=True, exist_ok=True)
     return WeightsSettings(

@@ -49,7 +49,7 @@ class Objects(Protocol):
         ...
 
     def list(self, prefix: str) -> AsyncIterator[Stored]:
-        """All whose key begins with it (which ends with a slash)."""
+        """All whose key begins with it, which ends with a slash; empty: all there are."""
         ...
 
     async def remove(self, key: str) -> None:
@@ -93,8 +93,8 @@ class FolderObjects:
             raise StoreUnavailable(f"{key} cannot be looked up: {error}") from error
 
     async def list(self, prefix: str) -> AsyncIterator[Stored]:
-        for folder, folders, names in os.walk(self.path(prefix.removesuffix("/"))):
-            folders.sort()
+        for folder, folders, names in os.walk(self.path(prefix.removesuffix("/")) if prefix else self.root):
+            folders[:] = sorted(each for each in folders if each != _ASIDE)
             for name in sorted(names):
                 path = Path(folder) / name
                 try:

@@ -1,18 +1,17 @@
-"""What every store of objects does: a folder, and a bucket by aioboto3 (against moto)."""
+"""What every store of objects does: a folder, and a bucket by aioboto3 (of moto; of Ceph in `make test-s3`)."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
-import aioboto3
 import pytest
 
 from agents.effects.objects import open_objects
 from projections.stores.objects import FolderObjects, ObjectMissing, Objects, StoreUnavailable
-from tests.weights.moto_server import Moto, moto_server
+from tests.weights.s3 import S3, s3
 
-__all__ = ["moto_server"]
+__all__ = ["s3"]
 BODY = Random(1).randbytes(3_000_000)
 
 
@@ -22,10 +21,8 @@ async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         async with open_objects(str(tmp_path), {}) as opened:
             yield opened
         return
-    moto: Moto = request.getfixturevalue("moto_server")
-    async with aioboto3.Session().client("s3", **moto.client()) as client:
-        await client.create_bucket(Bucket="plane")
-    async with open_objects("s3://plane/some/prefix", moto.surroundings()) as opened:
+    store: S3 = request.getfixturevalue("s3")
+    async with open_objects(f"s3://{await store.bucket()}/some/prefix", store.surroundings()) as opened:
         yield opened
 
 
@@ -58,6 +55,14 @@ async def test_listed_below_a_prefix(objects: Objects) -> None:
     assert [each.key async for each in objects.list("a/")] == ["a/1", "a/b/1"]
 
 
+async def test_everything_is_listed_below_no_prefix_and_nothing_that_is_on_its_way(objects: Objects) -> None:
+    for key in ("000000000001-000000000002.gz", "b/c/d", "odd names/ä + b=c&d"):
+        await objects.put(key, key.encode())
+    found = [each.key async for each in objects.list("")]
+    assert sorted(found) == ["000000000001-000000000002.gz", "b/c/d", "odd names/ä + b=c&d"]
+    assert [await objects.read(each) for each in found] == [each.encode() for each in found]
+
+
 async def test_many_writers_of_the_same_are_harmless(objects: Objects) -> None:
     await asyncio.gather(*(objects.put("a/same", BODY) for _ in range(8)))
     assert await objects.read("a/same") == BODY
@@ -76,6 +81,16 @@ async def test_a_store_out_of_reach_says_so(tmp_path: Path) -> None:
         async with open_objects(store, surroundings) as objects:
             with pytest.raises(StoreUnavailable):
                 await objects.put("weights/chunks/a", b"1")
+
+
+async def test_a_bucket_that_is_not_there_says_so(s3: S3) -> None:
+    async with open_objects("s3://nobody-has-made-this/a", s3.surroundings()) as objects:
+        with pytest.raises(StoreUnavailable, match="NoSuchBucket"):
+            await objects.put("a", b"1")
+        with pytest.raises(StoreUnavailable, match="NoSuchBucket"):
+            await objects.read("a")
+        with pytest.raises(StoreUnavailable, match="NoSuchBucket"):
+            [each async for each in objects.list("")]
 
 
 def test_a_key_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
