@@ -22,6 +22,7 @@ from handlers.clock import Clock
 from handlers.deciders.seal import SealLog
 from handlers.dispatch import Contended, Dispatch
 from projections.seals import Seals, due
+from projections.stores.objects import StoreUnavailable
 from projections.view import View
 
 _log = structlog.get_logger()
@@ -31,7 +32,9 @@ RETRY_S = 5.0
 
 
 class Archive(Protocol):
-    async def keep(self, segment: Segment, messages: tuple[RawMessage, ...]) -> object: ...
+    async def keep(self, segment: Segment, messages: tuple[RawMessage, ...]) -> None:
+        """Raises StoreUnavailable."""
+        ...
 
 
 class Notary:
@@ -61,7 +64,7 @@ class Notary:
             if at is not None and at <= now:
                 try:
                     await self.seal()
-                except (LogUnavailable, LogBroken, Contended, Refused, OSError) as error:
+                except (LogUnavailable, LogBroken, Contended, Refused, StoreUnavailable) as error:
                     _log.error("a seal is late", why=str(error), retry_in_s=RETRY_S)
                     await asyncio.sleep(RETRY_S)
             else:

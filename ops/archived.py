@@ -6,20 +6,21 @@ from events.base import ORIGIN
 from events.codec import CorruptMessage, Recorded
 from events.log.closed import ClosedLog
 from events.log.segments import recorded_of
-from ops.past import Past
-from projections.stores.archive import ArchiveBroken, FolderArchive
-from projections.stores.kept import KeptSnapshots
+from ops.past import Past, past_of
+from projections.stores.archive import Archive, ArchiveBroken
 
 
-def past_in_archive(folder: Path) -> Past:
-    """Raises ArchiveBroken."""
-    archive = FolderArchive(folder)
-    if not archive.segments():
-        raise ArchiveBroken(f"there is no archive in {folder}: no file such as 000000000001-000000005000.ndjson.gz")
+async def past_in_archive(archive: Archive, snapshots: Path) -> Past:
+    """`snapshots`: where this machine keeps some; those of other histories do no harm.
+
+    Raises ArchiveBroken, StoreUnavailable.
+    """
     events: list[Recorded] = []
-    for segment, messages in archive.chain():
+    async for segment, messages in archive.chain():
         try:
             events += map(recorded_of, messages)
         except CorruptMessage as error:
-            raise ArchiveBroken(f"segment {segment.first}-{segment.last} in {folder}: {error}") from error
-    return Past(ClosedLog(ORIGIN, events), KeptSnapshots(folder / "snapshots"))
+            raise ArchiveBroken(f"segment {segment.first}-{segment.last} in {archive.place}: {error}") from error
+    if not events:
+        raise ArchiveBroken(f"there is no archive in {archive.place}: nothing like 000000000001-000000005000.ndjson.gz")
+    return past_of(ClosedLog(ORIGIN, events), snapshots)

@@ -196,6 +196,12 @@ class Settings:
         "Bucket for mirrored weights; credentials and endpoint from AWS_*. Not given: the state folder.",
         None,
     )
+    archive_store: str | None = _setting(
+        parse.bucket,
+        "an address such as s3://bucket/prefix",
+        "Bucket for the log's archive; credentials and endpoint from AWS_*. Not given: the state folder.",
+        None,
+    )
     weights_folders: str | None = _setting(
         parse.folders,
         "absolute folders, several separated by colons",
@@ -278,6 +284,11 @@ class Settings:
     def weights_at(self) -> str:
         """The blob store of weights: a bucket, or the folder of all blobs."""
         return self.weights_store or str(self.folder("blobs"))
+
+    @property
+    def archive_at(self) -> str:
+        """Where the sealed segments of the log are kept: a bucket, or a folder of their own."""
+        return self.archive_store or str(self.folder("archive"))
 
     @property
     def origin(self) -> str:

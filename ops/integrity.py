@@ -14,7 +14,7 @@ from events.codec import CorruptMessage, decode
 from events.log.raw import RawLog, RawMessage
 from events.log.segments import first_difference, segment_of
 from events.seal import LogSealed
-from projections.stores.archive import ArchiveBroken, FolderArchive, Kept
+from projections.stores.archive import Archive, ArchiveBroken, Kept
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Mark(msgspec.Struct, frozen=True):
 class _Check:
     """One pass, in order. Holds the messages that no seal has spoken of yet."""
 
-    def __init__(self, mark: Mark, archive: FolderArchive) -> None:
+    def __init__(self, mark: Mark, archive: Archive, files: list[Kept]) -> None:
         self.last = self.sealed = self._trusted = mark.sealed
         self.hash = mark.hash
         self.seals = 0
@@ -73,9 +73,9 @@ class _Check:
         self._held: dict[Position, RawMessage] = {}
         self._lost: list[tuple[Position, Position, str]] = []
         self._archive = archive
-        self._files = archive.segments()
+        self._files = files
 
-    def take(self, message: RawMessage) -> None:
+    async def take(self, message: RawMessage) -> None:
         self.lose(Position(self.last + 1), Position(message.position - 1), "missing, or the server cannot read it")
         self.last = message.position
         self._held[message.position] = message
@@ -85,27 +85,28 @@ class _Check:
             self._lost.append((message.position, message.position, f"not an event of any version: {error}"))
             return
         if isinstance(event, LogSealed):
-            self._seal(Seal(message.position, event.first, event.last, event.hash, event.previous_hash))
+            await self._seal(Seal(message.position, event.first, event.last, event.hash, event.previous_hash))
 
     def lose(self, first: Position, last: Position, why: str) -> None:
         if first <= last:
             self._lost.append((first, last, why))
 
-    def _seal(self, seal: Seal) -> None:
+    async def _seal(self, seal: Seal) -> None:
         if seal.last <= self._trusted:
             return  # of what an earlier check has found good; a seal comes a little after its segment
         if seal.first > self.sealed + 1:
             # The seals between are lost with their messages; what they sealed cannot be vouched for, the chain goes on.
-            self._report(Seal(seal.position, Position(self.sealed + 1), Position(seal.first - 1), "", ""), seals=False)
+            lost = Seal(seal.position, Position(self.sealed + 1), Position(seal.first - 1), "", "")
+            await self._report(lost, seals=False)
             self.hash = seal.previous_hash
         elif seal.first != self.sealed + 1 or seal.previous_hash != self.hash:
             what = "its seal does not follow from the seal before it"
             self.problems.append(Problem(seal.position, seal.position, seal.name, what))
-        self._report(seal, seals=True)
+        await self._report(seal, seals=True)
         self.sealed, self.hash = seal.last, seal.hash
         self.seals += 1
 
-    def _report(self, seal: Seal, *, seals: bool) -> None:
+    async def _report(self, seal: Seal, *, seals: bool) -> None:
         """Everything about the positions of a segment, and then forgets its messages."""
         lost = [each for each in self._lost if each[0] <= seal.last]
         self._lost = [each for each in self._lost if each[0] > seal.last]
@@ -115,15 +116,15 @@ class _Check:
             self.problems.append(Problem(max(first, seal.first), min(last, seal.last), seal.name, why))
         held = [self._held.pop(at) for at in sorted(self._held) if at <= seal.last]
         if not lost and seals and _hash_of(held, seal) != seal.hash:
-            self._changed(seal, held)
+            await self._changed(seal, held)
 
-    def _changed(self, seal: Seal, held: list[RawMessage]) -> None:
+    async def _changed(self, seal: Seal, held: list[RawMessage]) -> None:
         """The archive, if it has the segment as it was sealed, says where."""
         at = None
         for kept in self._files:
             if (kept.first, kept.last) == (seal.first, seal.last):
                 try:
-                    segment, messages = self._archive.read(kept)
+                    segment, messages = await self._archive.read(kept)
                 except ArchiveBroken:
                     break  # reported with the archive
                 at = first_difference(messages, held) if segment.hash == seal.hash else None
@@ -133,15 +134,15 @@ class _Check:
         else:
             self.problems.append(Problem(at, at, seal.name, "changed: it differs from the archive and the seal"))
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """About what no seal of the log speaks of: it may be the seals that are lost, and the archive has it still."""
         for kept in self._files:
             if kept.last > self.sealed:
-                self._beside(kept)
+                await self._beside(kept)
         for first, last, why in self._lost:
             self.problems.append(Problem(first, last, "not sealed yet", why))
 
-    def _beside(self, kept: Kept) -> None:
+    async def _beside(self, kept: Kept) -> None:
         name, rest = f"{kept.first}-{kept.last}", []
         for first, last, why in self._lost:
             begin, end = max(first, kept.first), min(last, kept.last)
@@ -155,7 +156,7 @@ class _Check:
                 rest.append((Position(end + 1), last, why))
         self._lost = rest
         try:
-            _, messages = self._archive.read(kept)
+            _, messages = await self._archive.read(kept)
         except ArchiveBroken:
             return  # reported with the archive
         for message in messages:
@@ -170,42 +171,46 @@ def _hash_of(held: list[RawMessage], seal: Seal) -> str | None:
     return segment_of(held, seal.previous_hash).hash if held and held[0].position == seal.first else None
 
 
-async def verify(raw: RawLog, archive: FolderArchive, mark: Mark | None = None) -> Verified:
-    """From the first event, or from the mark on. Raises LogUnavailable, and LogBroken if there is no log at all."""
+async def verify(raw: RawLog, archive: Archive, mark: Mark | None = None) -> Verified:
+    """From the first event, or from the mark on.
+
+    Raises LogUnavailable, StoreUnavailable, and LogBroken if there is no log at all.
+    """
     mark = mark or Mark()
     head = await raw.raw_head()
-    check = _Check(mark, archive)
+    files = await archive.segments()
+    check = _Check(mark, archive, files)
     async with aclosing(raw.raw(mark.sealed, head)) as messages:  # type: ignore[type-var]
         async for message in messages:
-            check.take(message)
-    archived = archive.head()
+            await check.take(message)
+    archived = max((kept.last for kept in files), default=ORIGIN)
     check.lose(Position(check.last + 1), head, "missing, or the server cannot read it")
     check.lose(
         Position(max(head, check.last) + 1), archived, "the log ends before it, but the archive has it: restore the log"
     )
-    check.end()
-    problems = (*check.problems, *_of_archive(archive))
+    await check.end()
+    problems = (*check.problems, *await _of_archive(archive, files))
     return Verified(mark.sealed, head, check.sealed, check.hash, check.seals, archived, problems)
 
 
-def _of_archive(archive: FolderArchive) -> list[Problem]:
+async def _of_archive(archive: Archive, files: list[Kept]) -> list[Problem]:
     """Every file by itself, and that they follow from each other."""
     problems: list[Problem] = []
     last, previous = ORIGIN, ""
-    for kept in archive.segments():
+    for kept in files:
         name = f"{kept.first}-{kept.last}"
         if kept.first != last + 1:
             what = "the archive lacks it"
             problems.append(Problem(Position(last + 1), Position(kept.first - 1), f"before {name}", what))
             previous = ""
         try:
-            segment, _ = archive.read(kept)
+            segment, _ = await archive.read(kept)
         except ArchiveBroken as error:
             problems.append(Problem(kept.first, kept.last, name, str(error)))
             last, previous = kept.last, ""
             continue
         if previous and segment.previous_hash != previous:
-            what = f"{kept.path} does not follow from the file before it"
+            what = f"{archive.where(kept)} does not follow from the file before it"
             problems.append(Problem(kept.first, kept.last, name, what))
         last, previous = kept.last, segment.hash
     return problems

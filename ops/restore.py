@@ -27,9 +27,8 @@ from handlers.deciders.seal import LOG, AcceptLoss
 from ops.config import Settings
 from ops.integrity import salvaged
 from ops.local.alone import nats_alone
-from ops.local.files import read_or_none
-from ops.wiring.parts import SEEN, remember_position
-from projections.stores.archive import FolderArchive
+from ops.wiring.parts import remember_position, seen_position
+from projections.stores.archive import Archive
 
 
 class RestoreRefused(Exception):
@@ -58,20 +57,22 @@ async def server_of(settings: Settings) -> AsyncIterator[str]:
 
 async def restore(
     settings: Settings,
-    archive: FolderArchive,
+    archive: Archive,
     now: datetime,
     *,
     accept_loss: bool,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Restored:
-    """Raises RestoreRefused, ArchiveBroken, LogBroken, LogUnavailable, AlreadyUp, StartFailed."""
-    archived, previous = _checked(archive)
-    tell(f"the archive in {archive.folder} is whole up to position {archived}")
+    """Raises RestoreRefused, ArchiveBroken, LogBroken, LogUnavailable, StoreUnavailable, AlreadyUp, StartFailed."""
+    archived, previous = await _checked(archive)
+    tell(f"the archive in {archive.place} is whole up to position {archived}")
     async with server_of(settings) as url:
-        known = max(await _salvage(JetStreamRaw(url), archive, archived, previous, tell), _seen(settings))
-    head = archive.head()
+        known = max(
+            await _salvage(JetStreamRaw(url), archive, archived, previous, tell), seen_position(settings) or ORIGIN
+        )
+    head = await archive.head()
     if head == ORIGIN:
-        raise RestoreRefused(f"there is no archive in {archive.folder}: name its folder with --archive")
+        raise RestoreRefused(f"there is no archive in {archive.place}: name its folder or bucket with --archive")
     if head < known and not accept_loss:
         raise RestoreRefused(
             f"positions {head + 1} to {known} were there and are in neither the archive nor the log."
@@ -89,7 +90,7 @@ async def restore(
     return Restored(end, archived, max(0, known - head), aside)
 
 
-async def _loss(archive: FolderArchive, head: Position, known: Position, now: datetime) -> tuple[RawMessage, ...]:
+async def _loss(archive: Archive, head: Position, known: Position, now: datetime) -> tuple[RawMessage, ...]:
     """What is put on record behind the archive's end when not all that is known could be brought back."""
     if known <= head:
         return ()
@@ -120,23 +121,23 @@ async def _loss(archive: FolderArchive, head: Position, known: Position, now: da
     return (RawMessage(Position(head + 1), subject, f"NATS/1.0\r\n{kept}\r\n", body),)
 
 
-async def _messages(archive: FolderArchive, more: tuple[RawMessage, ...]) -> AsyncIterator[RawMessage]:
+async def _messages(archive: Archive, more: tuple[RawMessage, ...]) -> AsyncIterator[RawMessage]:
     async for message in archive.messages():
         yield message
     for message in more:
         yield message
 
 
-def _checked(archive: FolderArchive) -> tuple[Position, str]:
+async def _checked(archive: Archive) -> tuple[Position, str]:
     """Up to where, and with which hash. Raises ArchiveBroken."""
     last, previous = ORIGIN, ""
-    for segment, _ in archive.chain():
+    async for segment, _ in archive.chain():
         last, previous = segment.last, segment.hash
     return last, previous
 
 
 async def _salvage(
-    raw: JetStreamRaw, archive: FolderArchive, after: Position, previous: str, tell: Callable[[str], None]
+    raw: JetStreamRaw, archive: Archive, after: Position, previous: str, tell: Callable[[str], None]
 ) -> Position:
     """Archives what follows; gives the position that the damaged log says it reaches."""
     try:
@@ -149,11 +150,6 @@ async def _salvage(
         await archive.keep(segment_of(rest, previous), tuple(rest))
         tell(f"positions {rest[0].position} to {rest[-1].position}, not sealed yet, were taken from the damaged log")
     return head
-
-
-def _seen(settings: Settings) -> Position:
-    known = read_or_none(settings.folder("run") / SEEN)
-    return ORIGIN if known is None else Position(int(known))
 
 
 def _moved_aside(settings: Settings, now: datetime) -> Path | None:

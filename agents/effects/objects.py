@@ -1,4 +1,4 @@
-"""The blob store that weights lie in: a folder, or `s3://bucket/prefix`."""
+"""Where weights are mirrored, and the log is archived: a folder, or `s3://bucket/prefix`."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

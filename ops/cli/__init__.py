@@ -76,8 +76,8 @@ def _begin(
         typer.Option("--capsule", metavar="FILE", dir_okay=False, help="Ask the history in this file instead."),
     ] = None,
     archive: Annotated[
-        Path | None,
-        typer.Option("--archive", metavar="FOLDER", file_okay=False, help="Ask the archive of a log instead."),
+        str | None,
+        typer.Option("--archive", metavar="FOLDER|s3://…", help="Ask the archive of a log instead."),
     ] = None,
 ) -> None:
     if context.obj is None:

@@ -30,6 +30,7 @@ from ops.truss_client import ToolchainMissing
 from projections.predicate import BadExpression
 from projections.stores.archive import ArchiveBroken
 from projections.stores.audit import AuditUnavailable
+from projections.stores.objects import StoreUnavailable
 
 FAILED, USAGE, NOT_RUNNING = 1, 2, 3
 
@@ -48,7 +49,7 @@ EXPECTED = (
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
     ToolchainMissing, RequestFailed, LoadsUnavailable, Unexplained, NotFound, BadExpression,
     CapsuleBroken, CodeFailed,
-    RefusalsUnavailable, PyarrowMissing, ArchiveBroken, RestoreRefused,
+    RefusalsUnavailable, PyarrowMissing, ArchiveBroken, RestoreRefused, StoreUnavailable,
 )  # fmt: skip
 
 
@@ -73,6 +74,8 @@ def explained(error: Exception) -> tuple[str, str, int]:
             return f"the log is broken: {error}", "", FAILED
         case AuditUnavailable():
             return str(error), "`causeway status` says what runs; `causeway events` asks the log itself", FAILED
+        case StoreUnavailable():
+            return f"the store of objects does not answer: {error}", "look after it, then try again", FAILED
         case Contended() | Ambiguous():
             return str(error), "run the command again", FAILED
         case _:

@@ -1,6 +1,5 @@
 """Commands about the log itself: is it what it was, and how to bring it back."""
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -17,14 +16,15 @@ from ops.local import attach
 from ops.local.files import read_or_none, write_private
 from ops.restore import Restored, server_of
 from ops.restore import restore as restored
-from projections.stores.archive import FolderArchive
+from ops.wiring.archive import open_archive
 
 PANEL = "Stack"
 MARK = "log-verified"
 """In the run folder: how far the log was found good."""
 app = typer.Typer(no_args_is_help=True, help="The log itself: check it against its seals, restore it from its archive.")
 Archive = Annotated[
-    Path | None, typer.Option("--archive", metavar="FOLDER", file_okay=False, help="Default: the state folder's own.")
+    str | None,
+    typer.Option("--archive", metavar="FOLDER|s3://…", help="Default: the plane's own, CAUSEWAY_ARCHIVE_STORE."),
 ]
 
 
@@ -47,13 +47,12 @@ def verify(
     Works with the stack up or down. Exits with 1 when anything is wrong.
     """
     session = session_of(context)
-    kept = _archive(session, archive)
     file = session.settings.folder("run") / MARK
     known = read_or_none(file) if since_last else None
     mark = None if known is None else msgspec.json.decode(known, type=Mark)
 
     async def ask() -> Verified:
-        async with server_of(_where(session)) as url:
+        async with open_archive(session.settings, archive) as kept, server_of(_where(session)) as url:
             return await integrity.verify(JetStreamRaw(url), kept, mark)
 
     found = run(ask())
@@ -94,25 +93,24 @@ def restore(
     The damaged stream is moved aside, not removed. What it still has behind the archive's end is kept.
     """
     session = session_of(context)
-    done: Restored = run(
-        restored(
-            session.settings,
-            _archive(session, archive),
-            session.now(),
-            accept_loss=accept_loss,
-            tell=lambda line: session.err.print(f"# {line}", soft_wrap=True),
-        )
-    )
+
+    async def ask() -> Restored:
+        async with open_archive(session.settings, archive) as kept:
+            return await restored(
+                session.settings,
+                kept,
+                session.now(),
+                accept_loss=accept_loss,
+                tell=lambda line: session.err.print(f"# {line}", soft_wrap=True),
+            )
+
+    done = run(ask())
     if output is Format.json:
         render.as_json(session.out, {**msgspec.structs.asdict(done), "aside": done.aside and str(done.aside)})
         return
     moved = f"; the damaged stream lies in {done.aside}" if done.aside else ""
     lost = f"; {done.lost} events are lost" if done.lost else ""
     session.out.print(f"the log is back up to position {done.head}{lost}{moved}", soft_wrap=True)
-
-
-def _archive(session: Session, given: Path | None) -> FolderArchive:
-    return FolderArchive(given or session.settings.folder("archive"))
 
 
 def _where(session: Session) -> Settings:

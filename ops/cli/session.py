@@ -86,8 +86,8 @@ class Session:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     capsule: Path | None = None
     """The history to ask instead of the plane's; None: as CAUSEWAY_CAPSULE says, else the plane's."""
-    archive: Path | None = None
-    """The archive of a log to ask instead of the plane; None: none."""
+    archive: str | None = None
+    """The archive of a log to ask instead of the plane, a folder or `s3://bucket/prefix`; None: none."""
     keys: Callable[[], str] | None = field(default_factory=_keys_of_terminal)
     """Gives the next key that is pressed; None where nobody sits at a terminal."""
 
@@ -101,7 +101,7 @@ class Session:
         """Runs one question to the log."""
 
         async def asking() -> T:
-            opened = self._opened_file()
+            opened = await self._opened_file()
             if opened is not None:
                 return await ask(opened)
             async with self.open_log(self.settings) as log:
@@ -114,12 +114,14 @@ class Session:
         """Questions are about the history in a file: there is no plane and no present."""
         return (self.archive or self.capsule or self.settings.capsule) is not None
 
-    def _opened_file(self) -> Past | None:
-        """Raises CapsuleBroken, ArchiveBroken."""
+    async def _opened_file(self) -> Past | None:
+        """Raises CapsuleBroken, ArchiveBroken, StoreUnavailable."""
         if self.archive is not None:
             from ops.archived import past_in_archive
+            from ops.wiring.archive import open_archive
 
-            return past_in_archive(self.archive)
+            async with open_archive(self.settings, self.archive) as archive:
+                return await past_in_archive(archive, self.settings.folder("snapshots"))
         file = self.capsule or self.settings.capsule
         if file is None:
             return None
@@ -144,7 +146,7 @@ class Session:
 
     def with_audit(self, ask: Callable[[AuditStore], Awaitable[T]]) -> T:
         async def asking() -> T:
-            opened = self._opened_file()
+            opened = await self._opened_file()
             if opened is not None:
                 rows = MemoryAuditStore()
                 await rows.append([audit_row(each) for each in await opened.read()], ORIGIN)

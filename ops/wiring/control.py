@@ -15,10 +15,17 @@ from ops.config import Settings
 from ops.local.readiness import announce
 from ops.past import HISTORY
 from ops.replay import LOOKED_BACK_AT
-from ops.wiring.parts import open_load_history, open_log, open_refused, open_signals, remember_position
+from ops.wiring.archive import open_archive
+from ops.wiring.parts import (
+    heed_archive,
+    open_load_history,
+    open_log,
+    open_refused,
+    open_signals,
+    remember_position,
+)
 from ops.wiring.subscriptions import webhook_worker
 from projections.seals import SEALS
-from projections.stores.archive import FolderArchive
 from projections.stores.audit import follow_into, follow_refused_into
 from projections.stores.kept import KeptSnapshots, keep_snapshots
 from projections.stores.postgres import PostgresAuditStore
@@ -33,11 +40,13 @@ async def serve(settings: Settings) -> None:
         raise ValueError("no PostgreSQL address: start the stack with `causeway up`, or set CAUSEWAY_POSTGRES_URL")
     store = PostgresAuditStore(settings.postgres_url)
     try:
+        await heed_archive(settings)
         async with (
             open_log(settings, may_create=True) as log,
             open_signals(settings) as signals,
             open_refused(settings) as refusals,
             open_load_history(settings) as loads,
+            open_archive(settings) as archive,
             asyncio.TaskGroup() as tasks,
         ):
             seals = View(SEALS)
@@ -54,7 +63,6 @@ async def serve(settings: Settings) -> None:
             await control.caught_up.wait()
             tasks.create_task(_deliver(settings, log, control))
             assert settings.nats_url is not None, "open_log has refused that already"
-            archive = FolderArchive(settings.folder("archive"))
             notary = Notary(JetStreamRaw(settings.nats_url), archive, control.dispatch, seals, clock)
             tasks.create_task(notary.run())
             announce(settings.ready_fd)

@@ -20,8 +20,9 @@ from handlers.decisions import DECISIONS, Aggregates
 from handlers.dispatch import Dispatch
 from ops.config import Settings
 from ops.local.files import read_or_none, write_private
+from ops.wiring.archive import open_archive
 from projections.follow import Follower
-from projections.stores.archive import FolderArchive
+from projections.stores.objects import StoreUnavailable
 from projections.stores.snapshots import Snapshots
 from projections.view import View
 
@@ -43,14 +44,14 @@ async def open_log(
     """
     if settings.nats_url is None:
         raise ValueError("no NATS address: start the stack with `causeway up`, or set CAUSEWAY_NATS_URL")
-    file = settings.folder("run") / SEEN
-    known = read_or_none(file)
-    archived = FolderArchive(settings.folder("archive")).head()
+    if may_create and seen_position(settings) is None:
+        await heed_archive(settings)
+    known = seen_position(settings)
     log = await JetStreamLog.connect(
         settings.nats_url,
-        create=may_create and known is None and archived == ORIGIN,
+        create=may_create and known is None,
         # A log that ends before what it has been seen to reach, or before its archive, has lost something.
-        at_least=max(archived, ORIGIN if known is None else Position(int(known))),
+        at_least=known or ORIGIN,
         monitor_url=settings.nats_monitor_url,
         reach_within_s=reach_within_s,
     )
@@ -60,6 +61,30 @@ async def open_log(
         yield log
     finally:
         await log.close()
+
+
+async def heed_archive(settings: Settings) -> None:
+    """Takes what the archive reaches for a position that has been seen. Only where none was is the archive needed.
+
+    Raises LogUnavailable.
+    """
+    known = seen_position(settings)
+    try:
+        async with open_archive(settings) as archive:
+            archived = await archive.head()
+    except StoreUnavailable as error:
+        if known is None:
+            raise LogUnavailable(f"whether there was a log before, its archive does not say: {error}") from error
+        _log.warning("the archive could not be asked how far the log must reach", why=str(error), known=known)
+        return
+    if archived > (known or ORIGIN):
+        remember_position(settings, archived)
+
+
+def seen_position(settings: Settings) -> Position | None:
+    """The last that this state folder knows the log to have reached; None: it has seen none."""
+    known = read_or_none(settings.folder("run") / SEEN)
+    return None if known is None else Position(int(known))
 
 
 def remember_position(settings: Settings, position: Position) -> None:

@@ -23,7 +23,8 @@ from ops.integrity import verify
 from projections.base import fold
 from projections.follow import Follower
 from projections.seals import SEALS, Seals, due
-from projections.stores.archive import FolderArchive
+from projections.stores.archive import Archive
+from projections.stores.objects import FolderObjects
 from projections.view import View
 from tests.histories import copied, two_versions_of_iris
 
@@ -39,10 +40,14 @@ async def notary(log: MemoryLog, folder: Path, most: int) -> AsyncIterator[tuple
     following = asyncio.create_task(follower.run())
     dispatch = Dispatch(log, decisions, SystemClock())
     try:
-        yield Notary(log, FolderArchive(folder), dispatch, seals, SystemClock(), most=most), seals
+        yield Notary(log, archive_in(folder), dispatch, seals, SystemClock(), most=most), seals
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+def archive_in(folder: Path) -> Archive:
+    return Archive(FolderObjects(folder), str(folder))
 
 
 def seals_of(history: tuple[Recorded, ...]) -> list[LogSealed]:
@@ -65,7 +70,7 @@ async def test_segments_follow_each_other_and_end_with_whole_decisions(tmp_path:
         messages = [message async for message in log.raw(Position(seal.first - 1), seal.last)]
         assert segment_of(messages, previous).hash == seal.hash
         previous = seal.hash
-    assert (await verify(log, FolderArchive(tmp_path))).problems == ()
+    assert (await verify(log, archive_in(tmp_path))).problems == ()
 
 
 async def test_a_seal_is_due_by_size_by_age_and_not_for_seals_alone() -> None:
@@ -88,13 +93,13 @@ async def test_a_notary_that_died_before_the_seal_begins_the_segment_again(tmp_p
     history = await (await two_versions_of_iris()).read()
     log = await copied(history)
     early = [message async for message in log.raw(ORIGIN, Position(5))]
-    archive = FolderArchive(tmp_path)
+    archive = archive_in(tmp_path)
     await archive.keep(segment_of(early, ""), tuple(early))  # and then it was killed
     async with notary(log, tmp_path, most=12) as (notarising, seals):
         for _ in range(2):
             await notarising.seal()
             await seals.reached(await log.head())
-    assert [(each.first, each.last) for each in archive.segments()] == [
+    assert [(each.first, each.last) for each in await archive.segments()] == [
         (seal.first, seal.last) for seal in seals_of(await log.read())
     ]
     assert (await verify(log, archive)).problems == ()
@@ -117,7 +122,7 @@ async def test_what_cannot_be_read_is_not_sealed(tmp_path: Path) -> None:
         with pytest.raises(LogBroken, match="position 4 "):
             await notarising.seal()
     assert seals_of(await holed.read()) == []
-    assert FolderArchive(tmp_path).segments() == []
+    assert await archive_in(tmp_path).segments() == []
 
 
 async def test_it_seals_by_itself_when_enough_has_come(tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ from ops.bench.history import history
 from ops.config import Settings, load
 from ops.integrity import Mark, Problem, verify
 from ops.local.alone import nats_alone
+from ops.wiring.archive import open_archive
 from ops.wiring.parts import SEEN, open_log
 from projections.follow import Follower
 from projections.seals import SEALS, Seals
-from projections.stores.archive import FolderArchive
 from projections.view import View
 from tests.ops.cli_runs import Shell
 
@@ -45,11 +45,10 @@ async def plane(settings: Settings, url: str) -> AsyncIterator[tuple[JetStreamLo
     async with open_log(settings.but(nats_url=url), may_create=True) as log:
         decisions, seals = View(DECISIONS), View(SEALS)
         following = asyncio.create_task(Follower(log, (decisions, seals)).run())
-        archive = FolderArchive(settings.folder("archive"))
         dispatch = Dispatch(log, decisions, SystemClock())
-        notary = Notary(JetStreamRaw(url), archive, dispatch, seals, SystemClock(), most=SEGMENT)
         try:
-            yield log, notary, seals
+            async with open_archive(settings) as archive:
+                yield log, Notary(JetStreamRaw(url), archive, dispatch, seals, SystemClock(), most=SEGMENT), seals
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -205,12 +204,13 @@ def test_what_somebody_rewrote_is_seen_though_the_server_finds_it_sound(
 
 @pytest.mark.parametrize("what", ["changed", "missing"])
 def test_a_damaged_archive_is_named_and_never_restored_from(state: Path, what: str) -> None:
-    file = sorted((state / "archive").iterdir())[1]
+    file = sorted((state / "archive").glob("*.gz"))[1]
     if what == "missing":
         file.unlink()
     else:
         data = bytearray(file.read_bytes())
         data[random.Random(1).randrange(20, len(data) - 8)] ^= 1
+        file.chmod(0o600)
         file.write_bytes(data)
     shell = Shell(state, None)
     found = shell.run("log verify -o json")
@@ -263,9 +263,9 @@ async def test_two_notaries_write_each_seal_once(tmp_path: Path) -> None:
             head = await log.head()
             await asyncio.gather(seals.reached(head), others.reached(head))
             await asyncio.gather(first.seal(), second.seal())
-        archive = FolderArchive(settings.folder("archive"))
-        found = await verify(JetStreamRaw(url), archive)
-        assert (found.problems, found.seals, found.sealed) == ((), 2, 2 * SEGMENT)
-        assert len(archive.segments()) == 2
-        again = await verify(JetStreamRaw(url), archive, Mark(found.sealed, found.sealed_hash))
-        assert (again.problems, again.seals) == ((), 0)
+        async with open_archive(settings) as archive:
+            found = await verify(JetStreamRaw(url), archive)
+            assert (found.problems, found.seals, found.sealed) == ((), 2, 2 * SEGMENT)
+            assert len(await archive.segments()) == 2
+            again = await verify(JetStreamRaw(url), archive, Mark(found.sealed, found.sealed_hash))
+            assert (again.problems, again.seals) == ((), 0)
