@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -82,23 +82,6 @@ class FolderBlobs:
         """All of a small blob."""
         with self.open(digest) as source:
             return await asyncio.to_thread(source.read)
-
-    async def chunks(self, digest: BlobDigest, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start`, `length` of them or all."""
-        left = self.size(digest) - start if length is None else length
-        with self.open(digest) as source:
-            source.seek(start)
-            while left > 0 and (chunk := await asyncio.to_thread(source.read, min(CHUNK_BYTES, left))):
-                left -= len(chunk)
-                yield chunk
-
-    async def verify(self, digest: BlobDigest) -> None:
-        """Raises BlobMissing or BlobDamaged."""
-        hasher = hashlib.sha256()
-        async for chunk in self.chunks(digest):
-            hasher.update(chunk)
-        if (actual := f"sha256:{hasher.hexdigest()}") != digest:
-            raise BlobDamaged(f"blob {digest} holds bytes of {actual}: put it again from its source")
 
     def sweep(self, older_than_s: float = 86_400) -> int:
         """Remove drafts of killed writers. Other processes may be writing now, so only old ones are."""

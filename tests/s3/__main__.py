@@ -18,6 +18,7 @@ TESTS = (
     "tests/contract/test_objects.py",
     "tests/agents/weights/test_sources.py",
     "tests/agents/weights/test_bucket.py",
+    "tests/ops/test_archive.py",
     "tests/s3",
 )
 
