@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from events.base import BlobDigest
-from projections.stores.blobs import CHUNK_BYTES, BlobDamaged, BlobMissing, FolderBlobs
+from projections.stores.blobs import BlobDamaged, BlobMissing, FolderBlobs
 
 BODY = bytes(range(256)) * 9000  # A little over two chunks.
 
