@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents.effects.weights_marks import Mark, Use, mark_of, write_whole
 from agents.weights.cache import Shelf, drop, freeing, put, use, victims
 from agents.weights.fetch import ContentId, WeightsLate
 from agents.weights.manifest import Chunk, File
@@ -35,15 +36,6 @@ class Place(msgspec.Struct, frozen=True):
 
     key: str
     offset: int
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """How the file was when it had been checked and made durable."""
-
-    inode: int
-    size: int
-    modified_ns: int
-    hot: bool = False
 
 
 class WeightsCache:
@@ -175,18 +167,17 @@ class WeightsCache:
         (self.root / "files" / f"{content}{_MARK}").unlink(missing_ok=True)
         self._marks.pop(content, None)
 
-    def used(self, contents: Iterable[ContentId]) -> None:
-        """Once more: they were there when they were wanted. The disk is told which of them became hot, and when."""
+    def used(self, contents: Iterable[ContentId]) -> tuple[Use, ...]:
+        """Once more: they were there when they were wanted. Gives what the disk is to be told: `write_uses`."""
+        uses = []
         for content in contents:
             key = f"files/{content}"
             use(self.shelf, key)
-            mark = self._marks.get(content)
-            try:
-                os.utime(f"{self._files}/{content}{_MARK}")
-            except FileNotFoundError:
-                continue  # It will be marked as it is then.
+            mark, now_hot = self._marks.get(content), None
             if mark is not None and not mark.hot and key in self.shelf.hot:
-                self._write_mark(content, msgspec.structs.replace(mark, hot=True))
+                self._marks[content] = now_hot = msgspec.structs.replace(mark, hot=True)
+            uses.append(Use(f"{self._files}/{content}{_MARK}", now_hot))
+        return tuple(uses)
 
     def begin(self, content: ContentId, file: File) -> int:
         """A handle of the file in the making; what an earlier attempt left in it is kept."""
@@ -200,13 +191,13 @@ class WeightsCache:
         """All of its chunks are there and right: from now on it is a file that replicas may have."""
         source, key = f"partial/{content}", f"files/{content}"
         os.fchmod(handle, 0o555 if file.mode & 0o111 else 0o444)
-        self._write(self.root / (key + _RECIPE), msgspec.json.encode(file.chunks))
+        write_whole(self.root / (key + _RECIPE), msgspec.json.encode(file.chunks))
         (self.root / source).replace(self.path(content))
         self._drop_index(source, self._partial.pop(source))
         self._index(key, file.chunks)
         drop(self.shelf, source)
         put(self.shelf, key, file.size)
-        self._marks[content] = _mark_of(handle)
+        self._marks[content] = mark_of(handle)
         for chunk in file.chunks:
             alone = f"chunks/{chunk.hash}"
             if alone in self.shelf and not self.pinned[alone]:
@@ -216,7 +207,7 @@ class WeightsCache:
         """Blocks: for a thread."""
         with self.path(content).open("rb") as file:
             os.fsync(file.fileno())
-            mark = _mark_of(file.fileno())
+            mark = mark_of(file.fileno())
         fsync_folder(self.root / "files")
         return mark
 
@@ -228,13 +219,7 @@ class WeightsCache:
 
     def _write_mark(self, content: ContentId, mark: Mark) -> None:
         self._marks[content] = mark
-        self._write(self.root / "files" / f"{content}{_MARK}", msgspec.json.encode(mark))
-
-    def _write(self, path: Path, body: bytes) -> None:
-        """Whole or not at all. Where it is lost with the machine's power, what it says is found out anew."""
-        aside = path.with_name(f"{path.name}.aside")
-        aside.write_bytes(body)
-        aside.replace(path)
+        write_whole(self.root / "files" / f"{content}{_MARK}", msgspec.json.encode(mark))
 
     # Manifests.
 
@@ -244,9 +229,17 @@ class WeightsCache:
         except FileNotFoundError:
             return None
 
+    def manifest_as_kept(self, manifest_id: ManifestId) -> tuple[int, int, int] | None:
+        """Tells whether its file was touched; None: there is none."""
+        try:
+            now = os.stat(self.root / "manifests" / manifest_id)
+        except FileNotFoundError:
+            return None
+        return now.st_ino, now.st_size, now.st_mtime_ns
+
     def keep_manifest(self, manifest_id: ManifestId, body: bytes) -> None:
         self._make_folders()
-        self._write(self.root / "manifests" / manifest_id, body)
+        write_whole(self.root / "manifests" / manifest_id, body)
         put(self.shelf, f"manifests/{manifest_id}", len(body))
 
     # Room.
@@ -337,11 +330,6 @@ def unpin(pinned: Counter[str], key: str) -> None:
     pinned[key] -= 1
     if pinned[key] <= 0:
         del pinned[key]
-
-
-def _mark_of(handle: int) -> Mark:
-    now = os.fstat(handle)
-    return Mark(now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 def _unlink(paths: Iterable[Path]) -> None:

@@ -7,6 +7,7 @@ flight, whatever the size. A peer is answered from the disk or the mirror only, 
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -277,8 +278,11 @@ def _copy_object(path: Path, region: Region) -> None:
 
 
 def is_in_file(path: Path, offset: int, chunk: Chunk) -> bool:
-    with path.open("rb", buffering=0) as file:
-        return is_there(file.fileno(), offset, chunk)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return is_there(handle, offset, chunk)
+    finally:
+        os.close(handle)
 
 
 def first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

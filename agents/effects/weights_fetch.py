@@ -7,15 +7,16 @@ later agent checks it again.
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from functools import partial
 
 import structlog
 
 from agents.effects.weights_cache import Place, WeightsCache, laid_out, unpin
 from agents.effects.weights_chunks import MIRROR, PARALLEL, WeightsChunks, first, is_in_file, late
+from agents.effects.weights_marks import Use, write_uses
 from agents.effects.weights_region import Region, is_there
-from agents.weights.fetch import ContentId, Corrupt, Tally, WeightsLate
+from agents.weights.fetch import ContentId, Corrupt, Files, Tally, WeightsLate, contents
 from agents.weights.manifest import BadManifest, Chunk, File, Manifest, decode, manifest_key
 from events.base import NodeId
 from events.weights import ChunkHash, ManifestId
@@ -23,6 +24,8 @@ from projections.stores.objects import ObjectMissing, Objects, StoreUnavailable
 
 _log = structlog.get_logger()
 FILES_AT_ONCE = 4
+_LATELY, _LATELY_BYTES = 16, 1 << 20
+"""Manifests that need not be read and checked again at each start, and how large one of them may be."""
 
 
 class WeightsFetch:
@@ -30,6 +33,8 @@ class WeightsFetch:
         self.cache: WeightsCache = chunks.cache
         self._chunks, self._me, self._mirror, self._verify_always = chunks, me, mirror, verify_always
         self._files: dict[ContentId, asyncio.Task[Tally]] = {}
+        self._lately: dict[ManifestId, tuple[tuple[int, int, int], Files]] = {}
+        """What was decoded last, and how its file was then."""
         self._later: set[asyncio.Task[None]] = set()
         self._own = asyncio.Semaphore(PARALLEL)
 
@@ -41,8 +46,31 @@ class WeightsFetch:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._chunks.close()
 
-    async def manifest(self, manifest_id: ManifestId) -> Manifest:
-        """Raises WeightsLate."""
+    async def files(self, manifest_id: ManifestId) -> Files:
+        """Those of a manifest. Raises WeightsLate."""
+        unchanged = self.cache.manifest_as_kept(manifest_id)
+        if unchanged is not None and self._lately.get(manifest_id, (None, ()))[0] == unchanged:
+            return self._lately[manifest_id][1]
+        files = contents(await self._manifest(manifest_id))
+        kept = self.cache.manifest_as_kept(manifest_id)
+        if kept is not None and kept[1] <= _LATELY_BYTES:
+            self._lately.pop(manifest_id, None)
+            self._lately[manifest_id] = kept, files
+            if len(self._lately) > _LATELY:
+                del self._lately[next(iter(self._lately))]
+        return files
+
+    def note_use(self, known: Sequence[ContentId]) -> None:
+        """Files that were there when a replica wanted them. The disk hears of it later: the start does not wait."""
+        self._in_background(self._write_uses(self.cache.used(known)))
+
+    async def _write_uses(self, uses: Sequence[Use]) -> None:
+        try:
+            await self._chunks.in_thread(write_uses, uses)
+        except OSError as error:
+            _log.warning("a use of weights is not on the disk: the next agent may evict them earlier", why=str(error))
+
+    async def _manifest(self, manifest_id: ManifestId) -> Manifest:
         if (known := self.cache.manifest(manifest_id)) is not None:
             try:
                 return decode(manifest_id, known)
@@ -174,10 +202,13 @@ class WeightsFetch:
             raise late(error) from error
         finally:
             self.cache.release(key)
-        later = asyncio.create_task(self._settle(content))
+        self._in_background(self._settle(content))
+        return tally
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        later = asyncio.create_task(work)
         self._later.add(later)
         later.add_done_callback(self._later.discard)
-        return tally
 
     async def _settle(self, content: ContentId) -> None:
         """Durable behind the back of who uses it already: until it is marked, the next agent would check it."""

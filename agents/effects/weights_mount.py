@@ -9,8 +9,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -20,13 +20,12 @@ from agents.effects import Mounted
 from agents.effects.folders import remove
 from agents.effects.weights_cache import WeightsCache, unpin
 from agents.effects.weights_fetch import WeightsFetch
-from agents.weights.fetch import ContentId, Tally, WeightsLate, contents
+from agents.weights.fetch import ContentId, Files, Tally, WeightsLate
 from agents.weights.manifest import File
 from events.base import ReplicaId
 from events.weights import ManifestId, Mount
 
 _log = structlog.get_logger()
-Files = tuple[tuple[ContentId, File], ...]
 _NO_LINK = frozenset((errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP))
 
 
@@ -61,14 +60,14 @@ class NodeWeights:
     async def _here(self, manifest_id: ManifestId, tally: Tally) -> AsyncIterator[Files]:
         """All of its files are in the cache, and stay there while this is open."""
         try:
-            files = contents(await self._fetch.manifest(manifest_id))
+            files = await self._fetch.files(manifest_id)
             keys = [f"files/{content}" for content, _ in files]
             self._cache.pinned.update(keys)
             try:
                 known = [content for content, _ in files if f"files/{content}" in self._cache.shelf]
                 tally.join(await self._fetch.ensure(files))
                 yield files
-                self._cache.used(known)
+                self._fetch.note_use(known)
             finally:
                 for key in keys:
                     unpin(self._cache.pinned, key)
@@ -90,25 +89,37 @@ def link(cache: WeightsCache, replica: str, number: int, files: Iterable[tuple[C
     """A folder with these files, all of which must be in the cache. Blocks for a moment: for a thread."""
     tree = _trees(cache) / replica / str(number)
     remove(tree)
-    made, root, source = set(), str(tree), str(cache.root / "files")
-    for content, file in files:
-        target = f"{root}/{file.path}"
-        folder = os.path.dirname(target)
-        if folder not in made:
-            os.makedirs(folder, exist_ok=True)
-            made.add(folder)
-        _link(f"{source}/{content}", target, file)
+    tree.mkdir(parents=True)
+    made = {""}
+    # Names below open folders: the kernel need not walk down to the state folder for each.
+    with _opened(cache.root / "files") as source, _opened(tree) as target:
+        for content, file in files:
+            folder = os.path.dirname(file.path)
+            if folder not in made:
+                os.makedirs(tree / folder, exist_ok=True)
+                made.add(folder)
+            try:
+                os.link(content, file.path, src_dir_fd=source, dst_dir_fd=target)
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+                _copy(cache.path(content), tree / file.path, file)
     return tree
 
 
-def _link(source: str, target: str, file: File) -> None:
+def _copy(source: Path, target: Path, file: File) -> None:
+    """A reflink or the kernel's own copy, where the file system can."""
+    shutil.copyfile(source, target)
+    os.chmod(target, file.mode)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        shutil.copyfile(source, target)  # A reflink or the kernel's own copy, where the file system can.
-        os.chmod(target, file.mode)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _trees(cache: WeightsCache) -> Path:

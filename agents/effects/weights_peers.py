@@ -1,25 +1,29 @@
 """Other nodes as a source of chunks: plain HTTP on kept connections, in threads, straight into the file.
 
 A peer that does not answer in time, answers slowly, or cannot prove that it is one has failed; others are asked then.
+Both ends are ours and there is a request for each chunk, so heads are read here: http.client needs more processor time
+for one than a chunk's hash does.
 """
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from contextlib import suppress
 
 import msgspec
 import structlog
 
 from agents.effects.weights_chunks import PeerFailed, PeerLacks
 from agents.effects.weights_peer import PROOF, Keyring
-from agents.effects.weights_region import PIECE_BYTES, Region
+from agents.effects.weights_region import Region, buffer_of_thread
 from agents.weights.manifest import Chunk
 from events.base import NodeId
 
 _log = structlog.get_logger()
+_HEAD_BYTES_MAX = 16 << 10
+_WHY_BYTES = 1000
 
 
 class PeerPatience(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +37,22 @@ class PeerPatience(msgspec.Struct, frozen=True, kw_only=True):
 PEER_PATIENCE = PeerPatience()
 
 
+class Head(msgspec.Struct, frozen=True):
+    status: int
+    fields: Mapping[str, str]
+    """By name in lower case."""
+    rest: bytes
+    """What came of the body with it."""
+
+    @property
+    def length(self) -> int:
+        """Of the body. Raises PeerFailed."""
+        stated = self.fields.get("content-length", "")
+        if not stated.isdecimal():
+            raise PeerFailed("does not say how much it sends")
+        return int(stated)
+
+
 class HttpPeers:
     """Threads may share it."""
 
@@ -44,119 +64,150 @@ class HttpPeers:
     ) -> None:
         self.nodes = nodes
         self._keyring, self._patience = keyring, patience
-        self._idle: dict[str, list[HTTPConnection]] = {}
-        self._reading: dict[int, HTTPConnection] = {}
+        self._idle: dict[str, list[socket.socket]] = {}
+        self._reading: dict[int, socket.socket] = {}
         self._lock = threading.Lock()
 
     def read(self, node: NodeId, region: Region) -> None:
         address = self.nodes().get(node)
         if address is None:
             raise PeerFailed("it has left")
-        chunk = region.chunk
-        connection = self._connect(address)
+        sock = self._connect(address)
         with self._lock:
-            self._reading[id(region)] = connection
-        done = False
+            self._reading[id(region)] = sock
+        kept = False
         try:
-            self._copy(self._ask(connection, node, chunk), region)
-            done = True
+            head = self._ask(sock, address, node, "GET", _path(region.chunk))
+            self._check(sock, head, node)
+            self._copy(sock, head, region)
+            kept = head.fields.get("connection", "").lower() != "close"
         finally:
             with self._lock:
                 self._reading.pop(id(region), None)
-                if done:
-                    self._idle.setdefault(address, []).append(connection)
-            if not done:
-                connection.close()
+                if kept:
+                    self._idle.setdefault(address, []).append(sock)
+            if not kept:
+                sock.close()
 
     def abort(self, region: Region) -> None:
         with self._lock:
-            connection = self._reading.get(id(region))
-        if connection is not None and connection.sock is not None:
+            sock = self._reading.get(id(region))
+        if sock is not None:
             with suppress(OSError):  # It is closed already.
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
 
     def doubt(self, node: NodeId, chunk: Chunk) -> None:
         address = self.nodes().get(node)
         if address is None:
             return
         try:
-            with closing(self._fresh(address)) as connection:
-                headers = self._keyring.asks(node)
-                connection.request("POST", f"/chunks/{chunk.hash}/{chunk.size}/doubt", headers=headers)
-                connection.getresponse().read()
-        except (HTTPException, OSError, PeerFailed) as error:
+            with self._fresh(address) as sock:
+                self._ask(sock, address, node, "POST", f"{_path(chunk)}/doubt")
+        except PeerFailed as error:
             _log.info("a peer cannot be told that its chunk is wrong", peer=node, why=str(error))
 
     def close(self) -> None:
         with self._lock:
-            for connections in self._idle.values():
-                for connection in connections:
-                    connection.close()
+            for idle in self._idle.values():
+                for sock in idle:
+                    sock.close()
             self._idle.clear()
 
-    def _ask(self, connection: HTTPConnection, node: NodeId, chunk: Chunk) -> HTTPResponse:
+    def _ask(self, sock: socket.socket, address: str, node: NodeId, method: str, path: str) -> Head:
+        fields = {"Host": address, "Content-Length": "0", **self._keyring.asks(node)}
+        lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()))
         try:
-            connection.request("GET", f"/chunks/{chunk.hash}/{chunk.size}", headers=self._keyring.asks(node))
-            answer = connection.getresponse()
-            why = "" if answer.status == 200 else answer.read(1000).decode(errors="replace")
-        except (HTTPException, OSError) as error:
-            raise PeerFailed(f"{connection.host}:{connection.port}: {error!r}") from error
-        if answer.status in (503, 507):
-            raise PeerLacks(why)
-        if answer.status != 200:
-            raise PeerFailed(f"answered {answer.status}: {why}")
-        if not self._keyring.is_answered_by(node, answer.headers.get(PROOF, "")):
-            raise PeerFailed("cannot prove that it is a node of this plane")
-        return answer
+            sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+            return _head(sock)
+        except (OSError, ValueError) as error:
+            raise PeerFailed(f"{address}: {error!r}") from error
 
-    def _copy(self, answer: HTTPResponse, region: Region) -> None:
+    def _check(self, sock: socket.socket, head: Head, node: NodeId) -> None:
+        if head.status != 200:
+            more = max(0, min(head.length, _WHY_BYTES) - len(head.rest))
+            why = (head.rest + bytes(_receive(sock, buffer_of_thread()[:more]))).decode(errors="replace")
+            raise PeerLacks(why) if head.status in (503, 507) else PeerFailed(f"answered {head.status}: {why}")
+        if not self._keyring.is_answered_by(node, head.fields.get(PROOF.lower(), "")):
+            raise PeerFailed("cannot prove that it is a node of this plane")
+
+    def _copy(self, sock: socket.socket, head: Head, region: Region) -> None:
         """All that it sends, so that the connection can be kept."""
-        buffer = memoryview(bytearray(PIECE_BYTES))
+        region.write(head.rest)
+        left, buffer = head.length - len(head.rest), buffer_of_thread()
         began = time.monotonic()
-        while got := _receive(answer, buffer):
-            region.write(buffer[:got])
+        while left > 0:
+            piece = _receive(sock, buffer[:left])
+            if not piece:
+                raise PeerFailed(f"ended {left} bytes early")
+            left -= len(piece)
+            region.write(piece)
             seconds = time.monotonic() - began
             if seconds > self._patience.silent_s + region.length / self._patience.slowest_bytes_s:
                 raise PeerFailed(f"is slow: {region.length} bytes in {seconds:.1f} s")
-        if answer.length:
-            raise PeerFailed(f"ended {answer.length} bytes early")
 
-    def _connect(self, address: str) -> HTTPConnection:
+    def _connect(self, address: str) -> socket.socket:
         with self._lock:
             idle = self._idle.get(address)
             while idle:
-                connection = idle.pop()
-                if not _was_closed(connection, self._patience.silent_s):
-                    return connection
-                connection.close()
+                sock = idle.pop()
+                if not _was_closed(sock):
+                    return sock
+                sock.close()
         return self._fresh(address)
 
-    def _fresh(self, address: str) -> HTTPConnection:
+    def _fresh(self, address: str) -> socket.socket:
         host, _, port = address.rpartition(":")
-        connection = HTTPConnection(host, int(port), timeout=self._patience.connect_s)
         try:
-            connection.connect()
+            sock = socket.create_connection((host, int(port)), self._patience.connect_s)
         except OSError as error:
             raise PeerFailed(f"{address}: {error}") from error
-        connection.sock.settimeout(self._patience.silent_s)
-        return connection
+        # The kernel's time limits instead of Python's, which would wake this thread for every packet.
+        sock.settimeout(None)
+        silent_s = self._patience.silent_s
+        limit = struct.pack("ll", int(silent_s), int(silent_s % 1 * 1e6))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, option, limit)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
 
 
-def _receive(answer: HTTPResponse, buffer: memoryview) -> int:
+def _path(chunk: Chunk) -> str:
+    return f"/chunks/{chunk.hash}/{chunk.size}"
+
+
+def _head(sock: socket.socket) -> Head:
+    """Raises OSError, and ValueError where it is none."""
+    read = b""
+    while (end := read.find(b"\r\n\r\n")) < 0:
+        if len(read) > _HEAD_BYTES_MAX:
+            raise ValueError(f"no end of the head within {_HEAD_BYTES_MAX} bytes")
+        got = sock.recv(4096)
+        if not got:
+            raise ValueError("ended before its answer did")
+        read += got
+    first, *lines = read[:end].decode("latin-1").split("\r\n")
+    version, _, status = first.partition(" ")
+    if version != "HTTP/1.1":
+        raise ValueError(f"{first[:80]!r} is no answer")
+    pairs = (line.partition(":") for line in lines)
+    return Head(int(status[:3]), {name.lower(): value.strip() for name, _, value in pairs}, read[end + 4 :])
+
+
+def _receive(sock: socket.socket, buffer: memoryview) -> memoryview:
+    """As much as fits, or what there is when the other side ends or falls silent."""
     try:
-        return answer.readinto(buffer)
-    except (HTTPException, OSError) as error:
+        return buffer[: sock.recv_into(buffer, len(buffer), socket.MSG_WAITALL)]
+    except BlockingIOError:
+        raise PeerFailed("fell silent") from None
+    except OSError as error:
         raise PeerFailed(f"broke off: {error!r}") from error
 
 
-def _was_closed(connection: HTTPConnection, timeout_s: float) -> bool:
+def _was_closed(sock: socket.socket) -> bool:
     """By the other side, while it was idle."""
     try:
-        connection.sock.setblocking(False)
-        return connection.sock.recv(1, socket.MSG_PEEK) == b""
+        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
         return False
     except OSError:
         return True
-    finally:
-        connection.sock.settimeout(timeout_s)

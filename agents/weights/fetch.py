@@ -59,7 +59,10 @@ def content_id(file: File) -> ContentId:
     return blake3.blake3(row).hexdigest()
 
 
-def contents(manifest: Manifest) -> tuple[tuple[ContentId, File], ...]:
+Files = tuple[tuple[ContentId, File], ...]
+
+
+def contents(manifest: Manifest) -> Files:
     """Of each file, in the order of need."""
     return tuple((content_id(file), file) for file in manifest.files)
 
