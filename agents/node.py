@@ -1,7 +1,8 @@
 """The node agent: joins the fleet and stays in it, says that it lives, and keeps this machine's replicas as targeted.
 
-Ending the agent ends no replica; the next one takes them over. Only `leave` empties the machine. Joining is
-level-triggered too: a node that the fleet holds for lost, while it was only out of reach, joins again by itself.
+Ending the agent ends no replica; the next one takes them over. Joining is level-triggered too: a node that the fleet
+holds for lost, while it was only out of reach, joins again by itself. One that a person drains leaves when its last
+replica has ended, and stays away until its agent is started again.
 """
 
 import asyncio
@@ -23,10 +24,10 @@ from events.log import LogUnavailable
 from events.signals import Heartbeat, Signals
 from handlers.base import Command
 from handlers.clock import Clock
-from handlers.deciders.node import DrainNode, JoinNode, LeaveNode, ReportWeightsCorrupt
-from handlers.deciders.replica import DrainReplica
+from handlers.deciders.node import JoinNode, LeaveNode, ReportWeightsCorrupt
 from handlers.dispatch import Contended
 from projections.fleet import Fleet
+from projections.fleet import Node as Member
 from projections.replica_targets import ReplicaTargets
 from projections.view import View
 
@@ -104,7 +105,7 @@ class Node:
         self._prefetching = Prefetching(
             offer.node_id, fleet=fleet, effects=effects, report=self._insist, identity=self._identity
         )
-        self._leaving = False
+        self._has_left = False
         self._changed = asyncio.Event()
         fleet.on_change(self._changed.set)
 
@@ -117,34 +118,24 @@ class Node:
             tasks.create_task(self._prefetching.run(), name="prefetches")
             tasks.create_task(self.loop.run(), name="replicas")
 
-    async def leave(self, reason: str) -> None:
-        """While `run` runs: takes nothing more, drains every replica, leaves the fleet. Cancel `run` afterwards."""
-        self._leaving = True
-        drain = self._identity("drain", self._fleet.position)
-        await self._insist(DrainNode(**drain, node_id=self.offer.node_id, reason=reason))
-        while targets := self.loop.target:
-            self._changed.clear()
-            for target in tuple(targets.values()):  # They change while we wait.
-                if not target.draining:
-                    identity = self._identity("drain", target.replica_id)
-                    await self._insist(DrainReplica(**identity, replica_id=target.replica_id, reason=reason))
-            await self._changed.wait()
-        position = self._fleet.position
-        await self._insist(LeaveNode(**self._identity("leave", position), node_id=self.offer.node_id, reason=reason))
-
     async def _stay_joined(self) -> None:
-        while not self._leaving:
+        while True:
             self._changed.clear()
-            if not self._is_joined():
-                node = self._fleet.state.nodes.get(self.offer.node_id)
+            node = self._fleet.state.nodes.get(self.offer.node_id)
+            if node is not None and node.status == "draining" and node.boot_id == self.offer.boot_id:
+                if not self.loop.target:
+                    self._has_left = True
+                    leave = self._identity("leave", node.position)
+                    await self._insist(LeaveNode(**leave, node_id=self.offer.node_id, reason="drained"))
+                    continue
+            elif not (self._has_left and node is not None and node.status == "left") and not self._is_joined(node):
                 identity = self._identity("join", node.position if node else 0)
                 await self._insist(JoinNode(**identity, **msgspec.structs.asdict(self.offer)))
                 _log.info("joined", node=self.offer.node_id, isolation=self.offer.isolation)
-            if self._is_joined():
-                await self._changed.wait()
+                continue
+            await self._changed.wait()
 
-    def _is_joined(self) -> bool:
-        node = self._fleet.state.nodes.get(self.offer.node_id)
+    def _is_joined(self, node: Member | None) -> bool:
         if node is None or node.status != "up":
             return False
         known = (

@@ -26,6 +26,7 @@ from gateway.control.rest import (
     later,
     logs,
     models,
+    nodes,
     patches,
     promotions,
     reverts,
@@ -101,7 +102,8 @@ def _routed(plane: Plane, subscriptions: Subscriptions | None, past: Past | None
     s3.install(app, plane.uploads, plane.blobs)
     router = APIRouter()
     for noun in (
-        status, models, deployments, patches, environments, promotions, reverts, weights, logs, access, audit_logs,
+        status, models, deployments, patches, environments, promotions, reverts, weights, nodes, logs, access,
+        audit_logs,
     ):  # fmt: skip
         noun.install(router, plane)
     if subscriptions is not None:

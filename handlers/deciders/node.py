@@ -159,7 +159,7 @@ def decide(command: NodeCommand, state: NodeState, ctx: Context) -> Sequence[Eve
     if isinstance(command, PrefetchReport):
         return _report(command, state)
     if isinstance(command, DrainNode):
-        return (told(NodeDraining, command),) if state.status == "up" else ()
+        return _drain(command, state)
     if state.status not in ("up", "draining"):
         return ()
     return (told(NodeLeft if isinstance(command, LeaveNode) else NodeLost, command),)
@@ -183,6 +183,22 @@ def _report(command: PrefetchReport, state: NodeState) -> Sequence[Event]:
         return () if command.lack in known.late else (told(WeightsPrefetchLate, command),)
     kind = WeightsPrefetched if isinstance(command, ReportPrefetched) else WeightsPrefetchFailed
     return (told(kind, command),)
+
+
+def _drain(command: DrainNode, state: NodeState) -> Sequence[Event]:
+    node_id = command.node_id
+    match state.status:
+        case "up":
+            return (told(NodeDraining, command),)
+        case "draining":
+            return ()
+        case "unknown":
+            raise Refused("not_found", f"there is no node {node_id}: `causeway node list` names them", "node_id")
+        case "lost":
+            reason = f"node {node_id} is lost: nothing runs there any more, and what did has been given up"
+            raise Refused("precondition", reason, "node_id")
+        case "left":
+            raise Refused("precondition", f"node {node_id} has left already", "node_id")
 
 
 NODE: Decider[NodeCommand, NodeState] = Decider(

@@ -1,7 +1,8 @@
 """From replica targets to replicas on nodes: assign what lacks, drain what is too many, back off from what fails.
 
-Placement spreads: the node with the most free memory first. A deployment whose replicas fail START_FAILURES times in a
-row without one being ready has failed, with the last reason. A node that holds more than it offers (two control
+Placement spreads: the node with the most free memory first. What runs on a node that drains is handed over: another
+replica is placed, and when that is ready the old one is drained. A deployment whose replicas fail START_FAILURES times
+in a row without one being ready has failed, with the last reason. A node that holds more than it offers (two control
 processes placed at once, or it came back smaller) is relieved of its youngest.
 """
 
@@ -20,7 +21,7 @@ from events.model import (
     DeploymentPushed,
     DeploymentRetried,
 )
-from events.node import NodeJoined, NodeLeft, NodeLost
+from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
 from events.replica import ReplicaAssigned, ReplicaFailed, ReplicaLost, ReplicaReady
 from events.scaling import ReplicaTargetLowered, ReplicaTargetRaised, ScaledToZero
 from handlers.base import NOW, Cause, Due, Reactor, cause, caused_by
@@ -73,7 +74,10 @@ def evolve(state: Placement, recorded: Recorded) -> Placement:
             event.predict_concurrency,
             cause(recorded),
         )
-    if isinstance(event, NodeJoined | NodeLeft | NodeLost):
+    if isinstance(event, NodeJoined | NodeDraining | NodeLeft | NodeLost):
+        for placed in state.fleet.replicas.values():
+            if placed.node_id == event.node_id and placed.deployment_id in state.wants:
+                _note_open(state, state.wants[placed.deployment_id])
         for deployment_id in state.open:
             state.wants[deployment_id].why = cause(recorded)
         return state
@@ -114,12 +118,23 @@ def _change(want: Want, recorded: Recorded) -> bool:
     return True
 
 
-def _live(state: Placement, want: Want) -> list[Placed]:
-    return [each for each in state.fleet.of(want.deployment_id) if not each.draining]
+def _live(state: Placement, want: Want) -> tuple[list[Placed], list[Placed]]:
+    """Those that stay, and those whose node drains."""
+    staying, leaving = list[Placed](), list[Placed]()
+    for each in state.fleet.of(want.deployment_id):
+        if not each.draining:
+            (leaving if _drains(state.fleet, each) else staying).append(each)
+    return staying, leaving
+
+
+def _drains(fleet: Fleet, placed: Placed) -> bool:
+    node = fleet.nodes.get(placed.node_id)
+    return node is not None and node.status == "draining"
 
 
 def _note_open(state: Placement, want: Want) -> None:
-    if len(_live(state, want)) == want.target:
+    staying, leaving = _live(state, want)
+    if len(staying) == want.target and not leaving:
         state.open.pop(want.deployment_id, None)
     else:
         state.open.setdefault(want.deployment_id)
@@ -147,11 +162,12 @@ def due(state: Placement) -> Iterable[Due]:
             yield from _relieve(state, room.node)
     for deployment_id in tuple(state.open):
         want = state.wants[deployment_id]
-        live = _live(state, want)
-        if len(live) > want.target:
-            yield from _drain(want, live)
-        elif want.artifact is not None:
-            yield from _assign(want, want.target - len(live), rooms)
+        staying, leaving = _live(state, want)
+        if len(staying) > want.target:
+            yield from _drain(want, staying)
+        elif len(staying) < want.target and want.artifact is not None:
+            yield from _assign(want, want.target - len(staying), rooms)
+        yield from _hand_over(want, staying, leaving)
 
 
 def _relieve(state: Placement, node: Node) -> Iterable[Due]:
@@ -180,6 +196,19 @@ def _drain(want: Want, live: list[Placed]) -> Iterable[Due]:
     for each in surplus:
         fields = caused_by(want.why, NAME, "drain", each.replica_id)
         yield Due(NOW, DrainReplica(**fields, replica_id=each.replica_id, reason=want.target_rule))
+
+
+def _hand_over(want: Want, staying: list[Placed], leaving: list[Placed]) -> Iterable[Due]:
+    """Who is not ready goes at once; of the others as many as are ready beyond the target."""
+    spare = sum(1 for each in (*staying, *leaving) if each.phase == "ready") - want.target
+    for each in sorted(leaving, key=lambda each: each.ordinal):
+        if each.phase == "ready":
+            spare -= 1
+            if spare < 0:
+                continue
+        fields = caused_by(want.why, NAME, "hand over", each.replica_id)
+        reason = f"node {each.node_id} drains"
+        yield Due(NOW, DrainReplica(**fields, replica_id=each.replica_id, reason=reason))
 
 
 def _assign(want: Want, lacking: int, rooms: list[Room]) -> Iterable[Due]:

@@ -22,6 +22,7 @@ from ops.cli import (
     history,
     log,
     models,
+    nodes,
     promotions,
     reasons,
     scaling,
@@ -95,7 +96,7 @@ def _begin(
 
 _MODULES = (
     stack, models, deployments, environments, promotions, history, audit, log, travel, reasons, capsule, scaling,
-    whatif, webhooks, weights, access, truss,
+    nodes, whatif, webhooks, weights, access, truss,
 )  # fmt: skip
 for _module in _MODULES:
     _module.register(app)

@@ -81,7 +81,9 @@ def test_only_a_node_that_is_up_is_lost_leaves_or_drains() -> None:
     for history in ((), (JOINED, LOST), (JOINED, LEFT)):
         given(NODE, *history).when(DECLARE).unchanged()
         given(NODE, *history).when(LEAVE).unchanged()
-        given(NODE, *history).when(DRAIN).unchanged()
+    given(NODE).when(DRAIN).refused("not_found", "node_id")
+    given(NODE, JOINED, LOST).when(DRAIN).refused("precondition", "node_id")
+    given(NODE, JOINED, LEFT).when(DRAIN).refused("precondition", "node_id")
 
 
 def test_every_find_of_corrupt_weights_is_a_fact_of_a_node_that_is_known() -> None:

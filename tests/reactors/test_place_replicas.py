@@ -120,3 +120,38 @@ def test_what_was_deleted_is_drained() -> None:
     story.then(DeploymentDeleted(model_id=M, deployment_id=D))
     assert story.the(DrainReplica).replica_id == "d-1"
     assert story.then(draining("d"), stopped("d")).calls_for() == ()
+
+
+DRAINS = NodeDraining(node_id=NodeId("n1"), reason="maintenance")
+
+
+def test_what_runs_on_a_node_that_drains_is_replaced_first_and_then_drained() -> None:
+    story = After(PLACE_REPLICAS, node("n1"), node("n2"), *WANTED, assigned("d"), ready("d"), DRAINS)
+    assert on(story) == [("d-2", "n2")] and story.calls_for() == (AssignReplica,)
+    assert story.then(assigned("d", 2, on="n2")).calls_for() == ()
+    drain = story.then(ready("d", 2)).the(DrainReplica)
+    assert (drain.replica_id, drain.reason) == ("d-1", "node n1 drains")
+    assert story.then(draining("d"), stopped("d")).calls_for() == ()
+
+
+def test_a_node_that_drains_keeps_what_has_no_other_place_and_hands_over_one_by_one() -> None:
+    story = After(PLACE_REPLICAS, node("n1"), node("n2", cpu_millicores=1000), *WANTED, raised("d", 2, 1))
+    story.then(assigned("d", 1), assigned("d", 2), ready("d", 1), ready("d", 2), DRAINS)
+    assert story.calls_for() == (AssignReplica, ReportNoCapacity)
+    story.then(assigned("d", 3, on="n2"), ready("d", 3))
+    assert story.the(DrainReplica).replica_id == "d-1"
+    story.then(draining("d", 1), stopped("d", 1))
+    assert story.calls_for() == (ReportNoCapacity,), "the other one goes on serving"
+    story.then(to_zero("d"))
+    assert [each.replica_id for each in story.due() if isinstance(each, DrainReplica)] == ["d-3", "d-2"]
+
+
+def test_what_is_not_ready_yet_on_a_node_that_drains_goes_at_once() -> None:
+    story = After(PLACE_REPLICAS, node("n1"), node("n2"), *WANTED, assigned("d"), DRAINS)
+    assert set(story.calls_for()) == {AssignReplica, DrainReplica}
+
+
+def test_a_node_that_is_back_before_it_has_drained_keeps_what_is_wanted() -> None:
+    story = After(PLACE_REPLICAS, node("n1"), node("n2"), *WANTED, assigned("d"), ready("d"), DRAINS)
+    story.then(assigned("d", 2, on="n2"), node("n1"))
+    assert story.the(DrainReplica).replica_id == "d-2"

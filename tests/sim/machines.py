@@ -20,7 +20,7 @@ from events.weights import ManifestId, Mount
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS, ReplicaTarget
 from projections.view import View
-from tests.sim.processes import Down, FollowingProcess
+from tests.sim.processes import FollowingProcess
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -84,13 +84,6 @@ class NodeProcess(FollowingProcess):
             await self.agent.run()
         finally:
             self.agent = None
-
-    async def leave(self, reason: str) -> None:
-        """Drains all, says goodbye, and is ended; Down if it dies before."""
-        if self.agent is None:
-            raise Down(self.name)
-        await self.serve(self.agent.leave(reason))
-        await self.crash()
 
 
 class BuilderProcess(FollowingProcess):

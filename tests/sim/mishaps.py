@@ -5,11 +5,12 @@ from random import Random
 
 from agents.effects.fake import Process as ReplicaProcess
 from events.base import ReplicaId
+from handlers.deciders.node import DrainNode
 from tests.faults import NONE, ROUGH
 from tests.sim.machines import NodeProcess
 from tests.sim.network import FAIR, STORMY
 from tests.sim.people import Act
-from tests.sim.processes import Down, Process
+from tests.sim.processes import Process
 from tests.sim.world import World
 
 
@@ -63,20 +64,19 @@ async def _lose_node(world: World, node: NodeProcess, seconds: float) -> None:
 
 
 def retire_node(world: World, dice: Random) -> None:
-    """Drained for maintenance; comes back afterwards."""
+    """Drained for maintenance, and switched off, whether it has left by then or not; comes back afterwards."""
     node = dice.choice(world.nodes)
-    world.spawn(_retire_node(world, node, dice.uniform(1, 20)), f"retire {node.name}")
+    if node.powered and not node.destroyed:
+        world.spawn(_retire_node(world, node, dice.uniform(1, 90)), f"retire {node.name}")
 
 
 async def _retire_node(world: World, node: NodeProcess, seconds: float) -> None:
-    world.tell(f"{node.name} is to leave")
-    try:
-        await node.leave("maintenance")
-    except Down:
-        return
-    world.tell(f"{node.name} has left, for {seconds:.0f} s")
+    world.ask(DrainNode(**world.identity(), node_id=node.node_id, reason="maintenance"))
     await asyncio.sleep(seconds)
-    node.boot_up()
+    if node.powered:
+        world.tell(f"{node.name} is switched off and on again")
+        await node.lose_power()
+        node.boot_up()
 
 
 def mute_node(world: World, dice: Random) -> None:

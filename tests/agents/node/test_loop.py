@@ -14,7 +14,6 @@ from events.base import Event, ReplicaId
 from events.log import LogUnavailable
 from events.log.memory import MemoryLog
 from events.node import (
-    NodeDraining,
     NodeJoined,
     NodeLeft,
     WeightsFoundCorrupt,
@@ -24,7 +23,6 @@ from events.node import (
     WeightsPrefetchWithdrawn,
 )
 from events.replica import (
-    ReplicaDraining,
     ReplicaFailed,
     ReplicaReady,
     ReplicaStopped,
@@ -34,7 +32,7 @@ from events.replica import (
 from events.signals import Heartbeat
 from events.weights import ChunkHash, ManifestId, Mount
 from handlers.clock import SystemClock
-from handlers.deciders.node import DeclareNodeLost, PrefetchWeights, WithdrawPrefetch
+from handlers.deciders.node import DeclareNodeLost, DrainNode, PrefetchWeights, WithdrawPrefetch
 from handlers.deciders.replica import DeclareReplicaLost
 from tests.agents.node.site import NODE, PATIENCE_S, QUICK, R1, Site, eventually, identity
 
@@ -348,13 +346,27 @@ async def test_a_node_joins_once_beats_and_joins_again_when_it_was_held_for_lost
     assert [joined.boot_id for joined in joins] == ["boot-1", "boot-1", "boot-2"]
 
 
-async def test_a_node_that_leaves_drains_its_replicas_first() -> None:
-    effects = machine()
-    async with Site(MemoryLog(), effects).running() as site:
+async def test_a_node_that_drains_leaves_after_its_last_replica_and_joins_when_its_agent_starts_again() -> None:
+    effects, log = machine(), MemoryLog()
+    async with Site(log, effects).running() as site:
         await site.assign()
         await site.until(ReplicaReady)
-        await site.node.leave("maintenance")
-        history = [type(recorded.event) for recorded in await site.log.read()]
-        assert history.index(NodeDraining) < history.index(ReplicaDraining) < history.index(ReplicaStopped)
-        assert history.index(ReplicaStopped) < history.index(NodeLeft)
-        assert site.fleet.state.nodes[NODE].status == "left"
+        await site.ask(DrainNode(**identity("drain"), node_id=NODE, reason="maintenance"))
+    async with Site(log, effects).running() as site:
+        assert site.fleet.state.nodes[NODE].status == "draining"
+        await site.drain()
+        await eventually(lambda: site.fleet.state.nodes[NODE].status == "left")
+        history = [type(recorded.event) for recorded in await log.read()]
+        assert history.index(ReplicaStopped) < history.index(NodeLeft) == len(history) - 1
+    async with Site(log, effects).running() as site:
+        await eventually(lambda: site.fleet.state.nodes[NODE].status == "up")
+
+
+async def test_a_node_that_is_drained_and_restarted_is_back() -> None:
+    effects, log = machine(), MemoryLog()
+    async with Site(log, effects).running() as site:
+        await site.assign()
+        await site.until(ReplicaReady)
+        await site.ask(DrainNode(**identity("drain"), node_id=NODE, reason="maintenance"))
+    async with Site(log, effects, boot_id="boot-2").running() as site:
+        await eventually(lambda: site.fleet.state.nodes[NODE].status == "up")
