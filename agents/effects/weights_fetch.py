@@ -7,7 +7,8 @@ later agent checks it again.
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -91,8 +92,18 @@ class WeightsFetch:
         self.cache.keep_manifest(manifest_id, body)
         return manifest
 
-    async def ensure(self, files: Iterable[tuple[ContentId, File]]) -> Tally:
-        """All of them are on this node and right. Raises WeightsLate. Pin them before: they may be evicted else."""
+    @asynccontextmanager
+    async def held(self, files: Files) -> AsyncIterator[Tally]:
+        """All of them are on this node and right, and stay there while this is open. Raises WeightsLate."""
+        keys = [f"files/{content}" for content, _ in files]
+        self.cache.pinned.update(keys)
+        try:
+            yield await self._ensure(files)
+        finally:
+            for key in keys:
+                unpin(self.cache.pinned, key)
+
+    async def _ensure(self, files: Iterable[tuple[ContentId, File]]) -> Tally:
         tally, gate = Tally(), asyncio.Semaphore(FILES_AT_ONCE)
         lacking = {}
         for content, file in files:

@@ -18,7 +18,7 @@ import structlog
 
 from agents.effects import Mounted
 from agents.effects.folders import remove
-from agents.effects.weights_cache import WeightsCache, unpin
+from agents.effects.weights_cache import WeightsCache
 from agents.effects.weights_fetch import WeightsFetch
 from agents.weights.fetch import ContentId, Files, Tally, WeightsLate
 from agents.weights.manifest import File
@@ -61,16 +61,11 @@ class NodeWeights:
         """All of its files are in the cache, and stay there while this is open."""
         try:
             files = await self._fetch.files(manifest_id)
-            keys = [f"files/{content}" for content, _ in files]
-            self._cache.pinned.update(keys)
-            try:
-                known = [content for content, _ in files if f"files/{content}" in self._cache.shelf]
-                tally.join(await self._fetch.ensure(files))
+            known = [content for content, _ in files if f"files/{content}" in self._cache.shelf]
+            async with self._fetch.held(files) as part:
+                tally.join(part)
                 yield files
-                self._fetch.note_use(known)
-            finally:
-                for key in keys:
-                    unpin(self._cache.pinned, key)
+            self._fetch.note_use(known)
         except OSError as error:
             raise WeightsLate("room", f"the node's weights cache cannot be used: {error}") from error
 

@@ -65,7 +65,7 @@ async def serve_weights(
     peers = HttpPeers(keyring, nodes, settings.patience)
     chunks = WeightsChunks(cache, me=me, mirror=mirror, peers=peers, clock=clock, on_corrupt=on_corrupt)
     fetch = WeightsFetch(chunks, me=me, mirror=mirror, verify_always=settings.verify_always)
-    server = PeerServer(fetch, chunks, keyring)
+    server = PeerServer(fetch, chunks, keyring, clock)
     port = await _listen(server, settings)
     looking = asyncio.create_task(_look_through(fetch, settings.look_through_every_s))
     try:

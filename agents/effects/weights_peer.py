@@ -7,6 +7,7 @@ from the disk to the network by `sendfile`.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from hmac import compare_digest
 
 import blake3
@@ -18,7 +19,8 @@ from agents.effects.weights_fetch import WeightsFetch
 from agents.weights.fetch import WeightsLate
 from agents.weights.manifest import CHUNK_BYTES_MAX, BadManifest, Chunk, chunk_key
 from events.base import NodeId
-from events.weights import ChunkHash
+from events.weights import ChunkHash, ManifestId
+from handlers.clock import Clock
 
 _log = structlog.get_logger()
 FROM, PROOF = "X-Causeway-Node", "X-Causeway-Proof"
@@ -36,6 +38,14 @@ class Keyring:
         """That `sender` knows the secret, good for `receiver` only."""
         return blake3.blake3(f"{kind}\n{sender}\n{receiver}".encode(), key=self._key).hexdigest()
 
+    def link(self, manifest_id: ManifestId, number: int, until_s: int) -> str:
+        """Path and query by which anybody gets that file of a manifest from any node, until then."""
+        path = f"/files/{manifest_id}/{number}"
+        return f"{path}?until={until_s}&proof={self.proof('link', path, str(until_s))}"
+
+    def is_link(self, path: str, until_s: str, given: str) -> bool:
+        return compare_digest(given.encode(), self.proof("link", path, until_s).encode())
+
     def asks(self, node: NodeId) -> dict[str, str]:
         return {FROM: self.me, PROOF: self.proof("ask", self.me, node)}
 
@@ -51,8 +61,8 @@ class Keyring:
 
 
 class PeerServer:
-    def __init__(self, fetch: WeightsFetch, chunks: WeightsChunks, keyring: Keyring) -> None:
-        self._fetch, self._chunks, self._keyring = fetch, chunks, keyring
+    def __init__(self, fetch: WeightsFetch, chunks: WeightsChunks, keyring: Keyring, clock: Clock) -> None:
+        self._fetch, self._chunks, self._keyring, self._clock = fetch, chunks, keyring, clock
         self._runner: web.AppRunner | None = None
         self._doubts: set[asyncio.Task[None]] = set()
 
@@ -60,6 +70,7 @@ class PeerServer:
         """Returns the port. Raises OSError where it is taken."""
         app = web.Application()
         app.router.add_get("/chunks/{hash}/{size}", self._answer)
+        app.router.add_get("/files/{manifest}/{number}", self._file)
         app.router.add_post("/chunks/{hash}/{size}/doubt", self._doubt)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -92,6 +103,28 @@ class PeerServer:
                 await loop.sendfile(request.transport, file, place.offset, chunk.size)
             await answer.write_eof()
         return answer
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        """A whole file, or a range of it, for whoever has a link; fetched before if need be."""
+        until_s, proof = request.query.get("until", ""), request.query.get("proof", "")
+        if not self._keyring.is_link(request.path, until_s, proof):
+            raise web.HTTPForbidden(text="this link was not made by `causeway weights pointers` of this plane")
+        if self._clock.now().timestamp() > int(until_s):
+            raise web.HTTPForbidden(text="this link is too old: `causeway weights pointers` makes new ones")
+        manifest_id, number = ManifestId(request.match_info["manifest"]), int(request.match_info["number"])
+        try:
+            files = await self._fetch.files(manifest_id)
+            chosen = files[number : number + 1]
+            async with self._fetch.held(chosen):
+                for content, _ in chosen:
+                    answer = web.FileResponse(self._chunks.cache.path(content))
+                    with suppress(ConnectionError):  # They heard enough.
+                        await answer.prepare(request)  # Sends it all.
+                    return answer
+        except WeightsLate as error:
+            status = 404 if error.lack == "missing" else 503
+            return web.Response(status=status, text=error.reason)
+        raise web.HTTPNotFound(text=f"manifest {manifest_id} has no file {number}")
 
     async def _doubt(self, request: web.Request) -> web.Response:
         chunk = self._asked(request)

@@ -4,9 +4,8 @@ They look into the store themselves, so they run where the plane's settings are.
 """
 
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
@@ -15,22 +14,20 @@ from agents.effects.objects import open_objects
 from agents.weights.manifest import BadManifest, Manifest
 from agents.weights.store import Bad, Garbage, clear, garbage_of, manifest_of, verify
 from events.log import Log
-from events.weights import ManifestId
 from ops import render
 from ops.cli.failures import Failure
 from ops.cli.options import Format, Output, session_of
+from ops.cli.pointers import links
 from ops.cli.prefetch import prefetch, prefetches
-from ops.cli.session import Session, run
+from ops.cli.stored import Which, manifest_named, named, weights_now, with_store
 from ops.names import NAMES, Names
 from ops.replay import state_at
 from projections.stores.objects import Objects, StoreUnavailable
 from projections.weights import WEIGHTS, Weights
 
 PANEL = "Models"
-T = TypeVar("T")
 
 weights = typer.Typer(no_args_is_help=True, help="Weights: mirrored once, checked, shared between models.")
-Which = Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest's id, or its beginning.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +38,7 @@ def register(app: typer.Typer) -> None:
         ("gc", collect),
         ("prefetch", prefetch),
         ("prefetches", prefetches),
+        ("pointers", links),
     ):
         weights.command(name)(command)
     app.add_typer(weights, name="weights", rich_help_panel=PANEL)
@@ -86,13 +84,12 @@ def every(context: typer.Context, output: Output = Format.table) -> None:
 def show(context: typer.Context, manifest: Which, output: Output = Format.table) -> None:
     """The files of a manifest, in the order in which they are fetched."""
     session = session_of(context)
-    found = session.with_log(_state)
-    manifest_id = _named(found, manifest)
+    manifest_id = manifest_named(session, manifest)
 
     async def read(objects: Objects) -> Manifest:
         return await manifest_of(objects, manifest_id)
 
-    content = _with_store(session, read)
+    content = with_store(session, read)
     if output is Format.json:
         render.as_json(session.out, content)
         return
@@ -107,13 +104,13 @@ def check(
 ) -> None:
     """Read every byte in the blob store that is needed, and say what is missing or wrong."""
     session = session_of(context)
-    state = session.with_log(_state)
-    chosen = sorted(state.needed()) if manifest is None else [_named(state, manifest)]
+    state = session.with_log(weights_now)
+    chosen = sorted(state.needed()) if manifest is None else [named(state, manifest)]
 
     async def read(objects: Objects) -> list[Bad]:
         return [bad async for bad in verify(objects, chosen)]
 
-    bad = _with_store(session, read)
+    bad = with_store(session, read)
     for each in bad:
         session.out.print(f"{each.manifest_id[:12]} chunk {each.chunk or '-'}: {each.why}", soft_wrap=True)
     if bad:
@@ -135,7 +132,7 @@ def collect(
     session = session_of(context)
 
     async def clearing(objects: Objects, log: Log) -> Garbage:
-        state = await _state(log)
+        state = await weights_now(log)
         garbage = await garbage_of(objects, state.needed(), time.time() - older_than_h * 3600)
         if not dry_run:
             await clear(objects, garbage)
@@ -160,29 +157,6 @@ def collect(
         f"{len(gone.manifests)} manifests, {len(gone.chunks):,} chunks, {gone.bytes:,} bytes {what} removed; "
         f"{gone.kept_chunks:,} chunks are needed"
     )
-
-
-def _with_store(session: Session, ask: Callable[[Objects], Awaitable[T]]) -> T:
-    async def asking() -> T:
-        settings = session.settings
-        async with open_objects(settings.weights_at, dict(settings.inherited_env)) as objects:
-            return await ask(objects)
-
-    try:
-        return run(asking())
-    except (BadManifest, StoreUnavailable) as error:
-        raise Failure(str(error), "run `causeway weights ls` for what there is") from error
-
-
-def _named(state: Weights, text: str) -> ManifestId:
-    found = [each for each in state.mirrored if each.startswith(text)]
-    if len(found) != 1:
-        raise Failure(f"{len(found)} manifests begin with {text!r}", "see `causeway weights ls -o json`")
-    return found[0]
-
-
-async def _state(log: Log) -> Weights:
-    return await state_at(log, WEIGHTS, await log.head())
 
 
 async def _state_and_names(log: Log) -> tuple[Weights, Names]:

@@ -17,7 +17,7 @@ from agents.weights.fetch import Corrupt
 from events.base import NodeId
 from handlers.clock import SystemClock
 from ops.config import Settings
-from ops.local.files import read_or_none, write_private
+from ops.local.peer_secret import peer_secret
 from ops.local.readiness import announce
 from ops.wiring.machine import bubblewrap_of, machine
 from ops.wiring.parts import parts
@@ -86,19 +86,10 @@ def weights_settings(settings: Settings) -> WeightsSettings:
     return WeightsSettings(
         folder=folder,
         budget_bytes=settings.weights_cache_bytes or shutil.disk_usage(folder).total // 2,
-        secret=(settings.peer_secret or _own_secret(settings)).encode(),
+        secret=peer_secret(settings),
         port=settings.weights_port,
         verify_always=settings.weights_verify == "always",
     )
-
-
-def _own_secret(settings: Settings) -> str:
-    file = settings.folder("run") / "peer-secret"
-    known = read_or_none(file)
-    if known is None:
-        write_private(file, token_hex(32).encode())
-        return _own_secret(settings)
-    return known.decode()
 
 
 def _weights_addresses(fleet: View[Fleet]) -> Mapping[NodeId, str]:
