@@ -38,7 +38,7 @@ HELP = (
 _MODEL_ID = re.compile(r"[a-z0-9]+")
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, cache_hash=True):
     """Which deployment of the model: by the name of an environment, the development slot, or by its id."""
 
     model_id: ModelId

@@ -42,7 +42,12 @@ class Load(Protocol):
 
     @property
     def waiting(self) -> Container[DeploymentId]:
-        """Deployments for which requests wait already."""
+        """Deployments for which requests wait already, here."""
+        ...
+
+    @property
+    def waiting_elsewhere(self) -> Container[DeploymentId]:
+        """The same in other workers, as far as known."""
         ...
 
     @property
@@ -72,6 +77,25 @@ class Unroutable(msgspec.Struct, frozen=True):
     problem: Problem
 
 
+class Side(msgspec.Struct, frozen=True):
+    """A deployment with replicas."""
+
+    deployment_id: DeploymentId
+    limit: int
+    """Of requests at a replica."""
+    routes: tuple[Route, ...]
+    """One for each replica."""
+
+
+class Aim(msgspec.Struct, frozen=True):
+    """Who can answer what is asked for, whatever the load is."""
+
+    current: Side
+    candidate: Side | None = None
+    """Gets some of the requests already."""
+    percent: int = 0
+
+
 def choose(
     table: RoutingTable, target: Target, load: Load, *, affinity: bytes | None = None, turn_has_come: bool = False
 ) -> Route | Park | Unroutable:
@@ -79,23 +103,47 @@ def choose(
 
     `turn_has_come`: it is the first of those who wait.
     """
+    return choose_of(aim_of(table, target), load, affinity, turn_has_come)
+
+
+def aim_of(table: RoutingTable, target: Target) -> Aim | Park | Unroutable:
+    """The half of `choose` that holds until the table changes."""
     deployment = resolve(table, target)
     share = _share(table, target)
     if share is not None:
         candidate, percent = share
         if not isinstance(deployment, Problem) and deployment.replicas:
-            return _choose_between(deployment, candidate, percent, load, affinity, turn_has_come)
+            lot = (candidate if percent >= 50 else deployment).deployment_id
+            return Aim(_side(deployment, lot), _side(candidate, lot), percent)
         deployment = candidate
     if isinstance(deployment, Problem):
         soon = _about_to_serve(table, target)
         return Unroutable(deployment) if soon is None else Park(soon)
-    deployment_id = deployment.deployment_id
-    if not deployment.replicas:
-        return Park(deployment_id)
-    if not turn_has_come and deployment_id in load.waiting:
-        return Park(deployment_id, full=True)
-    replica = _pick(deployment, load, affinity)
-    return Park(deployment_id, full=True) if replica is None else Route(deployment_id, replica)
+    return Aim(_side(deployment)) if deployment.replicas else Park(deployment.deployment_id)
+
+
+def _side(deployment: DeploymentRoutes, lot: DeploymentId | None = None) -> Side:
+    deployment_id, replicas = deployment.deployment_id, deployment.replicas.values()
+    routes = tuple([Route(deployment_id, each, lot) for each in replicas])
+    return Side(deployment_id, deployment.predict_concurrency, routes)
+
+
+def choose_of(
+    aim: Aim | Park | Unroutable, load: Load, affinity: bytes | None, turn_has_come: bool
+) -> Route | Park | Unroutable:
+    """The half that the moment decides."""
+    if not isinstance(aim, Aim):
+        return aim
+    if aim.candidate is not None:
+        return _choose_between(aim.current, aim.candidate, aim.percent, load, affinity, turn_has_come)
+    side = aim.current
+    if not turn_has_come and _others_wait(side, load):
+        return Park(side.deployment_id, full=True)
+    return _pick(side, load, affinity) or Park(side.deployment_id, full=True)
+
+
+def _others_wait(side: Side, load: Load) -> bool:
+    return side.deployment_id in load.waiting or side.deployment_id in load.waiting_elsewhere
 
 
 def _share(table: RoutingTable, target: Target) -> tuple[DeploymentRoutes, int] | None:
@@ -111,8 +159,8 @@ def _share(table: RoutingTable, target: Target) -> tuple[DeploymentRoutes, int] 
 
 
 def _choose_between(
-    current: DeploymentRoutes,
-    candidate: DeploymentRoutes,
+    current: Side,
+    candidate: Side,
     percent: int,
     load: Load,
     affinity: bytes | None,
@@ -123,18 +171,16 @@ def _choose_between(
     Who waits, waits for the one with the larger share.
     """
     lot = (candidate if percent >= 50 else current).deployment_id
-    if not turn_has_come and (current.deployment_id in load.waiting or candidate.deployment_id in load.waiting):
+    if not turn_has_come and (_others_wait(current, load) or _others_wait(candidate, load)):
         return Park(lot, full=True)
     draw = load.turn * _SPREAD if affinity is None else int.from_bytes(affinity[:8])
     first, second = (candidate, current) if draw % 100 < percent else (current, candidate)
     found: Route | None = None
-    for deployment in (first, second):
-        replica = _pick(deployment, load, affinity)
-        if replica is not None and (found is None or found.replica.replica_id in load.avoided):
-            found = Route(deployment.deployment_id, replica, lot)
-    if found is not None:
-        return found
-    return Park(lot, full=True)
+    for side in (first, second):
+        route = _pick(side, load, affinity)
+        if route is not None and (found is None or found.replica.replica_id in load.avoided):
+            found = route
+    return found or Park(lot, full=True)
 
 
 def _about_to_serve(table: RoutingTable, target: Target) -> DeploymentId | None:
@@ -237,32 +283,28 @@ def _of_environment(table: RoutingTable, model: ModelRoutes, name: str) -> Deplo
     return table.deployments[deployment_id]
 
 
-def _pick(deployment: DeploymentRoutes, load: Load, affinity: bytes | None) -> ReplicaRoute | None:
+def _pick(side: Side, load: Load, affinity: bytes | None) -> Route | None:
     """None: no room at any replica that stands."""
-    limit, in_flight, avoided = deployment.predict_concurrency, load.in_flight, load.avoided
-    replicas = [*deployment.replicas.values()]
+    routes, in_flight, avoided = side.routes, load.in_flight, load.avoided
     if load.resting:
-        replicas = [each for each in replicas if each.replica_id not in load.resting] or replicas
+        routes = tuple([each for each in routes if each.replica.replica_id not in load.resting]) or routes
     if affinity is not None:
-        free = [each for each in replicas if in_flight.get(each.replica_id, 0) < limit]
-        rank = {each: (each.replica_id not in avoided, _weight(affinity, each.replica_id)) for each in free}
-        return max(free, key=rank.__getitem__, default=None)
+        free = [each for each in routes if in_flight.get(each.replica.replica_id, 0) < side.limit]
+        return max(free, key=lambda each: _rank(each.replica.replica_id, avoided, affinity), default=None)
     if avoided:
-        trusted = [each for each in replicas if each.replica_id not in avoided]
-        found = _least_busy(trusted, in_flight, limit, load.turn)
+        trusted = tuple([each for each in routes if each.replica.replica_id not in avoided])
+        found = _least_busy(trusted, in_flight, side.limit, load.turn)
         if found is not None:
             return found
-    return _least_busy(replicas, in_flight, limit, load.turn)
+    return _least_busy(routes, in_flight, side.limit, load.turn)
 
 
-def _least_busy(
-    replicas: list[ReplicaRoute], in_flight: Mapping[ReplicaId, int], limit: int, turn: int
-) -> ReplicaRoute | None:
+def _least_busy(routes: tuple[Route, ...], in_flight: Mapping[ReplicaId, int], limit: int, turn: int) -> Route | None:
     """Equals take turns. None: all are full."""
-    found, least = None, limit
-    for place in range(turn, turn + len(replicas)):
-        each = replicas[place % len(replicas)]
-        count = in_flight.get(each.replica_id, 0)
+    found, least, size = None, limit, len(routes)
+    for place in range(turn, turn + size):
+        each = routes[place % size]
+        count = in_flight.get(each.replica.replica_id, 0)
         if count < least:
             found, least = each, count
             if not count:
@@ -275,9 +317,10 @@ def affinity_of(said: bytes | None) -> bytes | None:
     return hashlib.blake2b(said, digest_size=16).digest() if said else None
 
 
-def _weight(affinity: bytes, replica_id: ReplicaId) -> bytes:
+def _rank(replica_id: ReplicaId, avoided: Container[ReplicaId], affinity: bytes) -> tuple[bool, bytes]:
     """Rendezvous hashing: when a replica comes or goes, only the requests that it wins or held move."""
-    return hashlib.blake2b(replica_id.encode(), key=affinity, digest_size=8).digest()
+    weight = hashlib.blake2b(replica_id.encode(), key=affinity, digest_size=8).digest()
+    return replica_id not in avoided, weight
 
 
 def _some(names: Iterable[str]) -> str:

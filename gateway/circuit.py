@@ -32,14 +32,15 @@ class Circuit(msgspec.Struct):
 class Circuits:
     def __init__(self, settings: CircuitSettings) -> None:
         self._settings = settings
-        self._circuits: dict[ReplicaId, Circuit] = {}
+        self.failing: dict[ReplicaId, Circuit] = {}
+        """Those of which something has to be told."""
         self.avoided: set[ReplicaId] = set()
         self.resting: set[ReplicaId] = set()
 
     def failed(self, replica_id: ReplicaId, now: float) -> float | None:
         """Seconds until something changes by itself: a rest that begins, or None."""
         settings = self._settings
-        circuit = self._circuits.setdefault(replica_id, Circuit())
+        circuit = self.failing.setdefault(replica_id, Circuit())
         circuit.failures += 1
         circuit.trying = False
         circuit.avoided_until = now + settings.avoid_s
@@ -53,29 +54,29 @@ class Circuits:
         return rest_s
 
     def sent(self, replica_id: ReplicaId) -> None:
-        circuit = self._circuits.get(replica_id)
+        circuit = self.failing.get(replica_id)
         if circuit is not None and circuit.failures >= self._settings.failures:
             circuit.trying = True
             self.resting.add(replica_id)
 
     def answered(self, replica_id: ReplicaId) -> None:
-        if replica_id in self._circuits:
+        if replica_id in self.failing:
             self.forget(replica_id)
 
     def left(self, replica_id: ReplicaId) -> None:
         """Its request ended without telling anything of the replica."""
-        circuit = self._circuits.get(replica_id)
+        circuit = self.failing.get(replica_id)
         if circuit is not None:
             circuit.trying = False
 
     def forget(self, replica_id: ReplicaId) -> None:
-        self._circuits.pop(replica_id, None)
+        self.failing.pop(replica_id, None)
         self.avoided.discard(replica_id)
         self.resting.discard(replica_id)
 
     def refresh(self, now: float) -> None:
         """Ends what is over by now."""
-        for replica_id, circuit in self._circuits.items():
+        for replica_id, circuit in self.failing.items():
             if circuit.avoided_until <= now:
                 self.avoided.discard(replica_id)
             if circuit.rests_until <= now and not circuit.trying:
@@ -83,5 +84,5 @@ class Circuits:
 
     def keep(self, live: set[ReplicaId]) -> None:
         """Forgets replicas that are gone."""
-        for replica_id in [each for each in self._circuits if each not in live]:
+        for replica_id in [each for each in self.failing if each not in live]:
             self.forget(replica_id)

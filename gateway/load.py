@@ -7,9 +7,9 @@ once of a slot that frees while they wait for one. Nothing here is kept for what
 
 import asyncio
 from collections.abc import Callable, Container
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import msgspec
 import structlog
 
 from events.base import DeploymentId, Position, ReplicaId
@@ -23,13 +23,14 @@ SLOT_TOLD_AFTER_S = 0.002
 """Slots that free or are taken within this time are told together."""
 
 
-class Busy(msgspec.Struct):
+@dataclass(slots=True)
+class Busy:
     """One deployment's requests in this worker: on their way to or at a replica, and waiting for one."""
 
     in_flight: int = 0
     parked: int = 0
     told_parked: bool = False
-    replicas: dict[ReplicaId, int] = {}
+    replicas: dict[ReplicaId, int] = field(default_factory=dict)
     peak: int = 0
     area: float = 0.0
     """Requests times seconds, since the last report: what is shorter than a tick counts by its length."""
@@ -67,6 +68,7 @@ class Loads:
         self.avoided = circuits.avoided
         self.resting = circuits.resting
         self.waiting: Container[DeploymentId] = parking.lots
+        self.waiting_elsewhere: Container[DeploymentId] = self.shares.waiting
         self.waiting_since = parking.waiting_since
         self.deployments: dict[DeploymentId, Busy] = {}
         self.turn = 0
@@ -77,7 +79,8 @@ class Loads:
         self.in_flight[replica_id] = self.in_flight.get(replica_id, 0) + 1
         replicas = self.deployments[deployment_id].replicas
         replicas[replica_id] = replicas.get(replica_id, 0) + 1
-        self.circuits.sent(replica_id)
+        if replica_id in self.circuits.failing:
+            self.circuits.sent(replica_id)
 
     def done(self, deployment_id: DeploymentId, replica_id: ReplicaId) -> None:
         """The deployment has not been left yet."""
@@ -87,7 +90,8 @@ class Loads:
             del replicas[replica_id]
         else:
             replicas[replica_id] -= 1
-        self.circuits.left(replica_id)
+        if replica_id in self.circuits.failing:
+            self.circuits.left(replica_id)
 
     def _shift(self, replica_id: ReplicaId, by: int) -> None:
         count = self.in_flight.get(replica_id, 0) + by
@@ -102,20 +106,23 @@ class Loads:
         now = self._now()
         if busy is None:
             busy = self.deployments[deployment_id] = Busy(weighed_at=now, told_at=now)
-        busy.weigh(now)
+        if now != busy.weighed_at:
+            busy.weigh(now)
         if parked:
             busy.parked += 1
         else:
             busy.in_flight += 1
-        busy.peak = max(busy.peak, busy.in_flight + busy.parked)
+        if busy.in_flight + busy.parked > busy.peak:
+            busy.peak = busy.in_flight + busy.parked
         if fresh or (parked and not busy.told_parked):
             busy.told_parked = parked
             self._changed(deployment_id, busy)
 
     def leave(self, deployment_id: DeploymentId, *, parked: bool) -> None:
         """The entry stays, at zero, until it has been told."""
-        busy = self.deployments[deployment_id]
-        busy.weigh(self._now())
+        busy, now = self.deployments[deployment_id], self._now()
+        if now != busy.weighed_at:
+            busy.weigh(now)
         if parked:
             busy.parked -= 1
         else:

@@ -7,7 +7,7 @@ that is. Make it inside the running loop, hand `http_protocol(plane)` to uvicorn
 import asyncio
 import re
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
 from secrets import token_hex
@@ -17,7 +17,7 @@ import msgspec
 from events.base import DeploymentId, Position
 from events.signals import Signals, WakeAsked
 from gateway.addresses import Target
-from gateway.choose import Park, Route, Unroutable, choose, resolve
+from gateway.choose import Aim, Park, Route, Unroutable, aim_of, choose_of, resolve
 from gateway.circuit import Circuits
 from gateway.dataplane.clock import Clock
 from gateway.dataplane.gate import Gate
@@ -37,18 +37,9 @@ from projections.view import View
 
 _OURS, _numbers = token_hex(10), count()
 """Request ids of this process: unlike any other's, and no call to the kernel for each."""
+_AIMS_MAX = 4096
 _REQUEST_ID_HEADERS = (b"x-request-id", b"x-baseten-request-id")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-
-
-class Waiting:
-    """The deployments for which requests wait, here or in another worker."""
-
-    def __init__(self, here: Container[DeploymentId], elsewhere: Container[DeploymentId]) -> None:
-        self.here, self.elsewhere = here, elsewhere
-
-    def __contains__(self, deployment_id: object) -> bool:
-        return deployment_id in self.here or deployment_id in self.elsewhere
 
 
 class Counts(msgspec.Struct):
@@ -108,7 +99,6 @@ class DataPlane:
             lambda: routing.position,
         )
         self.loads = self._reports.loads
-        self.loads.waiting = Waiting(self.parking.lots, self.loads.shares.waiting)
         self._yielding: set[DeploymentId] = set()
         self.gate = Gate(
             routing,
@@ -119,6 +109,8 @@ class DataPlane:
             now=self.loop.time,
         )
         self._routing = routing
+        self._aims: dict[Target, Aim | Park | Unroutable] = {}
+        """Of the table as it is."""
         self._usual = settings.limits
         self._stale_since, self._status_of = stale_since, status_of
         routing.on_change(self._table_changed)
@@ -137,14 +129,21 @@ class DataPlane:
     ) -> Route | Park | Unroutable:
         if self.loads.avoided or self.loads.resting:
             self._circuits.refresh(self.loop.time())
-        return choose(self._routing.state, target, self.loads, affinity=affinity, turn_has_come=turn_has_come)
+        aim = self._aims.get(target)
+        if aim is None:
+            if len(self._aims) >= _AIMS_MAX:
+                self._aims.clear()
+            aim = self._aims[target] = aim_of(self._routing.state, target)
+        return choose_of(aim, self.loads, affinity, turn_has_come)
 
     def done(self, route: Route) -> None:
         """A slot is free. Told to who waits once the call that had it has let go of all else."""
-        self.loads.done(route.deployment_id, route.replica.replica_id)
-        if route.deployment_id in self.parking.lots:
-            self.loop.call_soon(self._room, route.deployment_id)
-        self._reports.slot_freed(route.deployment_id)
+        deployment_id = route.deployment_id
+        self.loads.done(deployment_id, route.replica.replica_id)
+        if deployment_id in self.loads.waiting:
+            self.loop.call_soon(self._room, deployment_id)
+        if deployment_id in self.loads.waiting_elsewhere:
+            self._reports.slot_freed(deployment_id)
 
     def failed(self, route: Route) -> None:
         self.insight.failed(route.deployment_id)
@@ -250,6 +249,7 @@ class DataPlane:
 
     def _table_changed(self) -> None:
         table = self._routing.state
+        self._aims.clear()
         live = {replica for deployment in table.deployments.values() for replica in deployment.replicas.values()}
         self.pool.keep(live)
         self._circuits.keep({each.replica_id for each in live})

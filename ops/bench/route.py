@@ -48,6 +48,7 @@ class Idle(msgspec.Struct, frozen=True):
     avoided: frozenset[ReplicaId] = frozenset()
     resting: frozenset[ReplicaId] = frozenset()
     waiting: frozenset[DeploymentId] = frozenset()
+    waiting_elsewhere: frozenset[DeploymentId] = frozenset()
     turn: int = 0
 
 

@@ -33,6 +33,7 @@ class Now:
     ) -> None:
         self.in_flight, self.avoided, self.resting, self.turn = in_flight, avoided, resting, turn
         self.waiting: set[DeploymentId] = set()
+        self.waiting_elsewhere: set[DeploymentId] = set()
 
 
 LOADS = st.builds(Now, st.dictionaries(NAMES, st.integers(0, 4)), st.sets(NAMES), st.sets(NAMES), st.integers(0, 10**9))

@@ -79,6 +79,7 @@ class Now:
         self.in_flight, self.avoided, self.turn = in_flight, avoided, turn
         self.resting: set[ReplicaId] = set()
         self.waiting: set[DeploymentId] = set()
+        self.waiting_elsewhere: set[DeploymentId] = set()
 
 
 MODEL, ONE = ModelId("m"), DeploymentId("d")
