@@ -6,7 +6,6 @@ follows a promotion, and keeps its place by the time of its arrival. Whoever wai
 all others go first.
 """
 
-import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
@@ -56,13 +55,9 @@ class Parking:
         self._bytes_max = bytes_max
         self.lots: dict[DeploymentId, dict[Rank, Ticket]] = {}
         """In the order in which they go."""
-        self._arrivals = itertools.count(1)
         self.count = 0
         self.bytes = 0
         """Of bodies that are kept while their requests wait."""
-
-    def arrival(self) -> int:
-        return next(self._arrivals)
 
     def park(
         self,

@@ -21,7 +21,7 @@ def provenance_of(call: "Call") -> Provenance:
         0 if stay is None else round(stay.spent_s * 1000),
         None if stay is None else stay.queue_position,
         call.plane.stale_s(),
-        call.admitted.limits,
+        call.ration,
     )
 
 

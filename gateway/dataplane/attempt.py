@@ -43,10 +43,10 @@ class Attempt:
             peer=call.caller.peer,
             scheme=call.caller.scheme,
             request_id=call.request_id,
-            switching=call.switching,
+            switching=call.errand.switching,
             traceparent=None if call.trace is None else call.trace.traceparent,
         )
-        connection.begin(self, call.head.method, b"".join((head, *call.body.pieces)), switching=call.switching)
+        connection.begin(self, call.head.method, b"".join((head, *call.body.pieces)), switching=call.errand.switching)
         call.body_taken()
 
     def connect_failed(self, reason: str) -> None:
@@ -89,7 +89,8 @@ class Attempt:
         elif self.progress is DIALLING:
             call.plane.pool.forget(self.route.replica, self)
         call.plane.done(self.route)
-        call.caller.go_on(SLOW)
+        if call.caller.held:
+            call.caller.go_on(SLOW)
 
     # The answer
 
@@ -102,7 +103,7 @@ class Attempt:
                 return
             call.failed()
         else:
-            call.plane.loads.circuits.answered(self.route.replica.replica_id)
+            call.plane.answered(self.route)
         self.progress = STREAMING
         call.answer_begins(head.status)
         bodyless = call.head.method == "HEAD" or head.status in (204, 304)
@@ -116,7 +117,7 @@ class Attempt:
     def switched(self, head: ResponseHead) -> None:
         call, connection = self._call, self.connection
         assert connection is not None
-        call.plane.loads.circuits.answered(self.route.replica.replica_id)
+        call.plane.answered(self.route)
         self.progress = SWITCHED
         call.answer_begins(head.status)
         call.plane.insight.switched(self.route.deployment_id, 1)

@@ -4,30 +4,21 @@ Where it goes next is `Search`, what happens at a replica an `Attempt`; which st
 Every request ends: answered, refused with a reason, or because its caller left.
 """
 
-from typing import TYPE_CHECKING
-
-from gateway.addresses import Address, Unnamed
 from gateway.choose import Route
 from gateway.dataplane.account import provenance_of, trip_of
 from gateway.dataplane.attempt import Attempt
-from gateway.dataplane.caller import KEPT, Caller
+from gateway.dataplane.caller import KEPT
 from gateway.dataplane.clock import NEVER
-from gateway.dataplane.gate import Admitted
-from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.kept import Failures
 from gateway.dataplane.rewrite import Provenance
 from gateway.dataplane.search import NO_ROOM, Search
 from gateway.dataplane.states import ENDED, PARKED, PEEKING, RESTING, SWITCHED, TRYING
 from gateway.errors import Problem, client_error, too_large
-from gateway.insight.trip import CLIENT_CLOSED, Trace
+from gateway.insight.trip import CLIENT_CLOSED
 from gateway.parking import full
-
-if TYPE_CHECKING:
-    from gateway.dataplane.plane import DataPlane
 
 
 class Call(Search):
-    trace: Trace | None = None
     status = CLIENT_CLOSED
     complete = False
     first_byte: float | None = None
@@ -36,22 +27,6 @@ class Call(Search):
     attempts = 0
     _fresh = False
     """On new connections only: an idle one has just broken."""
-
-    def __init__(
-        self,
-        plane: "DataPlane",
-        caller: Caller,
-        head: RequestHead,
-        length: int | None,
-        where: Address | Unnamed,
-        request_id: str,
-        admitted: Admitted,
-    ) -> None:
-        super().__init__(plane, caller, head, length, where, admitted)
-        self.request_id = request_id
-        self.switching = head.upgrade == b"websocket" and self.address.verb in ("websocket", "sync")
-        if plane.insight.traces:
-            self.trace = plane.insight.trace(head.value(b"traceparent"))
 
     @property
     def answer_begun(self) -> bool:
@@ -68,13 +43,15 @@ class Call(Search):
         self.wait_for_answer(plane.now())
         # An idle connection may break under a body that is too large to be sent once more.
         large = self.head.chunked or (self.length or 0) > plane.settings.replay_bytes_max
-        plane.pool.acquire(route.replica, attempt, fresh=self._fresh or large or self.switching)
+        plane.pool.acquire(route.replica, attempt, fresh=self._fresh or large or self.errand.switching)
 
     def body_taken(self) -> None:
         """A replica has the body so far."""
-        self.body.sent()
-        self.caller.go_on(KEPT)
-        if not self.body.ended:
+        body = self.body
+        body.sent()
+        if self.caller.held:
+            self.caller.go_on(KEPT)
+        if not body.ended:
             self.stirred()
 
     def not_tried(self, *, fresh: bool = False) -> None:
@@ -215,7 +192,6 @@ class Call(Search):
         self.leave_places()
         self.phase = ENDED
         self.plane.clock.forget(self)
-        self.body.forget()
         self.plane.insight.ended(trip_of(self, replica_id))
 
     def _leave_replica(self) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.plane import DataPlane
 
 _DISCARD_KEEPS_ALIVE_MAX = 1024 * 1024
-_NOTHING = Sized(0)
+NO_MORE = Sized(0)
 
 
 class Hold(IntEnum):
@@ -46,8 +46,8 @@ KEPT, SLOW, BACKLOG = Hold
 
 class Caller(asyncio.Protocol):
     __slots__ = (
-        "_backlog", "_body", "_call", "_closing", "_head", "_holds", "_loop", "_server_state", "_settings", "_since",
-        "_state", "_timer", "peer", "scheme", "slow", "transport", "write",
+        "_backlog", "_body", "_call", "_closing", "_head", "_loop", "_server_state", "_settings", "_since",
+        "_state", "_timer", "held", "peer", "scheme", "slow", "transport", "write",
     )  # fmt: skip
 
     plane: ClassVar["DataPlane"]
@@ -64,12 +64,13 @@ class Caller(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._backlog = b""
         """Arrived, and not yet its turn."""
-        self._body: Framing = _NOTHING
+        self._body: Framing = NO_MORE
         self._head: RequestHead | None = None
         self._call: Call | None = None
         self._closing = False
         """No further request on this connection."""
-        self._holds = 0
+        self.held = 0
+        """For which reasons its bytes are not read."""
         self.slow = False
         """It takes the answer slowly."""
 
@@ -89,34 +90,31 @@ class Caller(asyncio.Protocol):
     # Pace
 
     def hold(self, why: Hold) -> None:
-        if not self._holds:
+        if not self.held:
             self.transport.pause_reading()
-        self._holds |= why
+        self.held |= why
 
     def go_on(self, why: Hold) -> None:
-        if self._holds & why:
-            self._holds &= ~why
-            if not self._holds and not self.transport.is_closing():
+        if self.held & why:
+            self.held &= ~why
+            if not self.held and not self.transport.is_closing():
                 self.transport.resume_reading()
 
     def read_on(self) -> None:
         """Whatever it was held for."""
-        if self._holds:
-            self._holds = 0
+        if self.held:
+            self.held = 0
             self.transport.resume_reading()
 
     # The answer
 
     @property
     def keeps_alive(self) -> bool:
-        return not self._closing and not self.plane.draining and self._body_will_end
+        return not self._closing and not self.plane.draining and (self._body.done or self._body_will_end())
 
-    @property
     def _body_will_end(self) -> bool:
-        """The body is here, or what is left of it is small enough to wait for."""
+        """What is left of it is small enough to wait for."""
         body = self._body
-        if body.done:
-            return True
         if self._head is None or self._head.expects_continue:
             return False
         return isinstance(body, Sized) and body.left <= _DISCARD_KEEPS_ALIVE_MAX
@@ -161,7 +159,7 @@ class Caller(asyncio.Protocol):
         if self._closing:
             self.transport.close()
         elif not self.transport.is_closing():
-            if self._holds:
+            if self.held:
                 self.read_on()
             if self._backlog:
                 self._loop.call_soon(self._read_backlog)

@@ -12,15 +12,16 @@ import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway.addresses import Address
 from gateway.dataplane import http2
 from gateway.dataplane.call import Call
-from gateway.dataplane.caller import BACKLOG, Caller
+from gateway.dataplane.caller import BACKLOG, NO_MORE, Caller
 from gateway.dataplane.control_side import ControlSide, for_control
 from gateway.dataplane.framing import BadFraming, Chunked, Sized, UntilClose
-from gateway.dataplane.gate import Admitted, Where
+from gateway.dataplane.gate import Errand, Ration
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadHead, RequestHead, looks_wrong, read_request
-from gateway.dataplane.plane import DataPlane, request_id_of
+from gateway.dataplane.kept import Body
+from gateway.dataplane.plane import DataPlane, new_request_id
+from gateway.dataplane.rewrite import Provenance
 from gateway.dataplane.states import CALL, CONTROL, DISCARD, HANDED, HEAD, SPLICED
 from gateway.errors import Problem, client_error
 
@@ -157,55 +158,66 @@ class Front(Caller):
             self._refuse(client_error(400, "this is not an HTTP/1.1 request"))
 
     def _begin(self, head: RequestHead, length: int | None, raw: bytes, rest: bytes) -> None:
-        gate = self.plane.gate
+        plane = self.plane
         self._head = head
-        self._body = Chunked() if head.chunked else Sized(length or 0)
-        self._closing = self._closing or not head.keep_alive
-        where = gate.locate(head)
-        if where is None:
+        if not head.keep_alive:
+            self._closing = True
+        entry = plane.gate.entry(head)
+        meant = entry.meant
+        if meant is None:
+            self._body = Chunked() if head.chunked else Sized(length or 0)
             self._to_control(head, raw, rest)
             return
-        self.plane.counts.requests += 1
-        admitted = gate.admit(head)
-        if isinstance(admitted, Problem):
-            self.respond(admitted, self.plane.provenance(request_id_of(head)))
+        plane.counts.requests += 1
+        request_id = entry.request_id or new_request_id()
+        ration: Ration = ()
+        if plane.gate.rations and entry.key is not None:
+            taken = plane.gate.ration(entry.key)
+            if isinstance(taken, Problem):
+                meant = taken
+            else:
+                ration = taken
+        if isinstance(meant, Errand) and meant.address.verb != "wake":
+            rest = self._call_model(head, length, meant, request_id, ration, rest)
         else:
-            rest = self._reach(head, length, where, admitted, rest)
+            self._body = Chunked() if head.chunked else Sized(length or 0)
+            self._answer(meant, self.plane.provenance(request_id, None, ration))
         if rest:
             self._more(rest)
 
-    def _reach(self, head: RequestHead, length: int | None, where: Where, admitted: Admitted, rest: bytes) -> bytes:
-        """What is left of what came with the head is not of its body, or is to be thrown away."""
-        request_id = request_id_of(head)
-        meant = self.plane.gate.reach(head, where, admitted.key)
+    def _answer(self, meant: Errand | bytes | Problem, provenance: Provenance) -> None:
+        """Without a model."""
         if isinstance(meant, Problem):
-            self.respond(meant, self.plane.provenance(request_id, None, admitted.limits))
+            self.respond(meant, provenance)
         elif isinstance(meant, bytes):
-            self._say(200, meant, self.plane.provenance(request_id, None, admitted.limits))
-        elif isinstance(meant, Address) and meant.verb == "wake":
-            self._wake(meant, request_id)
+            self._say(200, meant, provenance)
+        elif isinstance(woken := self.plane.wake(meant.address.target), Problem):
+            self.respond(woken, provenance)
         else:
-            return self._call_model(Call(self.plane, self, head, length, meant, request_id, admitted), rest)
-        return rest
+            self._say(202, b"{}", msgspec.structs.replace(provenance, deployment_id=woken))
 
-    def _wake(self, address: Address, request_id: str) -> None:
-        woken = self.plane.wake(address.target)
-        if isinstance(woken, Problem):
-            self.respond(woken, self.plane.provenance(request_id))
+    def _call_model(
+        self, head: RequestHead, length: int | None, errand: Errand, request_id: str, ration: Ration, rest: bytes
+    ) -> bytes:
+        """What is left of what came with the head, and is not of its body.
+
+        First the body that has come with the head, so that both go on in one piece.
+        """
+        size, kept_max = length or 0, self._settings.replay_bytes_max
+        if len(rest) >= size and not head.chunked:
+            body, rest = Body(kept_max, chunked=False, all_of_it=rest[:size]), rest[size:]
+            self._body = NO_MORE
         else:
-            self._say(202, b"{}", self.plane.provenance(request_id, woken))
-
-    def _call_model(self, call: Call, rest: bytes) -> bytes:
-        """First the body that has come with the head, so that both go on in one piece."""
-        self._state, self._call = CALL, call
-        if self._body.done:
-            call.take_body([], last=True)
-        elif rest:
+            body = Body(kept_max, chunked=head.chunked)
+            self._body = Chunked() if head.chunked else Sized(size)
+        self._state = CALL
+        call = self._call = Call(self.plane, self, head, length, errand, request_id, ration, body)
+        if rest and not self._body.done:
             self._pass_body(rest)
             rest = b""
         call.start()
-        if self._call is call and call.head.expects_continue and not self._body.done:
-            self._head = msgspec.structs.replace(call.head, expects_continue=False)
+        if head.expects_continue and self._call is call and not self._body.done:
+            self._head = msgspec.structs.replace(head, expects_continue=False)
             self.write(_CONTINUE)
         return rest
 

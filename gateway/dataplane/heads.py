@@ -38,8 +38,8 @@ class BadAnswer(Exception):
 T = TypeVar("T")
 
 
-class RequestHead(msgspec.Struct, frozen=True):
-    """All that a request's head says, but the length of its body."""
+class RequestHead(msgspec.Struct):
+    """All that a request's head says, but the length of its body. Shared by all requests with the same."""
 
     method: str
     target: str
@@ -57,6 +57,8 @@ class RequestHead(msgspec.Struct, frozen=True):
     """What the caller asks to switch to, in small letters."""
     chunked: bool
     expects_continue: bool
+    entry: object = None
+    """What a gate has made of it (`gate.py`)."""
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:

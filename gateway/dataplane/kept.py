@@ -18,13 +18,13 @@ class Body:
 
     __slots__ = ("_bytes_max", "_chunked", "ended", "pieces", "received", "size", "whole")
 
-    def __init__(self, bytes_max: int, *, chunked: bool) -> None:
+    def __init__(self, bytes_max: int, *, chunked: bool, all_of_it: bytes | None = None) -> None:
+        """`all_of_it`: where it has come together with the head, and is not chunked."""
         self._bytes_max, self._chunked = bytes_max, chunked
-        self.ended = False
-        self.received = 0
-        """Of the payload, by the gateway."""
-        self.pieces: list[bytes] = []
-        self.size = 0
+        self.ended = all_of_it is not None
+        self.pieces: list[bytes] = [all_of_it] if all_of_it else []
+        self.size = self.received = len(all_of_it) if all_of_it else 0
+        """Kept here, framed; and of the payload, by the gateway."""
         self.whole = True
         """Nothing has been given out of hand: it can be sent from its beginning."""
 

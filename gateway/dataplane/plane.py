@@ -5,7 +5,6 @@ that is. Make it inside the running loop, hand `http_protocol(plane)` to uvicorn
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,8 +20,6 @@ from gateway.choose import Aim, Park, Route, Unroutable, aim_of, choose_of, reso
 from gateway.circuit import Circuits
 from gateway.dataplane.clock import Clock
 from gateway.dataplane.gate import Gate
-from gateway.dataplane.heads import RequestHead
-from gateway.dataplane.limits import Limits, limits_of
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.rewrite import Provenance
 from gateway.dataplane.search import Search
@@ -35,11 +32,9 @@ from projections.access import Access
 from projections.routing import RoutingTable
 from projections.view import View
 
-_OURS, _numbers = token_hex(10), count()
+_OURS, _numbers = token_hex(10), count(10**11)
 """Request ids of this process: unlike any other's, and no call to the kernel for each."""
 _AIMS_MAX = 4096
-_REQUEST_ID_HEADERS = (b"x-request-id", b"x-baseten-request-id")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class Counts(msgspec.Struct):
@@ -106,18 +101,18 @@ class DataPlane:
             domain=settings.domain,
             hosts=settings.hosts,
             rate_limit=settings.rate_limit,
+            limits=settings.limits,
             now=self.loop.time,
         )
-        self._routing = routing
+        self.routing = routing
         self._aims: dict[Target, Aim | Park | Unroutable] = {}
         """Of the table as it is."""
-        self._usual = settings.limits
         self._stale_since, self._status_of = stale_since, status_of
         routing.on_change(self._table_changed)
 
     @property
     def position(self) -> Position:
-        return self._routing.position
+        return self.routing.position
 
     def stale_s(self) -> float | None:
         """For how long the log has been out of reach; None while the table is live."""
@@ -133,7 +128,7 @@ class DataPlane:
         if aim is None:
             if len(self._aims) >= _AIMS_MAX:
                 self._aims.clear()
-            aim = self._aims[target] = aim_of(self._routing.state, target)
+            aim = self._aims[target] = aim_of(self.routing.state, target)
         return choose_of(aim, self.loads, affinity, turn_has_come)
 
     def done(self, route: Route) -> None:
@@ -145,6 +140,10 @@ class DataPlane:
         if deployment_id in self.loads.waiting_elsewhere:
             self._reports.slot_freed(deployment_id)
 
+    def answered(self, route: Route) -> None:
+        """It is no failure, whatever it says."""
+        self._circuits.answered(route.replica.replica_id)
+
     def failed(self, route: Route) -> None:
         self.insight.failed(route.deployment_id)
         rest_s = self._circuits.failed(route.replica.replica_id, self.loop.time())
@@ -153,17 +152,14 @@ class DataPlane:
 
     def wake(self, target: Target) -> DeploymentId | Problem:
         """Asks for a replica without waiting for it."""
-        deployment = resolve(self._routing.state, target)
+        deployment = resolve(self.routing.state, target)
         if isinstance(deployment, Problem):
             return deployment
         self._reports.send(WakeAsked(deployment_id=deployment.deployment_id, at=datetime.now(UTC)))
         return deployment.deployment_id
 
-    def limits(self, target: Target) -> Limits:
-        return limits_of(self._routing.state, target, self._usual)
-
     def not_ready(self, deployment_id: DeploymentId, waited_s: float) -> Problem:
-        routes = self._routing.state.deployments.get(deployment_id)
+        routes = self.routing.state.deployments.get(deployment_id)
         if routes is not None and routes.replicas:
             reason = (
                 f"all {len(routes.replicas)} replicas of deployment {deployment_id} were busy for "
@@ -189,7 +185,7 @@ class DataPlane:
 
     def moment(self) -> Moment:
         """How things stand, for metrics."""
-        table, counts = self._routing.state, msgspec.structs.asdict(self.counts)
+        table, counts = self.routing.state, msgspec.structs.asdict(self.counts)
         self.insight.tallies.keep(table.deployments)
         return Moment(
             worker=self._worker,
@@ -248,7 +244,7 @@ class DataPlane:
         return self.choose(target, turn_has_come=True)
 
     def _table_changed(self) -> None:
-        table = self._routing.state
+        table = self.routing.state
         self._aims.clear()
         live = {replica for deployment in table.deployments.values() for replica in deployment.replicas.values()}
         self.pool.keep(live)
@@ -260,9 +256,5 @@ class DataPlane:
             call.reconsider()
 
 
-def request_id_of(head: RequestHead) -> str:
-    """The caller's own, if it is one that can stand in a header and a log line."""
-    for name in _REQUEST_ID_HEADERS:
-        if name in head.noted and _REQUEST_ID.fullmatch(head.noted[name][0]):
-            return head.noted[name][0].decode()
-    return f"{_OURS}{next(_numbers):012x}"
+def new_request_id() -> str:
+    return f"{_OURS}{next(_numbers)}"

@@ -8,28 +8,29 @@ import random
 from typing import TYPE_CHECKING
 
 from events.base import DeploymentId
-from gateway.addresses import UNNAMED, Address, Unnamed
+from gateway.addresses import UNNAMED, Address
 from gateway.choose import Park, Route, Unroutable, affinity_of
 from gateway.dataplane.beginning import Beginning, Seen, beginning_of
 from gateway.dataplane.caller import Caller
 from gateway.dataplane.clock import NEVER
-from gateway.dataplane.gate import Admitted
+from gateway.dataplane.gate import Errand, Ration
 from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.kept import Body, Failures, Stay
 from gateway.dataplane.limits import Limited
 from gateway.dataplane.states import CHOOSING, ENDED, PARKED, PEEKING, RESTING, Phase
 from gateway.errors import Problem, client_error, too_large
+from gateway.insight.trip import Trace
 from gateway.parking import full
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import DataPlane
 
-SESSION_HEADER = b"x-causeway-session"
 NO_ROOM = "the bodies of waiting requests take all the room there is"
 
 
 class Search(Limited):
     phase: Phase = CHOOSING
+    trace: Trace | None = None
     stay: Stay | None = None
     deployment_id: DeploymentId | None = None
     _counted: tuple[DeploymentId, bool] | None = None
@@ -47,28 +48,34 @@ class Search(Limited):
         caller: Caller,
         head: RequestHead,
         length: int | None,
-        where: Address | Unnamed,
-        admitted: Admitted,
+        errand: Errand,
+        request_id: str,
+        ration: Ration,
+        body: Body,
     ) -> None:
+        """`body`: so far, or all of it."""
         self.plane, self.caller = plane, caller
         self.head, self.length = head, length
-        self.admitted = admitted
-        self.address = where if isinstance(where, Address) else Address(UNNAMED, "openai", where.upstream)
-        self.body = Body(plane.settings.replay_bytes_max, chunked=head.chunked)
-        self._arrival = plane.parking.arrival()
-        self.limits = plane.limits(self.address.target)
-        self.answer_within_s = self.limits.call_deadline_s
-        self.position = plane.position
+        self.errand, self.request_id, self.ration = errand, request_id, ration
+        self.address = address = errand.address
+        self.limits = limits = errand.limits
+        self.body = body
+        self._arrival = plane.counts.requests
+        self.answer_within_s = limits.call_deadline_s
+        self.position = plane.routing.position
         self.began = plane.now()
-        self._look_for_affinity(head)
+        self._affinity = errand.affinity
+        if plane.insight.traces:
+            self.trace = plane.insight.trace(head.value(b"traceparent"))
+        if limits.prefix_affinity_bytes or address.target is UNNAMED:
+            self._look_at_beginning(body.pieces)
 
-    def _look_for_affinity(self, head: RequestHead) -> None:
-        prefix_bytes, needs_name = self.limits.prefix_affinity_bytes, self.address.target is UNNAMED
-        if SESSION_HEADER in head.noted:
-            self._affinity = affinity_of(head.value(SESSION_HEADER))
-            prefix_bytes = 0
-        if needs_name or prefix_bytes:
-            self._beginning = beginning_of(self.address, needs_name=needs_name, prefix_bytes=prefix_bytes)
+    def _look_at_beginning(self, pieces: list[bytes]) -> None:
+        prefix_bytes = self.limits.prefix_affinity_bytes if self._affinity is None else 0
+        needs_name = self.address.target is UNNAMED
+        self._beginning = beginning_of(self.address, needs_name=needs_name, prefix_bytes=prefix_bytes)
+        if self._beginning is not None:
+            self._beginning.add(pieces)
 
     def attempt_at(self, route: Route) -> None:
         raise NotImplementedError
@@ -111,18 +118,18 @@ class Search(Limited):
         if isinstance(target, Problem):
             return target
         self.address = Address(target, self.address.verb, self.address.upstream)
-        self.limits = self.plane.limits(target)
+        self.limits = gate.limits(target)
         self.answer_within_s = self.limits.call_deadline_s
-        return gate.refusal(self.admitted.key, target)
+        return gate.refusal(self.errand.key, target)
 
     def choose(self, *, turn_has_come: bool = False) -> None:
         self.phase, self.wait_until = CHOOSING, NEVER
         choice = self.plane.choose(self.address.target, self._affinity, turn_has_come=turn_has_come)
-        self.position = self.plane.position
+        self.position = self.plane.routing.position
         match choice:
             case Route():
                 self._count(choice.deployment_id)
-                if self._failed_at(choice) and not self.rested:
+                if self.failures is not None and self._failed_at(choice) and not self.rested:
                     self._rest()
                 else:
                     self.attempt_at(choice)
@@ -227,4 +234,5 @@ class Search(Limited):
             self._leave_lot()
         elif self.phase is RESTING:
             self.plane.resting.pop(self, None)
-        self._count(None)
+        if self._counted is not None:
+            self._count(None)

@@ -177,12 +177,25 @@ class Upstream(asyncio.Protocol):
                 raise BadAnswer("it switched protocols without being asked")
             framing: Framing = UntilClose()
             exchange.switched(head)
+        elif length == len(arrived) and not _bodyless(head, self._method):
+            exchange.answered(head, length)
+            if self._exchange is exchange:
+                self._relay_all(exchange, arrived)
+            return
         else:
             framing = _framing(head, length, self._method)
             exchange.answered(head, length)
         if self._exchange is exchange:
             self._framing = framing
             self._relay(exchange, framing, arrived)
+
+    def _relay_all(self, exchange: Exchange, body: bytes) -> None:
+        """Nearly every answer that is no stream comes in one piece."""
+        self.relayed = len(body)
+        self._write(self._out + body)
+        self._out = b""
+        self.reusable = self._answer.keep_alive
+        exchange.complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange, self._exchange = self._exchange, None
@@ -205,8 +218,12 @@ class Upstream(asyncio.Protocol):
             self._exchange.upstream_ready()
 
 
+def _bodyless(head: ResponseHead, method: str) -> bool:
+    return method == "HEAD" or head.status in (204, 304)
+
+
 def _framing(head: ResponseHead, length: int | None, method: str) -> Framing:
-    if method == "HEAD" or head.status in (204, 304):
+    if _bodyless(head, method):
         return Sized(0)
     if head.chunked:
         return Chunked()
