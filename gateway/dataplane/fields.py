@@ -97,5 +97,10 @@ def going_on(fields: list[Field], noted: Noted, but: Iterable[bytes] = ()) -> li
     return [field for field in fields if field.name not in dropped] if dropped else fields
 
 
+def text_of(lines: Iterable[bytes]) -> str:
+    """All their bytes, one character each: what is written between them is text, and encoded with them at once."""
+    return b"".join(lines).decode("latin-1")
+
+
 def tokens_of(values: tuple[bytes, ...]) -> set[bytes]:
     return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}

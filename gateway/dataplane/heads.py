@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway.dataplane.fields import TOKEN, Field, Malformed, Noted, going_on, noted_of, read_lines, tokens_of
+from gateway.dataplane.fields import TOKEN, Field, Malformed, Noted, going_on, noted_of, read_lines, text_of, tokens_of
 from gateway.dataplane.remembering import REMEMBERED, REMEMBERED_BYTES_MAX, Remembering
 from gateway.errors import Problem, client_error
 
@@ -47,7 +47,7 @@ class RequestHead(msgspec.Struct):
     host: str
     fields: list[Field]
     noted: Noted
-    onward: bytes
+    onward: str
     """The lines that go on to a replica."""
     tells_scheme: bool
     """By X-Forwarded-Proto, which goes on as it is."""
@@ -74,10 +74,10 @@ class ResponseHead(msgspec.Struct, frozen=True):
     """All that a response's head says, but the length of its body."""
 
     status: int
-    line: bytes
+    line: str
     fields: list[Field]
     noted: Noted
-    onward: bytes
+    onward: str
     """The lines that go on to the caller."""
     chunked: bool
     keep_alive: bool
@@ -111,7 +111,7 @@ def _read_request(head: bytes) -> tuple[RequestHead, int | None]:
         host,
         fields,
         noted,
-        b"".join(field.to_replica for field in kept) + (b"" if hosts else b"host: model\r\n"),
+        text_of(field.to_replica for field in kept) + ("" if hosts else "host: model\r\n"),
         any(field.name == b"x-forwarded-proto" for field in kept),
         http10,
         not http10 and b"close" not in connection,
@@ -136,8 +136,8 @@ def _read_response(head: bytes) -> tuple[ResponseHead, int | None]:
     length = int(lengths[0]) if lengths else None
     fields = _without_length(fields, noted)
     close = minor == b"0" or (b"connection" in noted and b"close" in tokens_of(noted[b"connection"]))
-    line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
-    onward = b"".join(field.to_caller for field in going_on(fields, noted))
+    line = f"HTTP/1.1 {status} {reason.decode('latin-1')}\r\n"
+    onward = text_of(field.to_caller for field in going_on(fields, noted))
     return ResponseHead(status, line, fields, noted, onward, bool(codings), not close), length
 
 

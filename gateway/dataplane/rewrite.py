@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import msgspec
 
-from gateway.dataplane.fields import going_on
+from gateway.dataplane.fields import going_on, text_of
 from gateway.dataplane.heads import RequestHead, ResponseHead
 
 
@@ -29,7 +29,7 @@ class Provenance(msgspec.Struct, frozen=True):
     def lines(self) -> str:
         text = (
             f"x-request-id: {self.request_id}\r\nx-baseten-request-id: {self.request_id}\r\n"
-            f"{_routed(self.deployment_id, self.replica_id)}x-causeway-position: {self.position}\r\n"
+            f"{_routed(self.deployment_id, self.replica_id, self.position)}"
             f"x-causeway-parked-ms: {self.parked_ms}\r\nx-causeway-attempts: {self.attempts}\r\n"
         )
         if self.queue_position is not None:
@@ -42,10 +42,10 @@ class Provenance(msgspec.Struct, frozen=True):
 
 
 @lru_cache(1024)
-def _routed(deployment_id: str | None, replica_id: str | None) -> str:
+def _routed(deployment_id: str | None, replica_id: str | None, position: int) -> str:
     deployment = "" if deployment_id is None else f"x-causeway-deployment: {deployment_id}\r\n"
     replica = "" if replica_id is None else f"x-causeway-replica: {replica_id}\r\n"
-    return deployment + replica
+    return f"{deployment}{replica}x-causeway-position: {position}\r\n"
 
 
 def request_for_replica(
@@ -72,14 +72,14 @@ def request_for_replica(
     if traceparent is not None:
         ours += f"traceparent: {traceparent}\r\n"
         if b"traceparent" in noted:
-            onward = b"".join(field.to_replica for field in going_on(head.fields, noted, (b"traceparent",)))
+            onward = text_of(field.to_replica for field in going_on(head.fields, noted, (b"traceparent",)))
     if head.chunked:
         ours += "transfer-encoding: chunked\r\n"
     elif length is not None:
         ours += f"content-length: {length}\r\n"
     if switching:
         ours += f"connection: upgrade\r\nupgrade: {(head.upgrade or b'').decode('latin-1')}\r\n"
-    return b"%b%b\r\n" % (ours.encode("latin-1"), onward)
+    return f"{ours}{onward}\r\n".encode("latin-1")
 
 
 def answer_for_caller(
@@ -89,7 +89,7 @@ def answer_for_caller(
     onward, ours = answer.onward, provenance.lines()
     if provenance.limits:
         replaced = [name.encode() for name, _ in provenance.limits]
-        onward = b"".join(field.to_caller for field in going_on(answer.fields, answer.noted, replaced))
+        onward = text_of(field.to_caller for field in going_on(answer.fields, answer.noted, replaced))
     if length is not None:
         ours += f"content-length: {length}\r\n"
     elif chunked:
@@ -99,4 +99,4 @@ def answer_for_caller(
         ours += "".join(f"upgrade: {value.decode('latin-1')}\r\n" for value in answer.noted.get(b"upgrade", ()))
     if not keep_alive:
         ours += "connection: close\r\n"
-    return b"%b%b%b\r\n" % (answer.line, onward, ours.encode("latin-1"))
+    return f"{answer.line}{onward}{ours}\r\n".encode("latin-1")
