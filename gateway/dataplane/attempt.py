@@ -40,11 +40,11 @@ class Attempt:
             call.head,
             call.length,
             call.address.upstream,
-            peer=call.caller.peer,
-            scheme=call.caller.scheme,
-            request_id=call.request_id,
-            switching=call.errand.switching,
-            traceparent=None if call.trace is None else call.trace.traceparent,
+            call.caller.peer,
+            call.caller.scheme,
+            call.request_id,
+            call.errand.switching,
+            None if call.trace is None else call.trace.traceparent,
         )
         connection.begin(self, call.head.method, b"".join((head, *call.body.pieces)), switching=call.errand.switching)
         call.body_taken()

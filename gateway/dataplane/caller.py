@@ -158,9 +158,8 @@ class Caller(asyncio.Protocol):
         self._state, self._since = HEAD, self._loop.time()
         if self._closing:
             self.transport.close()
-        elif not self.transport.is_closing():
-            if self.held:
-                self.read_on()
+        elif (self.held or self._backlog) and not self.transport.is_closing():
+            self.read_on()
             if self._backlog:
                 self._loop.call_soon(self._read_backlog)
 

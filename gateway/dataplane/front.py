@@ -205,10 +205,10 @@ class Front(Caller):
         """
         size, kept_max = length or 0, self._settings.replay_bytes_max
         if len(rest) >= size and not head.chunked:
-            body, rest = Body(kept_max, chunked=False, all_of_it=rest[:size]), rest[size:]
+            body, rest = Body(kept_max, False, rest[:size]), rest[size:]
             self._body = NO_MORE
         else:
-            body = Body(kept_max, chunked=head.chunked)
+            body = Body(kept_max, head.chunked)
             self._body = Chunked() if head.chunked else Sized(size)
         self._state = CALL
         call = self._call = Call(self.plane, self, head, length, errand, request_id, ration, body)

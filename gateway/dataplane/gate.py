@@ -77,6 +77,8 @@ class Gate:
         self._domain = domain
         self._hosts = {host.lower(): name for host, name in hosts.items()}
         self._buckets = None if rate_limit is None else Buckets(rate_limit)
+        self.rations = rate_limit is not None
+        """Whether `ration` is to be asked."""
         self._now = now
         self._usual = limits
         self._views = object()
@@ -92,11 +94,6 @@ class Gate:
             return known
         made = head.entry = self._entry(head)
         return made
-
-    @property
-    def rations(self) -> bool:
-        """Whether `ration` is to be asked."""
-        return self._buckets is not None
 
     def ration(self, key: Key) -> Ration | Problem:
         """Takes one request's part of what the key may send."""

@@ -18,7 +18,7 @@ class Body:
 
     __slots__ = ("_bytes_max", "_chunked", "ended", "pieces", "received", "size", "whole")
 
-    def __init__(self, bytes_max: int, *, chunked: bool, all_of_it: bytes | None = None) -> None:
+    def __init__(self, bytes_max: int, chunked: bool, all_of_it: bytes | None = None) -> None:
         """`all_of_it`: where it has come together with the head, and is not chunked."""
         self._bytes_max, self._chunked = bytes_max, chunked
         self.ended = all_of_it is not None

@@ -37,16 +37,17 @@ class Pool:
         self._lines: dict[ReplicaRoute, _Line] = {}
         self._dials: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
 
     def acquire(self, replica: ReplicaRoute, exchange: Exchange, *, fresh: bool) -> None:
         """`exchange.connected` or `connect_failed` follows, maybe at once. `fresh`: not one that has been idle."""
         line = self._lines.get(replica)
         if line is None:
             line = self._lines[replica] = _Line(replica)
-        oldest = self._loop.time() - self._idle_s
-        while line.idle and not fresh:
-            connection = line.idle.pop()
-            if connection.idle_since >= oldest and not connection.transport.is_closing():
+        idle, oldest = line.idle, self._now() - self._idle_s
+        while idle and not fresh:
+            connection = idle.pop()
+            if connection.stirred_at >= oldest and not connection.transport.is_closing():
                 exchange.connected(connection)
                 return
             connection.close()
@@ -66,7 +67,7 @@ class Pool:
         elif line.waiting:
             line.waiting.popleft().connected(connection)
         else:
-            connection.rest(self._loop.time())
+            connection.rest()
             line.idle.append(connection)
 
     def keep(self, live: Set[ReplicaRoute]) -> None:
@@ -105,7 +106,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await self._loop.create_connection(
-                    lambda: Upstream(line.replica, self._lost, self._loop.time), host.strip("[]"), int(port)
+                    lambda: Upstream(line.replica, self._lost, self._now), host.strip("[]"), int(port)
                 )
         except TimeoutError:
             failure = f"no connection within {self._connect_timeout_s:g} s"

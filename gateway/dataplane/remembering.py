@@ -8,9 +8,11 @@ from typing import Generic, TypeVar
 
 REMEMBERED, REMEMBERED_BYTES_MAX = 512, 2048
 """The last ones, and no long ones: so it stays small."""
-_LENGTH_LINES = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
+_LENGTH_LINES = frozenset((b"\r\nContent-Length: ", b"\r\ncontent-length: "))
 """As nearly all write it; heads that write it otherwise are read each time."""
-_LENGTH_AT, _LENGTH_DIGITS_MAX = len(_LENGTH_LINES[0]), 15
+_LOOKED_FOR = b"ength: "
+"""The end of both."""
+_LENGTH_LINE_BYTES, _LENGTH_DIGITS_MAX = 18, 15
 H = TypeVar("H")
 
 
@@ -25,15 +27,12 @@ class Remembering(Generic[H]):
 
     def __call__(self, raw: bytes) -> tuple[H, int | None]:
         """`raw` ends with the empty line. With Content-Length, if there is one."""
-        at = raw.find(_LENGTH_LINES[0])
-        if at < 0:
-            at = raw.find(_LENGTH_LINES[1])
         known, cut, length = self._unsized, raw, None
-        if at >= 0:
-            at += _LENGTH_AT
+        at = raw.find(_LOOKED_FOR) + len(_LOOKED_FOR)
+        if at >= _LENGTH_LINE_BYTES and raw[at - _LENGTH_LINE_BYTES : at] in _LENGTH_LINES:
             to = raw.index(b"\r", at)
             digits = raw[at:to]
-            if digits.isdigit() and len(digits) <= _LENGTH_DIGITS_MAX:
+            if to - at <= _LENGTH_DIGITS_MAX and digits.isdigit():
                 known, cut, length = self._sized, raw[:at] + raw[to:], int(digits)
         remembered = known.get(cut)
         if remembered is not None:

@@ -52,7 +52,6 @@ def request_for_replica(
     head: RequestHead,
     length: int | None,
     path: str,
-    *,
     peer: str,
     scheme: str,
     request_id: str,

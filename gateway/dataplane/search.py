@@ -138,17 +138,15 @@ class Search(Limited):
             case Unroutable(problem=problem):
                 self.end(problem)
 
-    def _count(self, deployment_id: DeploymentId | None, *, parked: bool = False) -> None:
-        now = None if deployment_id is None else (deployment_id, parked)
-        if now == self._counted:
+    def _count(self, deployment_id: DeploymentId, *, parked: bool = False) -> None:
+        now, before = (deployment_id, parked), self._counted
+        if now == before:
             return
-        loads, before = self.plane.loads, self._counted
+        loads = self.plane.loads
         if before is not None:
             loads.leave(before[0], parked=before[1])
-        if now is not None:
-            self.deployment_id = now[0]
-            loads.enter(now[0], parked=parked)
-        self._counted = now
+        loads.enter(deployment_id, parked=parked)
+        self.deployment_id, self._counted = deployment_id, now
 
     # Parked
 
@@ -235,4 +233,6 @@ class Search(Limited):
         elif self.phase is RESTING:
             self.plane.resting.pop(self, None)
         if self._counted is not None:
-            self._count(None)
+            deployment_id, parked = self._counted
+            self._counted = None
+            self.plane.loads.leave(deployment_id, parked=parked)

@@ -54,7 +54,7 @@ class Exchange(Protocol):
 class Upstream(asyncio.Protocol):
     __slots__ = (
         "_answer", "_arrived", "_begun", "_chunks", "_exchange", "_framing", "_interim", "_lost", "_method", "_now",
-        "_out", "_switching", "_write", "idle_since", "relayed", "replica", "reusable", "stirred_at", "transport",
+        "_out", "_switching", "_write", "relayed", "replica", "reusable", "stirred_at", "transport",
         "used",
     )  # fmt: skip
 
@@ -71,9 +71,8 @@ class Upstream(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self.used = 0
         """Exchanges begun on it: above 1, its replica may have closed it meanwhile."""
-        self.idle_since = 0.0
-        self.stirred_at = 0.0
-        """When something of an exchange passed, either way."""
+        self.stirred_at = now()
+        """When something passed, either way."""
         self.relayed = 0
         """Bytes of the answer's body."""
         self.reusable = False
@@ -110,10 +109,9 @@ class Upstream(asyncio.Protocol):
         self._exchange = None
         self.transport.close()
 
-    def rest(self, now: float) -> None:
+    def rest(self) -> None:
         """The exchange is over; the connection waits for the next."""
         self._exchange = None
-        self.idle_since = now
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
@@ -191,6 +189,7 @@ class Upstream(asyncio.Protocol):
 
     def _relay_all(self, exchange: Exchange, body: bytes) -> None:
         """Nearly every answer that is no stream comes in one piece."""
+        self.stirred_at = self._now()
         self.relayed = len(body)
         self._write(self._out + body)
         self._out = b""
