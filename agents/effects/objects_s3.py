@@ -54,10 +54,10 @@ class S3Objects:
         self._bucket = bucket
         self._prefix = prefix
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes | memoryview) -> None:
         md5 = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         with _told(key):
-            await self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=body, ContentMD5=md5)
+            await self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=bytes(body), ContentMD5=md5)
 
     async def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         if length == 0:

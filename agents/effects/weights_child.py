@@ -7,6 +7,7 @@ goes on where it was. `weights_mirroring.py` starts it.
 import asyncio
 import resource
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,11 +16,13 @@ import msgspec
 from agents.effects.objects import open_objects
 from agents.effects.weights_buckets import pin
 from agents.effects.weights_sources import Access, FailureKind, SourceFailed, open_source
-from agents.weights.mirror import Mirror, Mirrored, Moved, chosen
+from agents.weights.mirror import FILES_AT_ONCE, PUTS_AT_ONCE, Mirror, Mirrored, Moved, chosen
 from agents.weights.wanted import Wanted
 from projections.stores.objects import StoreUnavailable
 
 _PROGRESS_EVERY_S = 2.0
+_THREADS = FILES_AT_ONCE * (PUTS_AT_ONCE + 1)
+"""For each chunk that waits for the disk and each file's hashing: neither waits for the other."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ Said = Pinned | Progress | Finished | Failed
 
 
 async def work(job: Job) -> Finished:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     moved = Moved()
     async with (
         open_objects(job.store, job.access.surroundings) as objects,

@@ -130,6 +130,9 @@ def _environment(surroundings: Mapping[str, str], work: Path) -> dict[str, str]:
         "TMPDIR": str(work / "tmp"),
         "PYTHONDONTWRITEBYTECODE": "1",
         "MALLOC_ARENA_MAX": "2",  # Else each thread keeps megabytes that it is done with.
+        # Buffers of megabytes are used again, not given back and asked for, page by page, each time.
+        "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
 

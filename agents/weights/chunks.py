@@ -20,7 +20,8 @@ assert MAX_BYTES <= CHUNK_BYTES_MAX
 TENSOR_BYTES_MIN = 64 << 10
 """Smaller tensors are cut together with their neighbours."""
 CUTTING = f"tensors {TENSOR_BYTES_MIN} fastcdc {MIN_BYTES} {AVERAGE_BYTES} {MAX_BYTES}"
-_BATCH_BYTES = MAX_BYTES + (2 << 20)
+_BATCH_BYTES = 2 << 20
+"""New bytes that are worth a look: what is held meanwhile is copied each time."""
 _HEADER_BYTES_MAX = 32 << 20
 
 
@@ -31,12 +32,12 @@ class Tensor(msgspec.Struct):
 
 
 class Cutter:
-    """Takes the bytes of one file as they come; gives its chunks."""
+    """Takes the bytes of one file as they come; gives its chunks, as views: what is one is not copied again."""
 
     def __init__(self, path: str) -> None:
         self._cdc = FastCDC(avg_size=AVERAGE_BYTES, min_size=MIN_BYTES, max_size=MAX_BYTES)
         self._held: list[bytes] = []
-        self._size = 0
+        self._fresh = 0
         self._at = 0
         """Where in the file the held bytes begin."""
         self._header = _Header() if path.endswith(".safetensors") else None
@@ -47,16 +48,16 @@ class Cutter:
         self._learn(chunk)
         self._at += len(chunk)
 
-    def feed(self, body: bytes) -> list[bytes]:
+    def feed(self, body: bytes) -> list[memoryview]:
         """Chunks that more bytes cannot change any more."""
         self._learn(body)
         self._held.append(body)
-        self._size += len(body)
-        return self._cut(self._size - MAX_BYTES) if self._size >= _BATCH_BYTES and self._header is None else []
+        self._fresh += len(body)
+        return self._cut(is_end=False) if self._fresh >= _BATCH_BYTES and self._header is None else []
 
-    def rest(self) -> list[bytes]:
+    def rest(self) -> list[memoryview]:
         """All that are left, when the file has ended."""
-        return self._cut(self._size)
+        return self._cut(is_end=True)
 
     def _learn(self, body: bytes) -> None:
         if self._header is not None:
@@ -64,16 +65,16 @@ class Cutter:
             if edges is not None:
                 self._edges, self._header = edges, None
 
-    def _cut(self, end: int) -> list[bytes]:
-        """Those that begin before `end`."""
-        held, taken, chunks = b"".join(self._held), 0, []
-        with memoryview(held) as view:
-            while taken < end:
-                limit = min(taken + MAX_BYTES, len(held), self._edge_after(self._at + taken) - self._at)
-                length = next(iter(self._cdc.cut_buf(view[taken:limit]))).length
-                chunks.append(held[taken : taken + length])
-                taken += length
-        self._held, self._size, self._at = [held[taken:]], len(held) - taken, self._at + taken
+    def _cut(self, is_end: bool) -> list[memoryview]:
+        view, taken, chunks = memoryview(b"".join(self._held)), 0, []
+        while taken < len(view):
+            limit = min(taken + MAX_BYTES, self._edge_after(self._at + taken) - self._at)
+            length = next(iter(self._cdc.cut_buf(view[taken : min(limit, len(view))]))).length
+            if not is_end and taken + length == len(view) < limit:
+                break  # Where the bytes end for now: more of them may say otherwise.
+            chunks.append(view[taken : taken + length])
+            taken += length
+        self._held, self._fresh, self._at = [bytes(view[taken:])], 0, self._at + taken
         return chunks
 
     def _edge_after(self, at: int) -> int:

@@ -37,7 +37,7 @@ from events.weights import ManifestId
 from projections.stores.objects import ObjectMissing, Objects
 
 FILES_AT_ONCE = 4
-_PUTS_AT_ONCE = 4
+PUTS_AT_ONCE = 4
 """Of one file: chunks on their way into the store."""
 _LOOKS_AT_ONCE = 16
 
@@ -137,8 +137,7 @@ class Mirror:
         chunks = await self._resumed(journal, cutter, hasher)
         with journal.open("a") as noted:
             async with _Puts(self._put, lambda chunk: _note(noted, chunk)) as puts:
-                async for body in self._cut(source, file, sum(chunk.size for chunk in chunks), cutter, hasher):
-                    chunk = Chunk(await asyncio.to_thread(chunk_hash, body), len(body))
+                async for chunk, body in self._cut(source, file, sum(chunk.size for chunk in chunks), cutter, hasher):
                     chunks.append(chunk)
                     await puts.add(chunk, body)
         try:
@@ -149,17 +148,22 @@ class Mirror:
 
     async def _cut(
         self, source: Source, file: SourceFile, start: int, cutter: Cutter, hasher: Any
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[tuple[Chunk, memoryview]]:
+        def look(body: bytes | None) -> list[tuple[Chunk, memoryview]]:
+            """All that is computed of it, in one go: going into a thread and back costs more than a hash."""
+            if body is not None and hasher is not None:
+                hasher.update(body)
+            parts = cutter.rest() if body is None else cutter.feed(body)
+            return [(Chunk(chunk_hash(part), len(part)), part) for part in parts]
+
         if start < file.size:
             async for body in source.stream(file, start):
                 self._moved.bytes_read += len(body)
                 self._moved.bytes += len(body)
-                if hasher is not None:
-                    await asyncio.to_thread(hasher.update, body)
-                for chunk in await asyncio.to_thread(cutter.feed, body):
-                    yield chunk
-        for chunk in cutter.rest():
-            yield chunk
+                for found in await asyncio.to_thread(look, body):
+                    yield found
+        for found in await asyncio.to_thread(look, None):
+            yield found
 
     async def _resumed(self, journal: Path, cutter: Cutter, hasher: Any) -> list[Chunk]:
         """What an earlier run had stored, as far as it is whole and in a row."""
@@ -179,7 +183,7 @@ class Mirror:
         await asyncio.to_thread(_write_journal, journal, chunks)
         return chunks
 
-    async def _put(self, chunk: Chunk, body: bytes) -> None:
+    async def _put(self, chunk: Chunk, body: memoryview) -> None:
         key = chunk_key(chunk.hash)
         if await self._objects.size(key) != chunk.size:
             await self._objects.put(key, body)
@@ -232,7 +236,7 @@ def _check(file: SourceFile, size: int, hasher: Any) -> None:
 class _Puts:
     """Chunks on their way into the store, noted in order once they are there."""
 
-    def __init__(self, put: Callable[[Chunk, bytes], Any], note: Callable[[Chunk], None]) -> None:
+    def __init__(self, put: Callable[[Chunk, memoryview], Any], note: Callable[[Chunk], None]) -> None:
         self._put = put
         self._note = note
         self._flights: list[tuple[Chunk, asyncio.Task[None]]] = []
@@ -240,9 +244,9 @@ class _Puts:
     async def __aenter__(self) -> "_Puts":
         return self
 
-    async def add(self, chunk: Chunk, body: bytes) -> None:
+    async def add(self, chunk: Chunk, body: memoryview) -> None:
         self._flights.append((chunk, asyncio.create_task(self._put(chunk, body))))
-        if len(self._flights) >= _PUTS_AT_ONCE:
+        if len(self._flights) >= PUTS_AT_ONCE:
             await self._first()
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -93,8 +93,8 @@ def by_content(average: int) -> Cut:
 def ours(body: bytes) -> Iterator[bytes]:
     cutter = Cutter("model.safetensors")
     for start in range(0, len(body), 2 * MIB):
-        yield from cutter.feed(body[start : start + 2 * MIB])
-    yield from cutter.rest()
+        yield from map(bytes, cutter.feed(body[start : start + 2 * MIB]))
+    yield from map(bytes, cutter.rest())
 
 
 CUTS: dict[str, Cut] = {

@@ -36,7 +36,7 @@ class Stored(msgspec.Struct, frozen=True):
 class Objects(Protocol):
     """Every method raises StoreUnavailable when the store is out of reach, full or failing."""
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes | memoryview) -> None:
         """Durable when this returns."""
         ...
 
@@ -70,7 +70,7 @@ class FolderObjects:
             raise ValueError(f"{key!r} is not a key: write names with one slash between them")
         return self.root / key
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes | memoryview) -> None:
         try:
             await asyncio.to_thread(self._put, self.path(key), body)
         except OSError as error:
@@ -106,7 +106,7 @@ class FolderObjects:
     async def remove(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
 
-    def _put(self, path: Path, body: bytes) -> None:
+    def _put(self, path: Path, body: bytes | memoryview) -> None:
         aside = self.root / _ASIDE / f"{os.getpid()}-{token_hex(8)}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)

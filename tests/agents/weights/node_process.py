@@ -43,7 +43,7 @@ class HttpObjects:
         except aiohttp.ClientError as error:
             raise StoreUnavailable(repr(error)) from error
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes | memoryview) -> None:
         raise StoreUnavailable("nodes only read")
 
     async def size(self, key: str) -> int | None:

@@ -25,7 +25,7 @@ def safetensors(tensors: list[bytes], note: str = "") -> bytes:
 def cut(body: bytes, path: str = "a.safetensors", step: int = 2 << 20) -> list[bytes]:
     cutter = Cutter(path)
     chunks = [chunk for at in range(0, len(body), step) for chunk in cutter.feed(body[at : at + step])]
-    return chunks + cutter.rest()
+    return [bytes(chunk) for chunk in chunks + cutter.rest()]
 
 
 def new(before: list[bytes], after: list[bytes]) -> int:
@@ -40,6 +40,16 @@ def test_nothing_is_lost_and_it_does_not_matter_how_the_bytes_come(path: str) ->
     assert b"".join(chunks) == body and max(map(len, chunks)) <= MAX_BYTES and min(map(len, chunks)) > 0
     for step in (100_003, 7_000_000, len(body)):
         assert cut(body, path, step) == chunks
+
+
+def test_what_may_still_become_longer_is_held_and_no_more() -> None:
+    """So memory is bound by a chunk, not by a file: what is not random has chunks of the largest size."""
+    for body in (RANDOM.randbytes(24 << 20), bytes(24 << 20)):
+        cutter, given = Cutter("a.bin"), 0
+        for at in range(0, len(body), 2 << 20):
+            given += sum(map(len, cutter.feed(body[at : at + (2 << 20)])))
+            assert at + (2 << 20) - given <= MAX_BYTES
+        assert given + sum(map(len, cutter.rest())) == len(body)
 
 
 def test_who_goes_on_after_any_chunk_cuts_as_if_it_had_never_stopped() -> None:
