@@ -18,6 +18,7 @@ SHAPE = 2
 """Of the tables that are filled from the log. Another one in the database: they are made anew, and filled again."""
 BUCKET = 1000
 """Positions whose earliest and latest time are kept together, by which a time finds its positions."""
+LAST = Position(2**63 - 1)
 MOST_BRANCHES = 40
 """Names that are looked up one by one, each in its own order; of more, one pass over the positions is cheaper."""
 COLUMNS = AuditRow.__struct_fields__
@@ -159,7 +160,9 @@ Statement = tuple[str, list[Any]]
 def statement(query: AuditQuery, names: dict[str, list[str]], table: str = "causeway.audit") -> Statement:
     """The query as SQL with its arguments. `names`: for `actor` and `type`, the names that the patterns stand for.
 
-    A page is short and in order, so where few names are asked for, each gives its own first rows from its index.
+    A page is short and in order, so where few names are asked for, each gives its own first rows from its index: as one
+    range of (name, position), for which no other index gives the order. A planner that is free to choose goes along all
+    positions, and is long on its way where a name is rare, or was common only long ago.
     """
     arguments: list[Any] = [query.limit]
     conditions = _conditions(query, arguments)
@@ -172,9 +175,15 @@ def statement(query: AuditQuery, names: dict[str, list[str]], table: str = "caus
     chosen = f"select {', '.join(COLUMNS)} from {table}"
     if branch is None:
         return f"{chosen} where {' and '.join(conditions)} {order}", arguments
-    arguments.append(names[branch])
-    inner = f"{chosen} where {' and '.join(conditions)} and {branch} = wanted.name {order}"
-    outer = f"unnest(${len(arguments)}::text[]) as wanted (name) cross join lateral ({inner}) found"
+    last = LAST if query.until_position is None else query.until_position
+    arguments += [names[branch], query.after, last]
+    first, end, way = len(arguments) - 1, len(arguments), " desc" if query.newest else ""
+    conditions += [
+        f"({branch}, position) > (wanted.name, ${first}::bigint)",
+        f"({branch}, position) <= (wanted.name, ${end}::bigint)",
+    ]
+    inner = f"{chosen} where {' and '.join(conditions)} order by {branch}{way}, position{way} limit $1"
+    outer = f"unnest(${first - 1}::text[]) as wanted (name) cross join lateral ({inner}) found"
     return f"select {', '.join('found.' + name for name in COLUMNS)} from {outer} {order}", arguments
 
 
