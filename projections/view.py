@@ -8,11 +8,13 @@ import heapq
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from events.base import ORIGIN, Position
+from events.base import ORIGIN, EventId, Position
 from events.codec import Recorded
 from projections.base import Projection
 
 S = TypeVar("S")
+NOBODY = EventId("")
+"""Of no event."""
 
 
 class View(Generic[S]):
@@ -20,6 +22,8 @@ class View(Generic[S]):
         self.projection = projection
         self.state: S = projection.initial()
         self.position: Position = ORIGIN
+        self.event_id = NOBODY
+        """Of the event at the position: by it one knows the log that the state was folded from."""
         self._waiters: list[tuple[Position, int, asyncio.Future[None]]] = []
         self._listeners: list[Callable[[], None]] = []
         self._count = 0
@@ -37,9 +41,13 @@ class View(Generic[S]):
         """Calls `listener` after every batch that was folded. It must not block and not raise."""
         self._listeners.append(listener)
 
-    def restore(self, state: S, position: Position) -> None:
-        """Begin from a snapshot instead of from the origin."""
-        self.state, self.position = state, position
+    def restore(self, state: S, position: Position, event_id: EventId = NOBODY) -> None:
+        """Begin from a snapshot instead of from the origin. `event_id`: of the event there, if it is known."""
+        self.state, self.position, self.event_id = state, position, event_id
+
+    def forget(self) -> None:
+        """Begin from the origin after all."""
+        self.restore(self.projection.initial(), ORIGIN)
 
     def fold(self, batch: tuple[Recorded, ...]) -> None:
         """For the follower: fold what is new of a batch, without telling anybody yet."""
@@ -48,7 +56,8 @@ class View(Generic[S]):
             if recorded.position > position:
                 state = evolve(state, recorded)
         self.state = state
-        self.position = max(position, batch[-1].position)
+        if batch[-1].position > position:
+            self.position, self.event_id = batch[-1].position, batch[-1].meta.id
 
     def announce(self) -> None:
         """For the follower: wake whoever waited for what has been folded."""

@@ -2,7 +2,15 @@
 
 from typing import Protocol
 
-from events.base import Position
+import msgspec
+
+from events.base import EventId, Position
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    position: Position
+    losses: tuple[EventId, ...] = ()
+    """The accepted losses that were read on the way there."""
 
 
 class CursorsUnavailable(Exception):
@@ -12,17 +20,17 @@ class CursorsUnavailable(Exception):
 class Cursors(Protocol):
     """Both methods raise CursorsUnavailable."""
 
-    async def load(self, name: str) -> Position | None: ...
+    async def load(self, name: str) -> Cursor | None: ...
 
-    async def save(self, name: str, position: Position) -> None: ...
+    async def save(self, name: str, cursor: Cursor) -> None: ...
 
 
 class MemoryCursors:
     def __init__(self) -> None:
-        self._places: dict[str, Position] = {}
+        self._places: dict[str, Cursor] = {}
 
-    async def load(self, name: str) -> Position | None:
+    async def load(self, name: str) -> Cursor | None:
         return self._places.get(name)
 
-    async def save(self, name: str, position: Position) -> None:
-        self._places[name] = position
+    async def save(self, name: str, cursor: Cursor) -> None:
+        self._places[name] = cursor

@@ -9,6 +9,7 @@ import asyncio
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log
+from events.log.losses import accepted_losses
 
 HELD = 4096
 PIECE = 256
@@ -46,6 +47,9 @@ class Feed:
 
     async def read(self, after: Position, until: Position) -> tuple[Recorded, ...]:
         return await self._log.read(after, until)
+
+    async def losses(self) -> tuple[Recorded, ...]:
+        return await accepted_losses(self._log)
 
     async def one(self, position: Position) -> Recorded:
         return (await self._log.read(Position(position - 1), position))[0]

@@ -1,4 +1,4 @@
-"""Cursors in a JetStream stream: one subject a name, its last message the place."""
+"""Cursors in a JetStream stream: one subject a name, its last message the place, and the losses known there."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,8 +10,8 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from events.base import Position
-from events.log.cursors import CursorsUnavailable
+from events.base import EventId, Position
+from events.log.cursors import Cursor, CursorsUnavailable
 from events.log.jetstream_link import client_options
 from events.log.nats_wire import Login
 
@@ -33,18 +33,19 @@ class JetStreamCursors:
     def __init__(self, jetstream: JetStreamContext) -> None:
         self._jetstream = jetstream
 
-    async def load(self, name: str) -> Position | None:
+    async def load(self, name: str) -> Cursor | None:
         try:
             last = await self._jetstream.get_last_msg(STREAM, f"cursors.{name}")
         except NotFoundError:
             return None
         except (Error, TimeoutError, OSError) as error:
             raise CursorsUnavailable(str(error) or type(error).__name__) from error
-        return Position(int(last.data or b"0"))
+        position, *losses = (last.data or b"0").decode().split()
+        return Cursor(Position(int(position)), tuple(map(EventId, losses)))
 
-    async def save(self, name: str, position: Position) -> None:
+    async def save(self, name: str, cursor: Cursor) -> None:
         try:
-            await self._jetstream.publish(f"cursors.{name}", str(position).encode())
+            await self._jetstream.publish(f"cursors.{name}", " ".join((str(cursor.position), *cursor.losses)).encode())
         except (Error, TimeoutError, OSError) as error:
             raise CursorsUnavailable(str(error) or type(error).__name__) from error
 

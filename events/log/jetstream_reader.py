@@ -13,7 +13,7 @@ from secrets import token_hex
 
 import msgspec
 
-from events.base import Position, StreamName
+from events.base import EventId, Position, StreamName
 from events.codec import CorruptMessage, Recorded, decode
 from events.log import LogBroken, LogUnavailable
 from events.log.jetstream_checks import STREAM, check_state
@@ -193,22 +193,29 @@ async def follow(
 ) -> AsyncIterator[tuple[Recorded, ...]]:
     """Every event after the position, for ever. `seen(p)` notes that p exists and gives the highest such position.
 
-    `grace_s`: how long a missing or shorter stream may be a cluster that is still putting itself together.
+    `grace_s`: how long a missing or shorter stream may be a cluster that is still putting itself together. After a cut
+    the last event is read again: the log may have been restored meanwhile, without it, and be longer than before.
     """
     me, last, held = object(), after, list[Recorded]()
+    known: EventId | None = None
     pause_s, doubt, doubted_at = FIRST_PAUSE_S, Position(-1), None
     try:
         while True:
             reader: Reader | None = None
             try:
-                reader = await Reader.open(login, last, at_least=seen(last))
+                again = known
+                reader = await Reader.open(login, last if again is None else Position(last - 1), at_least=seen(last))
                 reach.regained(me)
                 while True:
-                    found = held + await reader.take() if held else await reader.take()
+                    arrived = await reader.take()
+                    if again is not None and arrived:
+                        _check_same(arrived[0], again)
+                        arrived, again = arrived[1:], None
+                    found = held + arrived
                     whole = split_whole(found)
-                    held, last = found[whole:], reader.last
+                    held, last = found[whole:], max(last, reader.last)
                     if found:
-                        pause_s, doubted_at = FIRST_PAUSE_S, None
+                        pause_s, doubted_at, known = FIRST_PAUSE_S, None, found[-1].meta.id
                     if whole:
                         seen(last)
                         yield tuple(found[:whole])
@@ -230,6 +237,14 @@ async def follow(
             pause_s = min(2 * pause_s, LAST_PAUSE_S)
     finally:
         reach.regained(me)
+
+
+def _check_same(recorded: Recorded, known: EventId) -> None:
+    if recorded.meta.id != known:
+        raise LogBroken(
+            f"event {recorded.position} of the log is not the one that was read there: the log was restored without it,"
+            " or replaced. Who starts again begins with what is there now"
+        )
 
 
 async def read(login: Login, after: Position, until: Position, subject: str) -> tuple[Recorded, ...]:

@@ -45,6 +45,8 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     """Of what was found, what is still to be delivered."""
     waits: str | None = None
     """Why nothing is sent at the moment."""
+    losses: tuple[EventId, ...] = ()
+    """The accepted losses that were read on the way there."""
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True):

@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 import structlog
 
-from events.base import Actor, CommandId, Position, derive
+from events.base import Actor, CommandId, EventId, Position, derive
 from events.codec import Recorded, event_type
 from events.log import LogUnavailable
 from events.log.feed import Feed
+from events.log.losses import taken_back, unknown_to
+from events.seal import LossAccepted
 from events.signals.deliveries import Attempt, Deliveries, DeliveriesUnavailable, Note, Place
 from gateway.webhooks.lanes import Job, Lanes, Policy
 from gateway.webhooks.post import Answer
@@ -57,6 +59,10 @@ class Delivery:
         self._lanes = Lanes(policy)
         self._asked_for: set[tuple[Position, int]] = set()
         self._read_to = self._noted_to = webhook.after
+        self._losses: tuple[EventId, ...] = ()
+        """That were read."""
+        self._told_of: frozenset[EventId] = frozenset()
+        """Losses that it is told of, whatever it selects: they took its place back."""
         self._attempts: list[Attempt] = []
         self._waits: str | None = None
         self._woken, self._room, self._unnoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -82,11 +88,21 @@ class Delivery:
     async def _resume(self) -> None:
         me = self._webhook.webhook_id
         place = await patiently(lambda: self._deliveries.place(me))
+        losses = await patiently(self._feed.losses)
         if place is None:
+            self._losses = tuple(each.meta.id for each in losses if each.position <= self._read_to)
             return
+        unknown = unknown_to(place.read_to, place.losses, losses)
+        read_to = taken_back(place.read_to, unknown)
+        self._read_to = self._noted_to = read_to
+        self._losses, self._told_of = place.losses, frozenset(each.meta.id for each in unknown)
+        gone = [each.position for each in place.open if each.position > read_to]
+        if unknown:
+            _log.error("a webhook had read what the log has lost, and goes on before it", webhook=me,
+                       had_read_to=place.read_to, goes_on_after=read_to, never_delivered=gone)  # fmt: skip
         for each in place.open:
-            self._lanes.add(Job(await self._event(each.position), each.attempts))
-        self._read_to = self._noted_to = place.read_to
+            if each.position <= read_to:
+                self._lanes.add(Job(await self._event(each.position), each.attempts))
 
     async def _event(self, position: Position) -> Recorded:
         return await patiently(lambda: self._feed.one(position))
@@ -99,7 +115,11 @@ class Delivery:
                 await self._room.wait()
             batch = await patiently(lambda: self._feed.after(self._read_to))
             for recorded in batch:
-                if event_type(recorded.event) not in NEVER_SENT and self._wanted(recorded):
+                if isinstance(recorded.event, LossAccepted):
+                    self._losses = (*self._losses, recorded.meta.id)
+                if recorded.meta.id in self._told_of or (
+                    event_type(recorded.event) not in NEVER_SENT and self._wanted(recorded)
+                ):
                     self._lanes.add(Job(recorded))
             self._read_to = batch[-1].position
             self._woken.set()
@@ -192,7 +212,7 @@ class Delivery:
         """Where it stands, and the attempts since the last note. False: the store is away; all of it is noted later."""
         self._unnoted.clear()
         attempts = self._attempts[:ATTEMPTS_IN_NOTE]
-        place = Place(self._read_to, self._lanes.open, self._waits)
+        place = Place(self._read_to, self._lanes.open, self._waits, self._losses)
         try:
             await self._deliveries.keep(self._webhook.webhook_id, Note(place, tuple(attempts)))
         except DeliveriesUnavailable as away:

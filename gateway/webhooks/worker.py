@@ -47,12 +47,15 @@ class Worker:
         """Until cancelled. Raises LogBroken."""
         await self._follower.catch_up()
         self._view.on_change(self._woken.set)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follower.run())
-            while True:
-                self._woken.clear()
-                await self._follow_changes(tasks)
-                await self._woken.wait()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follower.run())
+                while True:
+                    self._woken.clear()
+                    await self._follow_changes(tasks)
+                    await self._woken.wait()
+        finally:
+            await self._feed.close()
 
     async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
         webhooks = dict(self._view.state)

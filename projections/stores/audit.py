@@ -15,7 +15,7 @@ import structlog
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log, LogBroken, LogUnavailable
-from events.seal import LOG_STREAM, LossAccepted
+from events.log.losses import accepted_losses
 from events.signals.refusals import KeptRefusal, Refusals, RefusalsUnavailable
 from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, refused_row, wanted, wanted_refused
 
@@ -253,8 +253,8 @@ async def same_history(log: Log, store: AuditStore, position: Position) -> Posit
 
 async def _accepted_loss(log: Log, store: AuditStore, position: Position) -> Position | None:
     """The first position of the earliest accepted loss that the rows do not know of."""
-    for recorded in await log.read(stream=LOG_STREAM):
-        if isinstance(recorded.event, LossAccepted) and recorded.position <= position:
+    for recorded in await accepted_losses(log):
+        if recorded.position <= position:
             before = Position(recorded.position - 1)
             (row,) = await store.page(AuditQuery(after=before, until_position=recorded.position))
             if row.event_id != recorded.meta.id:

@@ -119,7 +119,7 @@ async def keep_snapshots(log: Log, kept: KeptSnapshots, projections: Sequence[Pr
     for view in views:
         found = await kept.nearest(view.projection, head)
         if found is not None and await belongs(log, found):
-            view.restore(found.state, found.position)
+            view.restore(found.state, found.position, found.event_id)
     last.restore(EventId(""), min(view.position for view in views))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(Follower(log, (*views, last)).run())

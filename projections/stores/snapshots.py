@@ -1,8 +1,8 @@
 """Snapshots of folds on disk: they make a start quick and are never the truth.
 
-A snapshot is used only if projection name and version are ours, it can be decoded, and the log has reached its
-position. Any other is ignored and said so; folding from the origin gives the same state. With the log out of reach it
-is the last that was known, and its file's time says until when that was so.
+A snapshot is used only if projection name and version are ours, it can be decoded, and the log has the event that it
+was made at; its reader checks that (`follow.py`). Any other is ignored and said so; folding from the origin gives the
+same state. With the log out of reach it is the last that was known, and its file's time says until when that was so.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from events.base import ORIGIN, Position
+from events.base import ORIGIN, EventId, Position
 from projections.view import View
 
 _log = structlog.get_logger()
@@ -40,19 +40,20 @@ class Snapshots:
         except FileNotFoundError:
             return
         try:
-            position, state = msgspec.msgpack.decode(content, type=tuple[int, view.projection.state_type])  # type: ignore[name-defined]
+            known = tuple[int, EventId, view.projection.state_type]  # type: ignore[name-defined]
+            position, event_id, state = msgspec.msgpack.decode(content, type=known)
         except msgspec.MsgspecError as error:
             _log.warning("snapshot ignored", path=str(path), error=str(error))
             return
         if head is not None and position > head:
             _log.warning("snapshot ignored", path=str(path), position=position, head=head)
             return
-        view.restore(state, Position(position))
+        view.restore(state, Position(position), event_id)
 
     async def save(self, view: View[Any]) -> None:
         if view.position == ORIGIN:
             return
-        position, content = view.position, msgspec.msgpack.encode((view.position, view.state))
+        position, content = view.position, msgspec.msgpack.encode((view.position, view.event_id, view.state))
         await asyncio.to_thread(_write_whole, self._path(view), content)
         self._kept[view.projection.name] = position
 

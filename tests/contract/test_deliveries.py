@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from events.base import EventId, Position, WebhookId
-from events.log.cursors import Cursors, CursorsUnavailable, MemoryCursors
+from events.log.cursors import Cursor, Cursors, CursorsUnavailable, MemoryCursors
 from events.log.jetstream_cursors import open_cursors
 from events.log.nats_wire import Login
 from events.signals.deliveries import (
@@ -94,9 +94,10 @@ async def test_notes_outlive_the_server_and_an_absent_one_is_said_to_be_away(ser
 async def test_a_cursor_is_the_last_place_saved_under_its_name(cursors: Cursors) -> None:
     assert await cursors.load("a") is None
     for position in (5, 9):
-        await cursors.save("a", Position(position))
-    await cursors.save("b", Position(2))
-    assert (await cursors.load("a"), await cursors.load("b")) == (9, 2)
+        await cursors.save("a", Cursor(Position(position)))
+    there = Cursor(Position(2), (EventId("one"), EventId("two")))
+    await cursors.save("b", there)
+    assert (await cursors.load("a"), await cursors.load("b")) == (Cursor(Position(9)), there)
 
 
 async def test_cursors_without_a_server_are_away(server: NatsServer) -> None:

@@ -2,15 +2,16 @@
 
 import asyncio
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from events.base import ORIGIN, Position
 from events.codec import Recorded
-from events.log import Ambiguous, Conflict, LogUnavailable
+from events.log import Ambiguous, Conflict, LogBroken, LogUnavailable
 from events.log.jetstream import JetStreamLog
-from tests.contract.brokers import has, until
-from tests.contract.decisions import append, decision, flat, followed, node, words
+from tests.contract.brokers import connect, has, until
+from tests.contract.decisions import GENEROUS_S, append, decision, flat, followed, node, words
 from tests.nats import NatsServer, Proxy
 
 A = node("a")
@@ -45,6 +46,45 @@ async def test_a_follower_goes_on_after_the_broker_was_killed_and_restarted(
     follower.cancel()
     assert [one.position for one in seen] == list(range(1, 14))
     assert tuple(seen) == await log.read()
+
+
+async def test_a_follower_is_not_led_on_by_a_log_that_was_restored_without_what_it_had_read(
+    server: NatsServer, log: JetStreamLog, tmp_path: Path
+) -> None:
+    """And is longer than before when it is reached again."""
+    seen: list[Recorded] = []
+
+    async def follow() -> None:
+        async for batch in log.follow(ORIGIN):
+            seen.extend(batch)
+
+    kept = await append(log, A, decision("kept", 3), ORIGIN)
+    server.stop()
+    server.copy_store(tmp_path / "copy")
+    server.start()
+    follower = asyncio.create_task(follow())
+    try:
+        await append(log, A, decision("lost"), kept)
+        await until(partial(has, seen, 4))
+        server.stop()
+        server.replace_store(tmp_path / "copy")
+        with NatsServer(tmp_path / "aside") as other:  # Where the follower does not see it yet.
+            other.kill()
+            other.replace_store(tmp_path / "copy")
+            other.start()
+            restored = await connect(other, create=False)
+            await append(restored, A, decision("instead", 3), kept)
+            await restored.close()
+            other.stop()
+            server.replace_store(other.store)
+        server.start()
+        async with asyncio.timeout(GENEROUS_S):
+            with pytest.raises(LogBroken, match="event 4 of the log is not the one that was read there"):
+                await follower
+        assert words(seen) == ["kept 0", "kept 1", "kept 2", "lost 0"]
+    finally:
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
 
 
 async def test_a_frozen_broker_is_noticed_and_forgiven(server: NatsServer, log: JetStreamLog) -> None:

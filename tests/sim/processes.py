@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from events.base import ORIGIN, Position
+from events.base import ORIGIN, EventId, Position
 from events.log import LogUnavailable
 from events.log.memory import MemoryLog
 from events.log.raw import RawMessage
@@ -53,13 +53,14 @@ class DiskSnapshots(Snapshots):
         content = self._content.get(view.projection.name)
         if content is None:
             return
-        position, state = msgspec.msgpack.decode(content, type=tuple[int, view.projection.state_type])  # type: ignore[name-defined]
+        kept = tuple[int, EventId, view.projection.state_type]  # type: ignore[name-defined]
+        position, event_id, state = msgspec.msgpack.decode(content, type=kept)
         if head is None or position <= head:
-            view.restore(state, Position(position))
+            view.restore(state, Position(position), event_id)
 
     async def save(self, view: View[Any]) -> None:
         if view.position > ORIGIN:
-            self._content[view.projection.name] = msgspec.msgpack.encode((view.position, view.state))
+            self._content[view.projection.name] = msgspec.msgpack.encode((view.position, view.event_id, view.state))
 
 
 class Process:

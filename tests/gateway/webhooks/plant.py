@@ -113,5 +113,8 @@ class Plant:
             actor=Actor("test", "internal"), at=SystemClock().now(),
         )  # fmt: skip
         drafts = ((NodeDraining(node_id=NodeId(entity), reason=str(number)), meta),)
-        self._last[stream] = await self.log.append(stream, drafts, self._last.get(stream, Position(0)))
+        if stream not in self._last:
+            before = await self.log.read(stream=stream)
+            self._last[stream] = before[-1].position if before else Position(0)
+        self._last[stream] = await self.log.append(stream, drafts, self._last[stream])
         return self._last[stream]
