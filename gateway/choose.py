@@ -137,13 +137,10 @@ def choose_of(
     if aim.candidate is not None:
         return _choose_between(aim.current, aim.candidate, aim.percent, load, affinity, turn_has_come)
     side = aim.current
-    if not turn_has_come and _others_wait(side, load):
-        return Park(side.deployment_id, full=True)
-    return _pick(side, load, affinity) or Park(side.deployment_id, full=True)
-
-
-def _others_wait(side: Side, load: Load) -> bool:
-    return side.deployment_id in load.waiting or side.deployment_id in load.waiting_elsewhere
+    deployment_id = side.deployment_id
+    if not turn_has_come and (deployment_id in load.waiting or deployment_id in load.waiting_elsewhere):
+        return Park(deployment_id, full=True)
+    return _pick(side, load, affinity) or Park(deployment_id, full=True)
 
 
 def _share(table: RoutingTable, target: Target) -> tuple[DeploymentRoutes, int] | None:
@@ -171,7 +168,11 @@ def _choose_between(
     Who waits, waits for the one with the larger share.
     """
     lot = (candidate if percent >= 50 else current).deployment_id
-    if not turn_has_come and (_others_wait(current, load) or _others_wait(candidate, load)):
+    if not turn_has_come and any(
+        each.deployment_id in waiting
+        for each in (current, candidate)
+        for waiting in (load.waiting, load.waiting_elsewhere)
+    ):
         return Park(lot, full=True)
     draw = load.turn * _SPREAD if affinity is None else int.from_bytes(affinity[:8])
     first, second = (candidate, current) if draw % 100 < percent else (current, candidate)

@@ -4,9 +4,11 @@ What it is at, and what may come next, says `states.py`. Until the head of an an
 may fail without the caller's notice; the call then decides what is next.
 """
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.choose import Route
+from gateway.dataplane.account import provenance_of
 from gateway.dataplane.caller import SLOW
 from gateway.dataplane.heads import ResponseHead
 from gateway.dataplane.rewrite import answer_for_caller, request_for_replica
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
 REPEATED = frozenset((502, 503, 504))
 
 
+@dataclass(slots=True, eq=False)
 class Attempt:
-    progress: Progress = DIALLING
-    connection: Upstream | None = None
-    _keep_alive = True
-
-    def __init__(self, call: "Call", route: Route) -> None:
-        self._call, self.route = call, route
+    _call: "Call"
+    route: Route
+    progress: Progress = field(default=DIALLING, init=False)
+    connection: Upstream | None = field(default=None, init=False)
+    _keep_alive: bool = field(default=True, init=False)
 
     @property
     def answer_begun(self) -> bool:
@@ -46,7 +48,9 @@ class Attempt:
             call.errand.switching,
             None if call.trace is None else call.trace.traceparent,
         )
-        connection.begin(self, call.head.method, b"".join((head, *call.body.pieces)), switching=call.errand.switching)
+        pieces = call.body.pieces
+        request = head + pieces[0] if len(pieces) == 1 else b"".join((head, *pieces))
+        connection.begin(self, call.head.method, request, call.errand.switching)
         call.body_taken()
 
     def connect_failed(self, reason: str) -> None:
@@ -106,11 +110,11 @@ class Attempt:
             call.plane.answered(self.route)
         self.progress = STREAMING
         call.answer_begins(head.status)
-        bodyless = call.head.method == "HEAD" or head.status in (204, 304)
+        bodyless = head.bodyless or call.head.method == "HEAD"
         chunked = not bodyless and length is None and not call.head.http10
         self._keep_alive = (bodyless or chunked or length is not None) and call.caller.keeps_alive
-        out = answer_for_caller(head, length, call.provenance(), chunked=chunked, keep_alive=self._keep_alive)
-        connection.relay(call.caller.write, out, chunked=chunked)
+        out = answer_for_caller(head, length, provenance_of(call), chunked, self._keep_alive)
+        connection.relay(call.caller.write, out, chunked)
         if call.caller.slow:
             connection.transport.pause_reading()
 
@@ -121,8 +125,8 @@ class Attempt:
         self.progress = SWITCHED
         call.answer_begins(head.status)
         call.plane.insight.switched(self.route.deployment_id, 1)
-        out = answer_for_caller(head, None, call.provenance(), chunked=False, keep_alive=True)
-        connection.relay(call.caller.write, out, chunked=False)
+        out = answer_for_caller(head, None, provenance_of(call), False, True)
+        connection.relay(call.caller.write, out, False)
 
     def answering(self) -> None:
         self._call.stirred()

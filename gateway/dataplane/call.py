@@ -4,6 +4,8 @@ Where it goes next is `Search`, what happens at a replica an `Attempt`; which st
 Every request ends: answered, refused with a reason, or because its caller left.
 """
 
+from dataclasses import dataclass, field
+
 from gateway.choose import Route
 from gateway.dataplane.account import provenance_of, trip_of
 from gateway.dataplane.attempt import Attempt
@@ -18,14 +20,15 @@ from gateway.insight.trip import CLIENT_CLOSED
 from gateway.parking import full
 
 
+@dataclass(slots=True, eq=False)
 class Call(Search):
-    status = CLIENT_CLOSED
-    complete = False
-    first_byte: float | None = None
-    sent_bytes = 0
-    attempt: Attempt | None = None
-    attempts = 0
-    _fresh = False
+    status: int = field(default=CLIENT_CLOSED, init=False)
+    complete: bool = field(default=False, init=False)
+    first_byte: float | None = field(default=None, init=False)
+    sent_bytes: int = field(default=0, init=False)
+    attempt: Attempt | None = field(default=None, init=False)
+    attempts: int = field(default=0, init=False)
+    _fresh: bool = field(default=False, init=False)
     """On new connections only: an idle one has just broken."""
 
     @property

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, cast
 
+import msgspec
 from uvicorn.protocols.utils import get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from gateway.addresses import is_sdk_path
 from gateway.dataplane import http2
 from gateway.dataplane.framing import Framing, Sized, UntilClose
+from gateway.dataplane.gate import Errand
 from gateway.dataplane.heads import RequestHead
+from gateway.dataplane.remembering import Known
 from gateway.dataplane.rewrite import Provenance
 from gateway.dataplane.said import Lines, said
 from gateway.dataplane.states import CONTROL, DISCARD, HEAD, SPLICED
@@ -46,7 +49,7 @@ KEPT, SLOW, BACKLOG = Hold
 
 class Caller(asyncio.Protocol):
     __slots__ = (
-        "_backlog", "_body", "_call", "_closing", "_head", "_loop", "_server_state", "_settings", "_since",
+        "_backlog", "_body", "_call", "_closing", "_head", "_known", "_loop", "_server_state", "_since",
         "_state", "_timer", "held", "peer", "scheme", "slow", "transport", "write",
     )  # fmt: skip
 
@@ -57,7 +60,7 @@ class Caller(asyncio.Protocol):
 
     def __init__(self, server_state: ServerState) -> None:
         self._server_state = server_state
-        self._loop, self._settings = self.plane.loop, self.plane.settings
+        self._loop = self.plane.loop
         self._state = HEAD
         self._since = self._loop.time()
         """When it began to wait for what it waits for."""
@@ -66,6 +69,8 @@ class Caller(asyncio.Protocol):
         """Arrived, and not yet its turn."""
         self._body: Framing = NO_MORE
         self._head: RequestHead | None = None
+        self._known: Known[RequestHead] | None = None
+        """The last head that can be known again."""
         self._call: Call | None = None
         self._closing = False
         """No further request on this connection."""
@@ -165,6 +170,17 @@ class Caller(asyncio.Protocol):
 
     # What the gateway says by itself
 
+    def _answer(self, meant: Errand | bytes | Problem, provenance: Provenance) -> None:
+        """Without a model."""
+        if isinstance(meant, Problem):
+            self.respond(meant, provenance)
+        elif isinstance(meant, bytes):
+            self._say(200, meant, provenance)
+        elif isinstance(woken := self.plane.wake(meant.address.target), Problem):
+            self.respond(woken, provenance)
+        else:
+            self._say(202, b"{}", msgspec.structs.replace(provenance, deployment_id=woken))
+
     def _refuse_http2(self) -> None:
         self._closing = True
         self._backlog = b""
@@ -200,6 +216,6 @@ class Caller(asyncio.Protocol):
         self.read_on()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(self._settings.linger_s, self._look_at_clock)
+        self._timer = self._loop.call_later(self.plane.settings.linger_s, self._look_at_clock)
         if self._closing and self.transport.can_write_eof():
             self.transport.write_eof()

@@ -28,11 +28,13 @@ class Clock:
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = NEVER
 
-    def watch(self, one: Timed) -> None:
-        """Also again, when it is due earlier than it has told."""
-        self._watched[one] = None
-        if one.due < self._looks_at:
-            self._look_at(one.due)
+    def watch(self, one: Timed, due: float) -> None:
+        """It is due then, if not before."""
+        if due < one.due:
+            one.due = due
+            self._watched[one] = None
+            if due < self._looks_at:
+                self._look_at(due)
 
     def forget(self, one: Timed) -> None:
         self._watched.pop(one, None)

@@ -21,7 +21,6 @@ from gateway.dataplane.gate import Errand, Ration
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadHead, RequestHead, looks_wrong, read_request
 from gateway.dataplane.kept import Body
 from gateway.dataplane.plane import DataPlane, new_request_id
-from gateway.dataplane.rewrite import Provenance
 from gateway.dataplane.states import CALL, CONTROL, DISCARD, HANDED, HEAD, SPLICED
 from gateway.errors import Problem, client_error
 
@@ -53,7 +52,7 @@ class Front(Caller):
         super().connection_made(transport)
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         self.plane.connections += 1
-        self._timer = self._loop.call_later(self._settings.head_timeout_s, self._look_at_clock)
+        self._timer = self._loop.call_later(self.plane.settings.head_timeout_s, self._look_at_clock)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(self)
@@ -106,14 +105,16 @@ class Front(Caller):
 
     def _look_at_clock(self) -> None:
         """One lazy timer a connection: closes it when its caller is late."""
+        settings = self.plane.settings
         if self._state is HEAD:
-            limit_s = self._settings.head_timeout_s if self._backlog else self._settings.keep_alive_s
+            self._known = None  # Who idles keeps nothing.
+            limit_s = settings.head_timeout_s if self._backlog else settings.keep_alive_s
         elif self._state is DISCARD or (self._state is CONTROL and self._control_answered):
-            limit_s = self._settings.linger_s
+            limit_s = settings.linger_s
         elif self._state is CONTROL and not self._body.done:
-            limit_s = self._settings.idle_timeout_s
+            limit_s = settings.idle_timeout_s
         else:
-            limit_s, self._since = self._settings.head_timeout_s, self._loop.time()
+            limit_s, self._since = settings.head_timeout_s, self._loop.time()
         left_s = self._since + limit_s - self._loop.time()
         if left_s <= 0 and self._state is HEAD and self._backlog:
             self._refuse(client_error(408, f"the head of the request did not arrive within {limit_s:g} s"))
@@ -121,12 +122,19 @@ class Front(Caller):
             self.transport.close()
         else:
             # Short waits may begin during a long one.
-            at_most_s = min(left_s, self._settings.head_timeout_s)
+            at_most_s = min(left_s, settings.head_timeout_s)
             self._timer = self._loop.call_later(at_most_s, self._look_at_clock)
 
     # One request
 
     def _read_head(self, arrived: bytes) -> None:
+        known = self._known
+        again = None if known is None else known.again(arrived)
+        if known is not None and again is not None:
+            length, end = again
+            self._backlog = b""
+            self._begin(known.head, length, arrived[:end], arrived[end:])
+            return
         if arrived.startswith(b"\r"):
             arrived = arrived[_EMPTY_LINES.match(arrived).end() :]  # type: ignore[union-attr]
         end = arrived.find(b"\r\n\r\n")
@@ -138,7 +146,7 @@ class Front(Caller):
             self._backlog = b""
             raw, rest = arrived[: end + 4], arrived[end + 4 :]
             try:
-                head, length = read_request(raw)
+                head, length, self._known = read_request.read(raw)
             except BadHead as bad:
                 if arrived.startswith(http2.PREFACE):
                     self._refuse_http2()
@@ -185,17 +193,6 @@ class Front(Caller):
         if rest:
             self._more(rest)
 
-    def _answer(self, meant: Errand | bytes | Problem, provenance: Provenance) -> None:
-        """Without a model."""
-        if isinstance(meant, Problem):
-            self.respond(meant, provenance)
-        elif isinstance(meant, bytes):
-            self._say(200, meant, provenance)
-        elif isinstance(woken := self.plane.wake(meant.address.target), Problem):
-            self.respond(woken, provenance)
-        else:
-            self._say(202, b"{}", msgspec.structs.replace(provenance, deployment_id=woken))
-
     def _call_model(
         self, head: RequestHead, length: int | None, errand: Errand, request_id: str, ration: Ration, rest: bytes
     ) -> bytes:
@@ -203,7 +200,7 @@ class Front(Caller):
 
         First the body that has come with the head, so that both go on in one piece.
         """
-        size, kept_max = length or 0, self._settings.replay_bytes_max
+        size, kept_max = length or 0, self.plane.settings.replay_bytes_max
         if len(rest) >= size and not head.chunked:
             body, rest = Body(kept_max, False, rest[:size]), rest[size:]
             self._body = NO_MORE
@@ -211,7 +208,9 @@ class Front(Caller):
             body = Body(kept_max, head.chunked)
             self._body = Chunked() if head.chunked else Sized(size)
         self._state = CALL
-        call = self._call = Call(self.plane, self, head, length, errand, request_id, ration, body)
+        call = self._call = Call(
+            self.plane, errand.limits, self, head, length, errand, errand.address, request_id, ration, body
+        )
         if rest and not self._body.done:
             self._pass_body(rest)
             rest = b""

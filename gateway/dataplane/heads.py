@@ -81,6 +81,8 @@ class ResponseHead(msgspec.Struct, frozen=True):
     """The lines that go on to the caller."""
     chunked: bool
     keep_alive: bool
+    bodyless: bool
+    """By its status: whatever the length is, no body follows."""
 
 
 def _read_request(head: bytes) -> tuple[RequestHead, int | None]:
@@ -138,7 +140,7 @@ def _read_response(head: bytes) -> tuple[ResponseHead, int | None]:
     close = minor == b"0" or (b"connection" in noted and b"close" in tokens_of(noted[b"connection"]))
     line = f"HTTP/1.1 {status} {reason.decode('latin-1')}\r\n"
     onward = text_of(field.to_caller for field in going_on(fields, noted))
-    return ResponseHead(status, line, fields, noted, onward, bool(codings), not close), length
+    return ResponseHead(status, line, fields, noted, onward, bool(codings), not close, status in (204, 304)), length
 
 
 read_request = Remembering(_read_request)

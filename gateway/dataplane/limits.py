@@ -1,5 +1,6 @@
 """How long a request may take, and whether its prompt picks its replica: the environment's word, else the gateway's."""
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,21 +36,22 @@ def _with(usual: Limits, own: RequestLimits) -> Limits:
     return msgspec.structs.replace(usual, **set_here)
 
 
+@dataclass(slots=True, eq=False)
 class Limited:
     """The four ends that time can put to a call. All are the loop's time, or NEVER."""
 
     plane: "DataPlane"
     limits: Limits
-    due = NEVER
-    wait_until = NEVER
+    due: float = field(default=NEVER, init=False)
+    wait_until: float = field(default=NEVER, init=False)
     """Ends peeking, parking, or a rest."""
-    answer_by = NEVER
+    answer_by: float = field(default=NEVER, init=False)
     """Runs from the first attempt, and stands still while the call is parked."""
-    answer_within_s: float
+    answer_within_s: float = field(init=False)
     """What is left of that when it begins to run."""
-    over_by = NEVER
+    over_by: float = field(default=NEVER, init=False)
     """The end of all of it, whatever it is at."""
-    silent_by = NEVER
+    silent_by: float = field(default=NEVER, init=False)
     """While it is watched that something moves."""
 
     def waited(self) -> None:
@@ -72,7 +74,7 @@ class Limited:
 
     def wait(self, seconds: float) -> None:
         self.wait_until = self.plane.now() + seconds
-        self._watch(self.wait_until)
+        self.plane.clock.watch(self, self.wait_until)
 
     def wait_for_answer(self, now: float) -> None:
         if self.answer_by < NEVER:
@@ -81,7 +83,7 @@ class Limited:
         if self.limits.total_deadline_s is not None and self.over_by == NEVER:
             self.over_by = now + self.limits.total_deadline_s
             due = min(due, self.over_by)
-        self._watch(due)
+        self.plane.clock.watch(self, due)
 
     def stop_waiting_for_answer(self, now: float) -> None:
         """While it waits for a slot, no replica is to blame."""
@@ -92,7 +94,7 @@ class Limited:
         """Something moves; from now on it would be noticed if nothing did."""
         if self.silent_by == NEVER:
             self.silent_by = self.plane.now() + self.limits.idle_timeout_s
-            self._watch(self.silent_by)
+            self.plane.clock.watch(self, self.silent_by)
 
     def look_at_clock(self, now: float) -> None:
         if now >= self.over_by:
@@ -107,8 +109,3 @@ class Limited:
             if now >= self.silent_by:
                 self.fell_silent()
         self.due = min(self.wait_until, self.answer_by, self.over_by, self.silent_by)
-
-    def _watch(self, due: float) -> None:
-        if due < self.due:
-            self.due = due
-            self.plane.clock.watch(self)

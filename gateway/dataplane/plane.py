@@ -142,7 +142,8 @@ class DataPlane:
 
     def answered(self, route: Route) -> None:
         """It is no failure, whatever it says."""
-        self._circuits.answered(route.replica.replica_id)
+        if route.replica.replica_id in self._circuits.failing:
+            self._circuits.answered(route.replica.replica_id)
 
     def failed(self, route: Route) -> None:
         self.insight.failed(route.deployment_id)

@@ -82,7 +82,7 @@ def request_for_replica(
 
 
 def answer_for_caller(
-    answer: ResponseHead, length: int | None, provenance: Provenance, *, chunked: bool, keep_alive: bool
+    answer: ResponseHead, length: int | None, provenance: Provenance, chunked: bool, keep_alive: bool
 ) -> bytes:
     """`chunked`: the body goes on in chunks, whatever way it came in."""
     onward, ours = answer.onward, provenance.lines()

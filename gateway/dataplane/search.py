@@ -5,9 +5,9 @@ which says `states.py`.
 """
 
 import random
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-from events.base import DeploymentId
+from events.base import DeploymentId, Position
 from gateway.addresses import UNNAMED, Address
 from gateway.choose import Park, Route, Unroutable, affinity_of
 from gateway.dataplane.beginning import Beginning, Seen, beginning_of
@@ -22,53 +22,48 @@ from gateway.errors import Problem, client_error, too_large
 from gateway.insight.trip import Trace
 from gateway.parking import full
 
-if TYPE_CHECKING:
-    from gateway.dataplane.plane import DataPlane
-
 NO_ROOM = "the bodies of waiting requests take all the room there is"
 
 
+@dataclass(slots=True, eq=False)
 class Search(Limited):
-    phase: Phase = CHOOSING
-    trace: Trace | None = None
-    stay: Stay | None = None
-    deployment_id: DeploymentId | None = None
-    _counted: tuple[DeploymentId, bool] | None = None
-    failures: Failures | None = None
-    rested = False
+    caller: Caller
+    head: RequestHead
+    length: int | None
+    errand: Errand
+    address: Address
+    request_id: str
+    ration: Ration
+    body: Body
+    """So far, or all of it."""
+    phase: Phase = field(default=CHOOSING, init=False)
+    began: float = field(init=False)
+    position: Position = field(init=False)
+    """Of the log, by which it was routed last."""
+    trace: Trace | None = field(default=None, init=False)
+    stay: Stay | None = field(default=None, init=False)
+    deployment_id: DeploymentId | None = field(default=None, init=False)
+    failures: Failures | None = field(default=None, init=False)
+    rested: bool = field(default=False, init=False)
     """And may try a replica again at which it failed."""
-    _affinity: bytes | None = None
+    _arrival: int = field(init=False)
+    _counted: tuple[DeploymentId, bool] | None = field(default=None, init=False)
+    _affinity: bytes | None = field(init=False)
     """Requests with the same go to the same replica."""
-    _beginning: Beginning | None = None
+    _beginning: Beginning | None = field(default=None, init=False)
     """Is looked at before it is known where to."""
 
-    def __init__(
-        self,
-        plane: "DataPlane",
-        caller: Caller,
-        head: RequestHead,
-        length: int | None,
-        errand: Errand,
-        request_id: str,
-        ration: Ration,
-        body: Body,
-    ) -> None:
-        """`body`: so far, or all of it."""
-        self.plane, self.caller = plane, caller
-        self.head, self.length = head, length
-        self.errand, self.request_id, self.ration = errand, request_id, ration
-        self.address = address = errand.address
-        self.limits = limits = errand.limits
-        self.body = body
+    def __post_init__(self) -> None:
+        plane, limits = self.plane, self.limits
         self._arrival = plane.counts.requests
         self.answer_within_s = limits.call_deadline_s
         self.position = plane.routing.position
         self.began = plane.now()
-        self._affinity = errand.affinity
+        self._affinity = self.errand.affinity
         if plane.insight.traces:
-            self.trace = plane.insight.trace(head.value(b"traceparent"))
-        if limits.prefix_affinity_bytes or address.target is UNNAMED:
-            self._look_at_beginning(body.pieces)
+            self.trace = plane.insight.trace(self.head.value(b"traceparent"))
+        if limits.prefix_affinity_bytes or self.address.target is UNNAMED:
+            self._look_at_beginning(self.body.pieces)
 
     def _look_at_beginning(self, pieces: list[bytes]) -> None:
         prefix_bytes = self.limits.prefix_affinity_bytes if self._affinity is None else 0

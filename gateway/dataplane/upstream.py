@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 from gateway.dataplane.framing import LAST_CHUNK, BadFraming, Chunked, Framing, Sized, UntilClose, chunk
 from gateway.dataplane.heads import HEAD_BYTES_MAX, BadAnswer, ResponseHead, read_response
+from gateway.dataplane.remembering import Known
 from projections.routing import ReplicaRoute
 
 _INTERIM_MAX = 8
@@ -53,9 +54,8 @@ class Exchange(Protocol):
 
 class Upstream(asyncio.Protocol):
     __slots__ = (
-        "_answer", "_arrived", "_begun", "_chunks", "_exchange", "_framing", "_interim", "_lost", "_method", "_now",
-        "_out", "_switching", "_write", "relayed", "replica", "reusable", "stirred_at", "transport",
-        "used",
+        "_answer", "_arrived", "_begun", "_chunks", "_exchange", "_framing", "_interim", "_known", "_lost", "_method",
+        "_now", "_out", "_switching", "_write", "relayed", "replica", "reusable", "stirred_at", "transport", "used",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -66,6 +66,8 @@ class Upstream(asyncio.Protocol):
     def __init__(self, replica: ReplicaRoute, lost: Callable[["Upstream"], None], now: Callable[[], float]) -> None:
         self.replica = replica
         self._now = now
+        self._known: Known[ResponseHead] | None = None
+        """The last head that can be known again."""
         self._lost = lost
         """Told when it ends while it belongs to no exchange."""
         self._exchange: Exchange | None = None
@@ -80,7 +82,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
-    def begin(self, exchange: Exchange, method: str, request: bytes, *, switching: bool) -> None:
+    def begin(self, exchange: Exchange, method: str, request: bytes, switching: bool) -> None:
         self._exchange = exchange
         self._method, self._switching = method, switching
         self._framing = None
@@ -96,7 +98,7 @@ class Upstream(asyncio.Protocol):
         self.stirred_at = self._now()
         self.transport.write(framed)
 
-    def relay(self, write: Callable[[bytes], None], head: bytes, *, chunked: bool) -> None:
+    def relay(self, write: Callable[[bytes], None], head: bytes, chunked: bool) -> None:
         """The answer is wanted, with this head. `chunked`: in chunks, whatever way it comes."""
         self._write, self._out, self._chunks = write, head, chunked
 
@@ -156,14 +158,19 @@ class Upstream(asyncio.Protocol):
     def _read_head(self, exchange: Exchange, data: bytes) -> None:
         arrived = self._arrived + data if self._arrived else data
         while True:
-            end = arrived.find(_END)
-            if end < 0:
-                if len(arrived) > HEAD_BYTES_MAX:
-                    raise BadAnswer("its response head is too long")
-                self._arrived = arrived
-                return
-            head, length = read_response(arrived[: end + 4])
-            arrived = arrived[end + 4 :]
+            known = self._known
+            again = None if known is None else known.again(arrived)
+            if known is not None and again is not None:
+                head, (length, end) = known.head, again
+            else:
+                end = arrived.find(_END) + len(_END)
+                if end < len(_END):
+                    if len(arrived) > HEAD_BYTES_MAX:
+                        raise BadAnswer("its response head is too long")
+                    self._arrived = arrived
+                    return
+                head, length, self._known = read_response.read(arrived[:end])
+            arrived = arrived[end:]
             if head.status >= 200 or head.status == 101:
                 break
             self._interim += 1
@@ -175,7 +182,7 @@ class Upstream(asyncio.Protocol):
                 raise BadAnswer("it switched protocols without being asked")
             framing: Framing = UntilClose()
             exchange.switched(head)
-        elif length == len(arrived) and not _bodyless(head, self._method):
+        elif length == len(arrived) and not head.bodyless and self._method != "HEAD":
             exchange.answered(head, length)
             if self._exchange is exchange:
                 self._relay_all(exchange, arrived)
@@ -217,12 +224,8 @@ class Upstream(asyncio.Protocol):
             self._exchange.upstream_ready()
 
 
-def _bodyless(head: ResponseHead, method: str) -> bool:
-    return method == "HEAD" or head.status in (204, 304)
-
-
 def _framing(head: ResponseHead, length: int | None, method: str) -> Framing:
-    if _bodyless(head, method):
+    if head.bodyless or method == "HEAD":
         return Sized(0)
     if head.chunked:
         return Chunked()

@@ -6,6 +6,7 @@ does not know is counted together, so no caller can make a label.
 
 from bisect import bisect_left
 from collections.abc import Container
+from dataclasses import dataclass
 
 import msgspec
 
@@ -20,7 +21,8 @@ SECONDS = (
 BYTES = (256.0, 1024.0, 4096.0, 65536.0, 1048576.0, 16777216.0, 104857600.0)
 
 
-class Histogram(msgspec.Struct):
+@dataclass(slots=True)
+class Histogram:
     """How many were up to each bound, and beyond the last."""
 
     counts: list[int]
@@ -56,13 +58,17 @@ class Tallies:
         if series is None:
             series = self.series[key] = _empty(key, target.model_id)
         # Every request passes here, so nothing is called that can be written out.
-        began = trip.began
-        spent, histogram = trip.ended - began, series.latency
-        histogram.counts[bisect_left(SECONDS, spent)] += 1
+        began, ended = trip.began, trip.ended
+        spent, histogram = ended - began, series.latency
+        place = bisect_left(SECONDS, spent)
+        histogram.counts[place] += 1
         histogram.sum += spent
         if (at := trip.first_byte) is not None:
-            spent, histogram = at - began, series.first_byte
-            histogram.counts[bisect_left(SECONDS, spent)] += 1
+            if at != ended:  # Most answers come in one piece.
+                spent = at - began
+                place = bisect_left(SECONDS, spent)
+            histogram = series.first_byte
+            histogram.counts[place] += 1
             histogram.sum += spent
         if spent := trip.parked_s:
             histogram = series.parked

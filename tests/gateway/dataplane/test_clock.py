@@ -13,7 +13,11 @@ class Watched:
     def __init__(self, clock: Clock, times: list[float]) -> None:
         self._clock, self._times = clock, sorted(times)
         self.asked: list[float] = []
-        self.due = self._times[0] if self._times else NEVER
+        self.due = NEVER
+
+    def tell(self) -> None:
+        if self._times:
+            self._clock.watch(self, self._times[0])
 
     def look_at_clock(self, now: float) -> None:
         self.asked.append(now)
@@ -32,7 +36,7 @@ def test_who_is_due_is_asked_then_and_nobody_else(several: list[list[float]]) ->
         clock = Clock(loop)
         watched = [Watched(clock, times) for times in several]
         for one in watched:
-            clock.watch(one)
+            one.tell()
         while loop.next_timer():
             pass
         for one, times in zip(watched, several, strict=True):
@@ -46,9 +50,10 @@ def test_who_has_ended_is_not_asked_and_one_timer_does() -> None:
         clock = Clock(loop)
         over, lasts = Watched(clock, [1.0]), Watched(clock, [2.0])
         for _ in range(1000):
-            clock.watch(over)
+            over.due = NEVER
+            over.tell()
             clock.forget(over)
-        clock.watch(lasts)
+        lasts.tell()
         assert sum(not handle.cancelled() for _, _, handle in loop._timers) == 1
         while loop.next_timer():
             pass
@@ -59,10 +64,9 @@ def test_an_earlier_limit_is_seen_though_a_later_one_was_told() -> None:
     with Loop() as loop:
         clock = Clock(loop)
         one = Watched(clock, [3.0, 50.0])
-        one.due = 50.0
-        clock.watch(one)
-        one.due = 3.0
-        clock.watch(one)
+        clock.watch(one, 50.0)
+        clock.watch(one, 3.0)
+        clock.watch(one, 70.0)
         assert loop.next_timer()
         assert one.asked == [3.0] and one.due == 50.0
 
@@ -71,7 +75,7 @@ def test_after_its_end_a_clock_asks_nobody() -> None:
     with Loop() as loop:
         clock = Clock(loop)
         one = Watched(clock, [1.0])
-        clock.watch(one)
+        one.tell()
         clock.close()
         assert not loop.next_timer()
         assert one.asked == []

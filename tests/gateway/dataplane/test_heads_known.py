@@ -41,6 +41,35 @@ def test_what_was_read_before_changes_nothing(reader: Remembering[Any], first: b
         assert said(remembering, raw) == said(reader.strictly, raw)
 
 
+@given(LINES, LINES, st.sampled_from([b"", b"{}", b"\r\n\r\n", b"content-length: 7\r\n\r\n"]), st.integers(0, 300))
+@pytest.mark.parametrize(("reader", "first"), [(read_request, REQUEST), (read_response, RESPONSE)])
+def test_a_connection_knows_its_last_head_again(
+    reader: Remembering[Any], first: bytes, one: list[bytes], two: list[bytes], rest: bytes, cut: int
+) -> None:
+    before, after = (first + b"".join(line + b"\r\n" for line in lines) + b"\r\n" for lines in (one, two))
+    try:
+        _, _, known = Remembering(reader.strictly).read(before)
+    except (BadHead, BadAnswer):
+        return
+    again = None if known is None else known.again((after + rest)[:cut])
+    if again is not None and known is not None:
+        length, end = again
+        assert end == len(after)
+        assert (known.head, length) == reader.strictly(after)
+    elif known is not None and one == two:
+        assert cut < len(after), "the same again is known"
+
+
+def test_a_head_of_another_length_is_known_again() -> None:
+    _, _, known = read_request.read(REQUEST + b"Content-Length: 5\r\nx-a: 1\r\n\r\n")
+    other = REQUEST + b"Content-Length: 1234\r\nx-a: 1\r\n\r\n"
+    assert known is not None
+    assert known.again(other + b"body") == (1234, len(other))
+    assert known.again(other[:-1]) is None
+    assert known.again(REQUEST + b"Content-Length: 12 34\r\nx-a: 1\r\n\r\n") is None
+    assert known.again(REQUEST + b"Content-Length: \r\nx-a: 1\r\n\r\n") is None
+
+
 def test_other_lengths_do_not_make_another_head() -> None:
     one, five = read_request(REQUEST + b"content-length: 5\r\n\r\n")
     other, seven = read_request(REQUEST + b"content-length: 7\r\n\r\n")
