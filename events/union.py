@@ -84,9 +84,22 @@ AnyEvent = (
     | webhook.DeliveryGivenUp
     | webhook.RedeliveryRequested
     | webhook.RedeliverySucceeded
+    | webhook.DeliveriesTaken
 )
 
-CATEGORIES = ("model", "build", "environment", "scaling", "replica", "node", "key", "secret", "webhook", "log")
+CATEGORIES = (
+    "model",
+    "build",
+    "environment",
+    "scaling",
+    "replica",
+    "node",
+    "key",
+    "secret",
+    "webhook",
+    "deliveries",
+    "log",
+)
 
 
 class UnknownEvent(msgspec.Struct, frozen=True):

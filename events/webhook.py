@@ -51,3 +51,14 @@ class RedeliverySucceeded(Event, frozen=True, kw_only=True):
     webhook_id: WebhookId
     position: Position
     attempts: int
+
+
+class DeliveriesTaken(Event, frozen=True, kw_only=True):
+    """From here on this control plane delivers to all webhooks, and no other one that works on the same log."""
+
+    holder: str
+    """Its machine."""
+    instead_of: str
+    """Who did until now; empty: nobody."""
+    silent_for_s: float
+    """How long nothing had been heard of that one."""

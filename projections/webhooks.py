@@ -5,6 +5,7 @@ import msgspec
 from events.base import EventId, Position, WebhookId
 from events.codec import Recorded
 from events.webhook import (
+    DeliveriesTaken,
     DeliveryGivenUp,
     RedeliveryRequested,
     RedeliverySucceeded,
@@ -39,6 +40,13 @@ class Webhook(msgspec.Struct, frozen=True):
     dead: dict[Position, DeadLetter] = {}
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """Who delivers, of several control planes on one log; nobody before the first webhook."""
+
+    holder: str = ""
+    position: Position = Position(0)
+
+
 Webhooks = dict[WebhookId, Webhook]
 
 
@@ -71,3 +79,11 @@ def evolve(webhooks: Webhooks, recorded: Recorded) -> Webhooks:
 
 
 WEBHOOKS: Projection[Webhooks] = Projection("webhooks", 1, dict[WebhookId, Webhook], dict, evolve)
+
+
+def _turn(turn: Turn, recorded: Recorded) -> Turn:
+    event = recorded.event
+    return Turn(event.holder, recorded.position) if isinstance(event, DeliveriesTaken) else turn
+
+
+TURN: Projection[Turn] = Projection("turn", 1, Turn, Turn, _turn)

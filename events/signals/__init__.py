@@ -75,13 +75,20 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     at: datetime
 
 
+class Delivering(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The control plane of this machine delivers to webhooks: sent every two seconds while it does."""
+
+    holder: str
+    at: datetime
+
+
 class Resumed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The channel was interrupted and works again: silence before this moment says nothing about anybody."""
 
     at: datetime
 
 
-Signal = Load | Answers | WakeAsked | Heartbeat | Resumed
+Signal = Load | Answers | WakeAsked | Heartbeat | Delivering | Resumed
 
 
 class Signals(Protocol):

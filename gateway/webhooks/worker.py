@@ -1,6 +1,6 @@
-"""All webhooks: begins one delivery a webhook that is registered, ends those that are removed. One worker a plane.
+"""All webhooks: begins one delivery a webhook that is registered, ends those that are removed.
 
-A second one would do no harm but send everything twice.
+A second worker would do no harm but send everything twice; `turn.py` sees to it that there is one.
 """
 
 import asyncio

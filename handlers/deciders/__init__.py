@@ -7,6 +7,7 @@ from typing import Any
 from handlers.base import Command, Decider
 from handlers.deciders.access import KEY, SECRET, KeyState, SecretState
 from handlers.deciders.build import BUILD, BuildState
+from handlers.deciders.deliveries import DELIVERIES, DeliveriesState
 from handlers.deciders.environment import ENVIRONMENT, EnvironmentState
 from handlers.deciders.model import MODEL, ModelState
 from handlers.deciders.node import NODE, NodeState
@@ -15,7 +16,9 @@ from handlers.deciders.scaling import SCALING, ScalingState
 from handlers.deciders.seal import LOG, LogState
 from handlers.deciders.webhook import WEBHOOK, WebhookState
 
-DECIDERS: tuple[Decider[Any, Any], ...] = (MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET, WEBHOOK, LOG)
+DECIDERS: tuple[Decider[Any, Any], ...] = (
+    MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET, WEBHOOK, DELIVERIES, LOG,
+)  # fmt: skip
 
 DECIDER_OF: Mapping[type[Command], Decider[Any, Any]] = MappingProxyType(
     {command: decider for decider in DECIDERS for command in decider.commands}
@@ -32,6 +35,7 @@ AggregateState = (
     | KeyState
     | SecretState
     | WebhookState
+    | DeliveriesState
     | LogState
 )
 """Tagged, so that a snapshot of all aggregates can be read back."""

@@ -3,10 +3,12 @@ recent load, and the worker that delivers to webhooks."""
 
 import asyncio
 import random
+from functools import partial
 
 from events.base import Position
 from events.log import Log
 from events.log.jetstream_raw import JetStreamRaw
+from gateway.webhooks.turn import TakingTurns
 from handlers.clock import SystemClock
 from handlers.notary import Notary
 from handlers.record_load import record_load
@@ -16,6 +18,7 @@ from ops.local.readiness import announce
 from ops.past import HISTORY
 from ops.replay import LOOKED_BACK_AT
 from ops.wiring.archive import open_archive
+from ops.wiring.machine import node_id_of
 from ops.wiring.parts import (
     heed_archive,
     open_load_history,
@@ -31,6 +34,7 @@ from projections.stores.kept import KeptSnapshots, keep_snapshots
 from projections.stores.postgres import PostgresAuditStore
 from projections.stores.whereabouts import KeptWhereabouts, keep_whereabouts
 from projections.view import View
+from projections.webhooks import TURN, WEBHOOKS
 
 REMEMBER_EVERY_S = 5.0
 
@@ -49,9 +53,9 @@ async def serve(settings: Settings) -> None:
             open_archive(settings) as archive,
             asyncio.TaskGroup() as tasks,
         ):
-            seals = View(SEALS)
-            clock = SystemClock()
-            control = Control(log, signals, clock, random.Random(), refusals=refusals, more_views=(seals,))
+            seals, turn, webhooks = View(SEALS), View(TURN), View(WEBHOOKS)
+            clock, more = SystemClock(), (seals, turn, webhooks)
+            control = Control(log, signals, clock, random.Random(), refusals=refusals, more_views=more)
             tasks.create_task(control.run())
             tasks.create_task(follow_into(log, store))
             looked_back_from = settings.folder("snapshots") / HISTORY
@@ -61,7 +65,8 @@ async def serve(settings: Settings) -> None:
             tasks.create_task(record_load(signals, loads, SystemClock()))
             tasks.create_task(_remember(settings, control))
             await control.caught_up.wait()
-            tasks.create_task(_deliver(settings, log, control))
+            turns = TakingTurns(node_id_of(settings), turn, webhooks, control.dispatch, signals, clock)
+            tasks.create_task(turns.run(partial(_deliver, settings, log, control)))
             assert settings.nats_url is not None, "open_log has refused that already"
             notary = Notary(JetStreamRaw(settings.nats_url), archive, control.dispatch, seals, clock)
             tasks.create_task(notary.run())

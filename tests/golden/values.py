@@ -106,6 +106,7 @@ from events.scaling import (
 from events.seal import LogSealed, LossAccepted
 from events.union import AnyEvent
 from events.webhook import (
+    DeliveriesTaken,
     DeliveryGivenUp,
     RedeliveryRequested,
     RedeliverySucceeded,
@@ -447,6 +448,7 @@ _EVENTS: tuple[AnyEvent, ...] = (
     ),
     RedeliveryRequested(webhook_id=WEBHOOK, position=Position(42), asked=1),
     RedeliverySucceeded(webhook_id=WEBHOOK, position=Position(42), attempts=1),
+    DeliveriesTaken(holder="node-b", instead_of="node-a", silent_for_s=10.5),
     LogSealed(first=Position(5001), last=Position(10000), hash="a" * 64, previous_hash="b" * 64),
     LossAccepted(first=Position(4201), last=Position(4250)),
 )

@@ -15,11 +15,12 @@ from projections.base import Projection, fold
 from projections.cold_starts import COLD_STARTS
 from projections.seals import SEALS
 from projections.view import View
+from projections.webhooks import TURN
 from projections.weights import WEIGHTS
 from tests.properties.history import decisions, history
 from tests.sim.checkers.snapshots import FOLDS
 
-EVERY: tuple[Projection[Any], ...] = (*FOLDS, BUILDS, COLD_STARTS, DECISIONS, NAMES, SEALS, WEIGHTS)
+EVERY: tuple[Projection[Any], ...] = (*FOLDS, BUILDS, COLD_STARTS, DECISIONS, NAMES, SEALS, TURN, WEIGHTS)
 SEEDS = some.integers(0, 2)
 
 
