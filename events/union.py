@@ -24,6 +24,7 @@ AnyEvent = (
     | weights.WeightsPinned
     | weights.WeightsMirrored
     | weights.WeightsMirrorFailed
+    | weights.WeightsDiscarded
     | build.BuildSucceeded
     | build.BuildFailed
     | build.BuildStopped
@@ -98,6 +99,7 @@ CATEGORIES = (
     "secret",
     "webhook",
     "deliveries",
+    "weights",
     "log",
 )
 

@@ -1,6 +1,6 @@
 """Weights: files that a model reads, kept in the blob store as content-addressed chunks, named by a manifest."""
 
-from typing import NewType
+from typing import Final, NewType
 
 import msgspec
 
@@ -10,6 +10,10 @@ ManifestId = NewType("ManifestId", str)
 """64 hexadecimal digits: BLAKE3 of the manifest's canonical JSON. The same files have the same id, from any source."""
 ChunkHash = NewType("ChunkHash", str)
 """64 hexadecimal digits: BLAKE3 of the chunk's bytes."""
+
+
+MIRROR: Final = "mirror"
+"""Whose history is the blob store's: there is one of a plane."""
 
 
 class Mount(msgspec.Struct, frozen=True, gc=False):
@@ -64,3 +68,18 @@ class WeightsMirrorFailed(Event, frozen=True, kw_only=True):
     """missing, private, moved, changed, unavailable, damaged, invalid."""
     reason: str
     seconds: float
+
+
+class WeightsDiscarded(Event, frozen=True, kw_only=True):
+    """Nobody needs these any more: from now on they may be missing in the blob store. Who pushes them again has them
+    mirrored again."""
+
+    manifests: tuple[ManifestId, ...]
+    chunks: int
+    """Named by no manifest that is left."""
+    bytes: int
+    """Of manifests, chunks and notes about them."""
+    older_than_h: float
+    """What had been written later was kept."""
+    needed_manifests: int
+    """Of deployments that are not deleted and of builds under way: they and their chunks were kept."""

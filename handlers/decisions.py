@@ -55,4 +55,4 @@ def evolve(aggregates: Aggregates, recorded: Recorded) -> Aggregates:
     return aggregates
 
 
-DECISIONS: Projection[Aggregates] = Projection("decisions", 3, dict[StreamName, Aggregate], dict, evolve)
+DECISIONS: Projection[Aggregates] = Projection("decisions", 4, dict[StreamName, Aggregate], dict, evolve)

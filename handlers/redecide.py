@@ -27,7 +27,7 @@ from handlers.reactors import REACTORS
 KNOWN_AGAIN = frozenset((
     "NodeJoined", "NodeDraining", "NodeLost", "NodeLeft", "BuildRequested", "BuildStarted", "BuildStepFinished",
     "BuildSucceeded", "BuildFailed", "BuildStopped", "ReplicaAssigned", "ReplicaEnvironmentReady",
-    "WeightsPinned", "WeightsMirrored", "WeightsMirrorFailed",
+    "WeightsPinned", "WeightsMirrored", "WeightsMirrorFailed", "WeightsDiscarded",
     "ReplicaWeightsReady", "ReplicaWeightsLate", "WeightsFoundCorrupt",
     "WeightsPrefetchRequested", "WeightsPrefetched", "WeightsPrefetchLate", "WeightsPrefetchFailed",
     "WeightsPrefetchWithdrawn",

@@ -21,6 +21,7 @@ from ops.local.files import read_or_none, write_private
 from ops.replay import state_at
 from projections.access import ACCESS
 from projections.follow import Follower
+from projections.stores.snapshots import Snapshots
 from projections.view import View
 
 FILE = "operator.key"
@@ -62,14 +63,17 @@ async def ensured(log: Log, run: Path) -> tuple[str, bool]:
         hash=_hash(key),
         scopes=SCOPES,
     )
-    async with _dispatching(log) as dispatch:
+    async with dispatching(log) as dispatch:
         await dispatch(issue)
     return key, True
 
 
 @asynccontextmanager
-async def _dispatching(log: Log) -> AsyncIterator[Dispatch]:
+async def dispatching(log: Log, snapshots: Snapshots | None = None) -> AsyncIterator[Dispatch]:
+    """For a shell on the plane's own machine. `snapshots`: another process's, to begin with; they are only read."""
     decisions = View(DECISIONS)
+    if snapshots is not None:
+        await snapshots.restore(decisions, await log.head())
     follower = Follower(log, [decisions])
     await follower.catch_up()
     following = asyncio.create_task(follower.run())

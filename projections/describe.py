@@ -67,10 +67,13 @@ def _field(name: str, value: Any) -> str:
         case float():
             return f"{name} {value:.3g}"
         case tuple():
-            return f"{name} {' '.join(str(each) for each in value)}"
+            return f"{name} {_cut(' '.join(str(each) for each in value))}"
         case _:
-            text = str(value)
-            return f"{name} {text if len(text) <= VALUE_MAX else text[: VALUE_MAX - 1] + '…'}"
+            return f"{name} {_cut(str(value))}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= VALUE_MAX else text[: VALUE_MAX - 1] + "…"
 
 
 def _changed_fields(value: msgspec.Struct) -> str:

@@ -8,7 +8,7 @@ from events.base import BuildId, DeploymentId, ModelId
 from events.build import BuildFailed, BuildRequested, BuildStopped, BuildSucceeded
 from events.codec import Recorded
 from events.model import DeploymentDeleted, DeploymentPushed, ModelDeleted
-from events.weights import ManifestId, Mount, WeightsMirrored
+from events.weights import ManifestId, Mount, WeightsDiscarded, WeightsMirrored
 from projections.base import Projection
 
 
@@ -56,6 +56,9 @@ def evolve(weights: Weights, recorded: Recorded) -> Weights:
             )
             if event.build_id in weights.building:
                 weights.building[event.build_id] += (event.manifest_id,)
+        case WeightsDiscarded() as event:
+            for manifest_id in event.manifests:
+                weights.mirrored.pop(manifest_id, None)
         case BuildSucceeded() as event:
             weights.building.pop(event.build_id, None)
             if event.weights and event.deployment_id in weights.model_of:
@@ -75,4 +78,4 @@ def _forget(weights: Weights, deployment_id: DeploymentId) -> None:
     weights.mounts.pop(deployment_id, None)
 
 
-WEIGHTS: Projection[Weights] = Projection("weights", 1, Weights, Weights, evolve)
+WEIGHTS: Projection[Weights] = Projection("weights", 2, Weights, Weights, evolve)

@@ -25,6 +25,7 @@ from events.weights import ChunkHash, ManifestId
 from projections.stores.objects import ObjectMissing, Objects, Stored
 
 _AT_ONCE = 8
+PART_MANIFESTS = 1000
 
 
 class Bad(msgspec.Struct, frozen=True):
@@ -108,6 +109,15 @@ async def _points_to(objects: Objects, note: Stored, gone: set[str]) -> bool:
         return any(chunk_key(chunk.hash) in gone for chunk in chunks)
     except (ObjectMissing, msgspec.MsgspecError, BadManifest):
         return True  # Of no use to anybody.
+
+
+def parts(garbage: Garbage) -> tuple[Garbage, ...]:
+    """To be cleared one after the other, each small enough for one event that names its manifests."""
+    whole = garbage.manifests
+    last = max(0, len(whole) - 1) // PART_MANIFESTS * PART_MANIFESTS
+    early = [whole[at : at + PART_MANIFESTS] for at in range(0, last, PART_MANIFESTS)]
+    rest = Garbage(whole[last:], garbage.notes, garbage.chunks, garbage.kept_chunks)
+    return (*(Garbage(some, (), (), garbage.kept_chunks) for some in early), rest)
 
 
 async def clear(objects: Objects, garbage: Garbage) -> None:

@@ -15,9 +15,10 @@ from handlers.deciders.replica import REPLICA, ReplicaState
 from handlers.deciders.scaling import SCALING, ScalingState
 from handlers.deciders.seal import LOG, LogState
 from handlers.deciders.webhook import WEBHOOK, WebhookState
+from handlers.deciders.weights import WEIGHTS, WeightsState
 
 DECIDERS: tuple[Decider[Any, Any], ...] = (
-    MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET, WEBHOOK, DELIVERIES, LOG,
+    MODEL, BUILD, ENVIRONMENT, SCALING, REPLICA, NODE, KEY, SECRET, WEBHOOK, DELIVERIES, WEIGHTS, LOG,
 )  # fmt: skip
 
 DECIDER_OF: Mapping[type[Command], Decider[Any, Any]] = MappingProxyType(
@@ -36,6 +37,7 @@ AggregateState = (
     | SecretState
     | WebhookState
     | DeliveriesState
+    | WeightsState
     | LogState
 )
 """Tagged, so that a snapshot of all aggregates can be read back."""

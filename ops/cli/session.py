@@ -18,15 +18,17 @@ from rich.console import Console
 from events.base import ORIGIN
 from events.log import Log
 from events.signals.load_history import LoadHistory
+from handlers.dispatch import Dispatch
 from ops import config, plane_client
 from ops.cli.failures import Failure
 from ops.config import Settings
 from ops.local import attach
-from ops.operator_key import kept_key
+from ops.operator_key import dispatching, kept_key
 from ops.past import Past, past_of
 from ops.render import console
 from projections.audit import audit_row
 from projections.stores.audit import AuditStore, MemoryAuditStore
+from projections.stores.snapshots import Snapshots
 
 T = TypeVar("T")
 
@@ -108,6 +110,18 @@ class Session:
                 return await ask(past_of(log, self.settings.folder("snapshots")))
 
         return run(asking())
+
+    def with_dispatch(self, ask: Callable[[Log, Dispatch], Awaitable[T]]) -> T:
+        """For what is done by hand on the plane's own machine, and is said in its log."""
+        self._not_in_a_capsule("plane that could be told to do something")
+
+        async def acting() -> T:
+            kept = self.settings.folder("snapshots")
+            async with self.open_log(self.settings) as log:
+                async with dispatching(log, Snapshots(kept / "gateway")) as dispatch:
+                    return await ask(past_of(log, kept), dispatch)
+
+        return run(acting())
 
     @property
     def of_a_capsule(self) -> bool:

@@ -4,23 +4,30 @@ They look into the store themselves, so they run where the plane's settings are.
 """
 
 import time
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager
+from secrets import token_hex
 from typing import Annotated
 
 import typer
 
 from agents.effects.folders import locked
 from agents.effects.objects import open_objects
-from agents.weights.manifest import BadManifest, Manifest
-from agents.weights.store import Bad, Garbage, clear, garbage_of, manifest_of, verify
+from agents.weights.manifest import MANIFESTS, BadManifest, Manifest
+from agents.weights.store import Bad, Garbage, clear, garbage_of, manifest_of, parts, verify
+from events.base import CommandId, CorrelationId
 from events.log import Log
+from events.weights import ManifestId
+from handlers.deciders.weights import DiscardWeights
+from handlers.dispatch import Dispatch
 from ops import render
 from ops.cli.failures import Failure
 from ops.cli.options import Format, Output, session_of
 from ops.cli.pointers import links
 from ops.cli.prefetch import prefetch, prefetches
+from ops.cli.session import Session
 from ops.cli.stored import Which, manifest_named, named, weights_now, with_store
 from ops.names import NAMES, Names
+from ops.operator_key import OPERATOR
 from ops.replay import state_at
 from projections.stores.objects import Objects, StoreUnavailable
 from projections.weights import WEIGHTS, Weights
@@ -131,23 +138,25 @@ def collect(
     """Remove from the blob store what no deployment that is not deleted, and no build under way, needs."""
     session = session_of(context)
 
-    async def clearing(objects: Objects, log: Log) -> Garbage:
-        state = await weights_now(log)
-        garbage = await garbage_of(objects, state.needed(), time.time() - older_than_h * 3600)
-        if not dry_run:
-            await clear(objects, garbage)
-        return garbage
+    async def look(objects: Objects, log: Log) -> tuple[Garbage, int]:
+        needed = (await weights_now(log)).needed()
+        return await garbage_of(objects, needed, time.time() - older_than_h * 3600), len(needed)
 
-    async def alone(log: Log) -> Garbage:
-        settings = session.settings
-        async with AsyncExitStack() as stack:
-            if not dry_run:  # No mirror on this machine takes up what is being removed.
-                await stack.enter_async_context(locked(settings.folder("run") / "weights" / "gc.lock"))
-            objects = await stack.enter_async_context(open_objects(settings.weights_at, dict(settings.inherited_env)))
-            return await clearing(objects, log)
+    async def dry(log: Log) -> Garbage:
+        async with _store(session) as objects:
+            return (await look(objects, log))[0]
+
+    async def clearing(log: Log, dispatch: Dispatch) -> Garbage:
+        # No mirror on this machine takes up what is being removed.
+        async with locked(session.settings.folder("run") / "weights" / "gc.lock"), _store(session) as objects:
+            garbage, needed = await look(objects, log)
+            for part in parts(garbage):  # Said before it is done: who is interrupted leaves nothing that went unsaid.
+                await dispatch(_discard(part, older_than_h, needed))
+                await clear(objects, part)
+            return garbage
 
     try:
-        gone = session.with_log(alone)
+        gone = session.with_log(dry) if dry_run else session.with_dispatch(clearing)
     except BadManifest as error:
         raise Failure(f"nothing was removed: {error}", "run `causeway weights verify`") from error
     except StoreUnavailable as error:
@@ -157,6 +166,24 @@ def collect(
         f"{len(gone.manifests)} manifests, {len(gone.chunks):,} chunks, {gone.bytes:,} bytes {what} removed; "
         f"{gone.kept_chunks:,} chunks are needed"
     )
+
+
+def _discard(part: Garbage, older_than_h: float, needed: int) -> DiscardWeights:
+    command_id = token_hex(12)
+    return DiscardWeights(
+        id=CommandId(command_id),
+        actor=OPERATOR,
+        correlation_id=CorrelationId(command_id),
+        manifests=tuple(ManifestId(each.key.removeprefix(MANIFESTS)) for each in part.manifests),
+        chunks=len(part.chunks),
+        bytes=part.bytes,
+        older_than_h=older_than_h,
+        needed_manifests=needed,
+    )
+
+
+def _store(session: Session) -> AbstractAsyncContextManager[Objects]:
+    return open_objects(session.settings.weights_at, dict(session.settings.inherited_env))
 
 
 async def _state_and_names(log: Log) -> tuple[Weights, Names]:

@@ -114,7 +114,15 @@ from events.webhook import (
     WebhookRegistered,
     WebhookRemoved,
 )
-from events.weights import ChunkHash, ManifestId, Mount, WeightsMirrored, WeightsMirrorFailed, WeightsPinned
+from events.weights import (
+    ChunkHash,
+    ManifestId,
+    Mount,
+    WeightsDiscarded,
+    WeightsMirrored,
+    WeightsMirrorFailed,
+    WeightsPinned,
+)
 
 MODEL, DEPLOYMENT, PREVIOUS = ModelId("k5xq2m3a7bcd"), DeploymentId("w7x2kq4zabcd"), DeploymentId("p3r5t7v2abcd")
 BUILD, REPLICA, NODE = BuildId("b2c4d6f2abcd"), ReplicaId("r2s4t6u2abcd"), NodeId("node-1")
@@ -268,6 +276,13 @@ _EVENTS: tuple[AnyEvent, ...] = (
         kind="private",
         reason="hf://owner/model is gated: accept its terms on the hub",
         seconds=0.5,
+    ),
+    WeightsDiscarded(
+        manifests=(ManifestId("8" * 64), ManifestId("9" * 64)),
+        chunks=9000,
+        bytes=14_000_000_000,
+        older_than_h=24.0,
+        needed_manifests=3,
     ),
     BuildSucceeded(
         build_id=BUILD,

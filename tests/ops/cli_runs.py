@@ -46,7 +46,7 @@ class Shell:
 
     def __init__(self, state: Path, history: tuple[Recorded, ...] | None, **variables: str) -> None:
         self.settings = load({"CAUSEWAY_STATE": str(state), "PATH": "/usr/bin:/bin"} | variables)
-        self._history = history
+        self.history = history
         self.loads = MemoryLoadHistory()
         self.now = START
 
@@ -56,7 +56,7 @@ class Shell:
         pressed = None if keys is None else iter(keys)
         session = Session(given=self.settings, out=console(out), err=console(err))
         session.keys = None if pressed is None else lambda: next(pressed, "")
-        if self._history is not None:
+        if self.history is not None:
             session.open_log, session.open_audit, session.open_loads = self._log, self._audit, self._loads
             session.now = lambda: self.now
         result = CliRunner().invoke(app, shlex.split(line), obj=session, input=typed)
@@ -67,8 +67,10 @@ class Shell:
 
     @asynccontextmanager
     async def _log(self, settings: Settings) -> AsyncIterator[Log]:
-        assert self._history is not None
-        yield await copied(self._history)
+        assert self.history is not None
+        log = await copied(self.history)
+        yield log
+        self.history = await log.read()  # What one command has written, the next one reads.
 
     @asynccontextmanager
     async def _loads(self, settings: Settings) -> AsyncIterator[LoadHistory]:
@@ -76,7 +78,7 @@ class Shell:
 
     @asynccontextmanager
     async def _audit(self, settings: Settings) -> AsyncIterator[AuditStore]:
-        assert self._history is not None
+        assert self.history is not None
         store = MemoryAuditStore()
-        await store.append([audit_row(each) for each in self._history], ORIGIN)
+        await store.append([audit_row(each) for each in self.history], ORIGIN)
         yield store

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agents.weights.manifest import Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
+from agents.weights.store import Garbage, parts
 from events.base import (
     Actor,
     BlobDigest,
@@ -26,11 +27,13 @@ from events.base import (
 )
 from events.build import BuildRequested, BuildStarted, BuildSucceeded
 from events.codec import Recorded
+from events.log import LogUnavailable
 from events.model import DeploymentDeleted, DeploymentPushed, ModelRegistered
 from events.node import WeightsPrefetched, WeightsPrefetchFailed, WeightsPrefetchLate, WeightsPrefetchRequested
 from events.union import AnyEvent
-from events.weights import ManifestId, Mount, WeightsMirrored
-from projections.stores.objects import FolderObjects
+from events.weights import ManifestId, Mount, WeightsDiscarded, WeightsMirrored
+from handlers.dispatch import Dispatch
+from projections.stores.objects import FolderObjects, Stored
 from tests.ops.api import Api
 from tests.ops.cli_runs import Shell
 
@@ -126,6 +129,11 @@ def shell(tmp_path: Path) -> Shell:
     return shell
 
 
+def discarded(shell: Shell) -> list[tuple[WeightsDiscarded, str]]:
+    history = shell.history or ()
+    return [(each.event, each.meta.actor.name) for each in history if isinstance(each.event, WeightsDiscarded)]
+
+
 def stored(shell: Shell) -> set[bytes]:
     return {path.read_bytes() for path in shell.settings.folder("blobs").glob("weights/chunks/*/*")}
 
@@ -160,8 +168,51 @@ def test_gc_removes_what_no_deployment_and_no_build_needs(shell: Shell) -> None:
     assert len(stored(shell)) == 5
     assert "2 chunks" in shell.run("weights gc").out
     assert stored(shell) == {SHARED, BASE, BUILDING}
+    assert "0 manifests begin with" in shell.run(f"weights show {IDS[SECOND]}").err
     assert "0 manifests, 0 chunks, 0 bytes were removed" in shell.run("weights gc").out
     assert "every byte is what it must be" in shell.run("weights verify").out
+
+
+def test_what_gc_removes_is_on_record(shell: Shell) -> None:
+    shell.run("weights gc --dry-run")
+    assert discarded(shell) == []
+    shell.run("weights gc")
+    shell.run("weights gc")  # Nothing is left to go, so nothing is told.
+    ((event, actor),) = discarded(shell)
+    sizes = len(TUNED) + len(STRAY) + len(manifest(*OF[SECOND])[1])
+    assert event == WeightsDiscarded(
+        manifests=(IDS[SECOND],), chunks=2, bytes=sizes, older_than_h=24.0, needed_manifests=2
+    )
+    assert actor == "operator"
+    for question in ("audit --type WeightsDiscarded", "events --entity mirror"):
+        assert IDS[SECOND][:20] in shell.run(f"{question} -o json").out
+
+
+def test_gc_that_cannot_write_to_the_log_removes_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise LogUnavailable("no disk")
+
+    monkeypatch.setattr(Dispatch, "__call__", refuse)
+    answer = shell.run("weights gc")
+    assert answer.code == 3 and "no disk" in answer.err and len(stored(shell)) == 5
+
+
+def test_gc_goes_by_the_planes_own_log_only(shell: Shell, tmp_path: Path) -> None:
+    """A capsule knows nothing of what has been pushed since."""
+    file = tmp_path / "some.capsule"
+    assert shell.run(f"capsule export {file}").code == 0
+    answer = shell.run(f"--capsule {file} weights gc")
+    assert answer.code == 1 and "a capsule holds no plane" in answer.err and len(stored(shell)) == 5
+
+
+def test_many_manifests_go_in_parts_each_small_enough_for_an_event() -> None:
+    some = tuple(Stored(f"weights/manifests/{n:064x}", 1, 0.0) for n in range(2_500))
+    chunks = (Stored("weights/chunks/aa/aa", 7, 0.0),)
+    cut = parts(Garbage(some, (), chunks, 3))
+    assert [len(each.manifests) for each in cut] == [1000, 1000, 500]
+    assert tuple(each for part in cut for each in part.manifests) == some
+    assert [each.chunks for each in cut] == [(), (), chunks], "what names chunks goes first"
+    assert parts(Garbage((), (), (), 0)) == (Garbage((), (), (), 0),)
 
 
 def test_gc_keeps_what_is_young(shell: Shell) -> None:

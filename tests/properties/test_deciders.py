@@ -22,6 +22,7 @@ from handlers.deciders.model import PushDeployment, RetryDeployment
 from handlers.deciders.node import ReportWeightsCorrupt
 from handlers.deciders.promotion_commands import StartPromotion
 from handlers.deciders.scaling import ScaleByLoad
+from handlers.deciders.weights import DiscardWeights
 from tests.properties.commands import commands_of
 
 CONTEXT = Context(datetime(2026, 1, 1, tzinfo=UTC))
@@ -31,6 +32,7 @@ REPORTS = (
     ReportWeightsMirrored,
     ReportWeightsMirrorFailed,
     ReportWeightsCorrupt,
+    DiscardWeights,
 )
 EACH_TIME_ANEW = (PushDeployment, RetryDeployment, StartBuild, *REPORTS, ScaleByLoad, StartPromotion)
 """Asked again by a new command, these may do it again; the same command id is answered by dispatch."""
