@@ -90,12 +90,12 @@ async def test_a_name_that_cannot_be_sent_is_told_with_the_fix(tmp_path: Path, h
 async def test_a_wrong_config_is_refused_with_every_field(tmp_path: Path, home: Path) -> None:
     folder = project(tmp_path / "echo", "echo")
     with (folder / "config.yaml").open("a") as config:
-        config.write("base_image:\n  image: ubuntu\nweights:\n- source: gs://a/b\n  mount_location: /x\n")
+        config.write("base_image:\n  image: ubuntu\nweights:\n- source: gs://a/b\n  mount_location: /usr\n")
     async with served(tmp_path / "state") as (_, url):
         code, out, err = await Client(url, home).run("push", str(folder), "--non-interactive")
     assert code == 1
     told = " ".join((out + err).split())
-    assert "base_image: is not supported" in told and "weights.0.source: gs:// is not supported" in told, told
+    assert "base_image: is not supported" in told and "weights.0.mount_location: /usr is the system's" in told, told
 
 
 async def test_the_client_tells_that_there_will_be_one_replica_at_most(tmp_path: Path, home: Path) -> None:
