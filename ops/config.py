@@ -31,6 +31,7 @@ INHERITED = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
     "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "STORAGE_EMULATOR_HOST", "AZURE_STORAGE_SERVICE_ENDPOINT",
 )  # fmt: skip
 INHERITED_PREFIXES = ("LC_", "XDG_", "PIP_", "UV_", "HF_", "AWS_", "GOOGLE_", "OTEL_")
 

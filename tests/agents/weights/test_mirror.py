@@ -1,6 +1,7 @@
 """The mirror against a hub: every byte once, checked, resumed, shared, and refused when it is not what was listed."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -8,8 +9,9 @@ from random import Random
 import pytest
 
 from agents.effects.weights_sources import Access, Source, SourceFailed, SourceFile, open_source
-from agents.weights.manifest import CHUNKS, Manifest, chunk_key, decode, manifest_key
+from agents.weights.manifest import CHUNKS, MANIFESTS, Manifest, chunk_key, decode, manifest_key
 from agents.weights.mirror import Mirror, Mirrored, Moved
+from agents.weights.store import clear, garbage_of
 from agents.weights.wanted import Wanted
 from projections.stores.objects import FolderObjects
 from tests.weights.hub import COMMIT, SECOND, Hub, Repo, running
@@ -95,6 +97,16 @@ async def test_a_chunk_that_is_gone_from_the_store_is_fetched_again(site: Site) 
     await site.objects.remove(chunk_key(chunk.hash))
     assert (await site.mirror()).bytes_stored == chunk.size
     assert await site.files(first) == FILES
+
+
+async def test_what_was_cleared_away_is_mirrored_again_when_it_is_asked_for_again(site: Site, hub: Hub) -> None:
+    first = await site.mirror()
+    await clear(site.objects, await garbage_of(site.objects, (), time.time() + 60))
+    for kind in (CHUNKS, MANIFESTS):
+        assert [each async for each in site.objects.list(kind)] == []
+    again = await site.mirror()
+    assert again.bytes_read == again.bytes_stored == ALL and hub.bytes == 2 * ALL
+    assert again.manifest_id == first.manifest_id and await site.files(again) == FILES
 
 
 async def test_patterns_choose_files(site: Site) -> None:

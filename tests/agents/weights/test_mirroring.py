@@ -12,8 +12,10 @@ from agents.effects.weights_child import Finished, Pinned
 from agents.effects.weights_mirroring import MirrorFailed, Mirroring
 from agents.weights.store import verify
 from agents.weights.wanted import Wanted
+from ops.config import load
 from projections.stores.objects import FolderObjects
 from tests.agents.builder.plant import eventually
+from tests.weights import azure_blobs, gcs
 from tests.weights.hub import COMMIT, Hub, Repo, running
 
 PART = Random(9).randbytes(25_000_000)
@@ -37,21 +39,21 @@ def mirrors(process: psutil.Process) -> bool:
 
 
 class Site:
-    def __init__(self, root: Path, hub: Hub) -> None:
+    def __init__(self, root: Path, surroundings: dict[str, str]) -> None:
         self.lines: list[str] = []
         self.pins: list[Pinned] = []
         self.objects = FolderObjects(root / "blobs")
         self.work = root / "work"
         self.work.mkdir()
         self._mirroring = Mirroring(
-            store=str(root / "blobs"), journals=root / "journals", folders=(), surroundings={"HF_ENDPOINT": hub.url}
+            store=str(root / "blobs"), journals=root / "journals", folders=(), surroundings=surroundings
         )
 
-    async def mirror(self) -> Finished:
+    async def mirror(self, wanted: Wanted = WANTED, secret: str = "hf_secret") -> Finished:
         return await self._mirroring.mirror(
-            WANTED,
+            wanted,
             revision=None,
-            secret="hf_secret",
+            secret=secret,
             work=self.work,
             on_pin=self.pins.append,
             on_line=self.lines.append,
@@ -59,7 +61,7 @@ class Site:
 
 
 async def test_killed_in_the_middle_it_goes_on_and_never_needs_much_memory(tmp_path: Path, hub: Hub) -> None:
-    site = Site(tmp_path, hub)
+    site = Site(tmp_path, {"HF_ENDPOINT": hub.url})
     hub.pause_s = 0.05
     first = asyncio.create_task(site.mirror())
     await eventually(lambda: hub.bytes > ALL * 2 // 3)
@@ -79,7 +81,7 @@ async def test_killed_in_the_middle_it_goes_on_and_never_needs_much_memory(tmp_p
 
 
 async def test_cancelled_it_leaves_no_process(tmp_path: Path, hub: Hub) -> None:
-    site = Site(tmp_path, hub)
+    site = Site(tmp_path, {"HF_ENDPOINT": hub.url})
     hub.pause_s = 0.2
     mirroring = asyncio.create_task(site.mirror())
     await eventually(lambda: hub.bytes > 0)
@@ -88,3 +90,21 @@ async def test_cancelled_it_leaves_no_process(tmp_path: Path, hub: Hub) -> None:
         await mirroring
     assert not any(mirrors(each) for each in psutil.Process().children(recursive=True))
     assert not list(site.work.glob("*.json"))
+
+
+async def test_clouds_are_mirrored_by_that_process_from_where_the_plane_says_that_they_are(tmp_path: Path) -> None:
+    """The variables that the plane lets through, and of the builder's credentials none."""
+    google, azure = gcs.Gcs(private=True), azure_blobs.AzureBlobs(private=True)
+    google.put("models", "m/a.bin", PART)
+    azure.put("models", "m/b.bin", PART)
+    async with gcs.running(google), azure_blobs.running(azure):
+        set_here = {"STORAGE_EMULATOR_HOST": google.url, "AZURE_STORAGE_SERVICE_ENDPOINT": azure.url}
+        site = Site(tmp_path, dict(load({"CAUSEWAY_STATE": str(tmp_path), **set_here}).inherited_env))
+        for source, secret in (
+            ("gs://models/m", google.secret()),
+            ("azure://models/models/m", f'{{"account_key": "{azure_blobs.KEY}"}}'),
+        ):
+            done = await site.mirror(Wanted(source, "/weights"), secret)
+            assert (done.mirrored.files, done.mirrored.bytes_read) == (1, len(PART))
+            assert [bad async for bad in verify(site.objects, [done.mirrored.manifest_id])] == []
+            assert done.peak_bytes < MEMORY_BYTES
