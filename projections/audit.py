@@ -4,10 +4,9 @@ A row says who did what to which entities, when, and following from what. Text t
 replaced, and ids are clipped to what an index takes; the log keeps the exact event.
 """
 
-import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +15,7 @@ from events.codec import Recorded, event_type
 from events.signals.refusals import Refusal
 from events.union import AnyEvent, UnknownEvent
 from projections.entities import entities
+from projections.patterns import matching
 
 ID_MAX = 500
 _encode = msgspec.json.Encoder().encode
@@ -132,6 +132,9 @@ def clip_or_none(text: str | None) -> str | None:
     return None if text is None else clip(text)
 
 
+R = TypeVar("R", AuditRow, RefusedRow)
+
+
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which rows: all conditions together. An answer is in the order of positions.
 
@@ -157,54 +160,32 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Of more than `limit` rows the last ones instead of the first ones."""
 
 
-def is_pattern(text: str) -> bool:
-    return "*" in text or "?" in text
-
-
 def wanted(query: AuditQuery) -> Callable[[AuditRow], bool]:
     """What the query says of one row; `limit` and `newest` are the caller's."""
-    actor_ok = _matcher((query.actor,) if query.actor is not None else ())
-    type_ok = _matcher(query.types)
-    entity, correlation = clip_or_none(query.entity), clip_or_none(query.correlation)
-
-    def matches(row: AuditRow) -> bool:
-        return (
-            row.position > query.after
-            and (query.until_position is None or row.position <= query.until_position)
-            and (query.since is None or row.at >= query.since)
-            and (query.until is None or row.at < query.until)
-            and (entity is None or entity in row.entities)
-            and (correlation is None or row.correlation_id == correlation)
-            and type_ok(row.type)
-            and actor_ok(row.actor)
-        )
-
-    return matches
+    return _wanted(query, lambda row: (row.position, row.type, row.entities))
 
 
 def wanted_refused(query: AuditQuery) -> Callable[[RefusedRow], bool]:
-    actor_ok = _matcher((query.actor,) if query.actor is not None else ())
-    command_ok = _matcher(query.types)
+    return _wanted(query, lambda row: (row.number, row.command, (row.entity,)))
+
+
+def _wanted(query: AuditQuery, told: Callable[[R], tuple[int, str, tuple[str, ...]]]) -> Callable[[R], bool]:
+    """`told`: the row's number, the name of what it is, and whom it is about."""
+    actor_ok = matching((query.actor,) if query.actor is not None else ())
+    name_ok = matching(query.types)
     entity, correlation = clip_or_none(query.entity), clip_or_none(query.correlation)
 
-    def matches(row: RefusedRow) -> bool:
+    def matches(row: R) -> bool:
+        number, name, about = told(row)
         return (
-            row.number > query.after
-            and (query.until_position is None or row.number <= query.until_position)
+            number > query.after
+            and (query.until_position is None or number <= query.until_position)
             and (query.since is None or row.at >= query.since)
             and (query.until is None or row.at < query.until)
-            and (entity is None or row.entity == entity)
+            and (entity is None or entity in about)
             and (correlation is None or row.correlation_id == correlation)
-            and command_ok(row.command)
+            and name_ok(name)
             and actor_ok(row.actor)
         )
 
     return matches
-
-
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    if not patterns:
-        return lambda text: True
-    either = "|".join(re.escape(each).replace(r"\*", ".*").replace(r"\?", ".") for each in patterns)
-    expression = re.compile(f"(?:{either})", re.DOTALL)
-    return lambda text: expression.fullmatch(text) is not None

@@ -1,12 +1,12 @@
 """Which events a subscriber wants: by type, by an id that the event names, by the chain it belongs to. Pure."""
 
-import re
 from collections.abc import Callable
 
 import msgspec
 
 from events.codec import Recorded, event_type
 from projections.entities import entities
+from projections.patterns import matching
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -21,12 +21,11 @@ class Selection(msgspec.Struct, frozen=True):
 
 def selects(selection: Selection) -> Callable[[Recorded], bool]:
     known: dict[str, bool] = {}
-    either = "|".join(re.escape(each).replace(r"\*", ".*").replace(r"\?", ".") for each in selection.types)
-    expression, wanted = re.compile(f"(?:{either})"), frozenset(selection.entities)
+    matches, wanted = matching(selection.types), frozenset(selection.entities)
 
     def type_ok(name: str) -> bool:
         if name not in known:
-            known[name] = not either or expression.fullmatch(name) is not None
+            known[name] = matches(name)
         return known[name]
 
     def selected(recorded: Recorded) -> bool:

@@ -16,8 +16,9 @@ from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of, time_or_none
 from ops.cli.session import Session
 from ops.names import NAMES, resolve
-from projections.audit import AuditQuery, AuditRow, is_pattern
+from projections.audit import AuditQuery, AuditRow
 from projections.describe import describe_body
+from projections.patterns import is_pattern
 
 PANEL = "History"
 

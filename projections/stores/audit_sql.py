@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from events.base import Position
-from projections.audit import AuditQuery, AuditRow, RefusedRow, clip_or_none, is_pattern
+from projections.audit import AuditQuery, AuditRow, RefusedRow, clip_or_none
+from projections.patterns import is_pattern
 
 SHAPE = 2
 """Of the tables that are filled from the log. Another one in the database: they are made anew, and filled again."""
