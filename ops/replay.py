@@ -187,11 +187,14 @@ def part_in(name: str, state: Any, entity: str) -> Tree | None:
 def _mentioning(value: Any, entity: str, mentioned: bytes) -> Any:
     match value:
         case dict():
-            return {
-                name: each if mentioned in _encode(name) else _mentioning(each, entity, mentioned)
-                for name, each in value.items()
-                if mentioned in _encode((name, each))
-            }
+            kept: dict[Any, Any] = {}
+            for name, each in value.items():
+                if isinstance(each, dict) and mentioned not in _encode(name):
+                    if part := _mentioning(each, entity, mentioned):
+                        kept[name] = part
+                elif mentioned in _encode((name, each)):
+                    kept[name] = each
+            return kept
         case set():
             return value & {entity}
         case _:
