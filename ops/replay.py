@@ -25,6 +25,7 @@ from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS
 from projections.routing import ROUTING
 from projections.view import View
+from projections.weights import WEIGHTS
 
 S = TypeVar("S")
 _encode = msgspec.msgpack.Encoder().encode
@@ -65,7 +66,7 @@ VIEWS: dict[str, tuple[Projection[Any], Callable[[Any], Tree]]] = {
     "environments": (ENVIRONMENTS, _plain),
 }
 """What can be asked for by name: the projection, and how its state is shown."""
-LOOKED_BACK_AT: tuple[Projection[Any], ...] = (*(projection for projection, _ in VIEWS.values()), NAMES)
+LOOKED_BACK_AT: tuple[Projection[Any], ...] = (*(projection for projection, _ in VIEWS.values()), NAMES, WEIGHTS)
 """What the control process keeps snapshots of, all along the log."""
 
 

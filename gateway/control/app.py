@@ -38,7 +38,7 @@ from gateway.control.subscriptions import Subscriptions
 from gateway.control.uploads import ARCHIVE_MAX_BYTES, UploadArea
 from gateway.dashboard import plane_entrance as dashboard
 from gateway.dashboard.plane_entrance import Loads
-from gateway.dashboard.sources import Past
+from gateway.dashboard.sources import Files, Past
 from gateway.secrets import SecretFiles
 from handlers.clock import Clock
 from handlers.dispatch import Dispatch
@@ -65,12 +65,13 @@ def create_control_app(
     subscriptions: Subscriptions | None = None,
     past: Past | None = None,
     loads: Loads | None = None,
+    weight_files: Files | None = None,
 ) -> FastAPI:
     """`views` must be folded by a running follower; `stale_since` is its (monotonic) answer.
 
     `check_config` is the command that checks a config: truss's Python, context.py, `--check-config`, `-`.
-    `head`: where the log ends; for gateways that are not alone. `past` and `loads`: past states and the record of
-    load, for the dashboard.
+    `head`: where the log ends; for gateways that are not alone. `past`, `loads` and `weight_files`: past states, the
+    record of load, and the files of weights, for the dashboard.
     """
 
     def stale_for_s() -> float | None:
@@ -92,10 +93,12 @@ def create_control_app(
         head=head,
         audit=audit,
     )
-    return _routed(plane, subscriptions, past, loads)
+    return _routed(plane, subscriptions, past, loads, weight_files)
 
 
-def _routed(plane: Plane, subscriptions: Subscriptions | None, past: Past | None, loads: Loads | None) -> FastAPI:
+def _routed(
+    plane: Plane, subscriptions: Subscriptions | None, past: Past | None, loads: Loads | None, files: Files | None
+) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app)
     graphql.install(app, plane)
@@ -110,7 +113,7 @@ def _routed(plane: Plane, subscriptions: Subscriptions | None, past: Past | None
         events.install(router, plane, subscriptions)
         webhooks.install(router, plane, subscriptions)
         if past is not None:
-            dashboard.install(router, plane, subscriptions, past, loads)
+            dashboard.install(router, plane, subscriptions, past, loads, files)
     later.install(router)
     app.include_router(router)
     app.add_middleware(Door, plane=plane)

@@ -10,15 +10,24 @@ import msgspec
 from events.base import DeploymentId, ModelId, Position
 from events.codec import Recorded
 from events.log import LogUnavailable
-from events.signals.log_lines import LEVELS, Level, LogFiles, LogLine
-from gateway.dashboard import audit_page, deployment_page, environments_page, events_page, logs_page, plane_page
+from events.signals.log_lines import BUILD, LEVELS, Level, LogFiles, LogLine
+from events.weights import ManifestId
+from gateway.dashboard import (
+    audit_page,
+    deployment_page,
+    environments_page,
+    events_page,
+    logs_page,
+    plane_page,
+    weights_page,
+)
 from gateway.dashboard.changes import changes
 from gateway.dashboard.chart import story
 from gateway.dashboard.logs_page import LINES
 from gateway.dashboard.markup import Markup
 from gateway.dashboard.moment import Moment, World
 from gateway.dashboard.recorded import recorded
-from gateway.dashboard.sources import Found, Refusal, Sources
+from gateway.dashboard.sources import File, FilesUnknown, Found, Refusal, Sources
 from projections.audit import AuditQuery, audit_row
 from projections.base import Projection, fold
 from projections.cold_starts import COLD_STARTS
@@ -29,6 +38,7 @@ from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS
 from projections.routing import ROUTING
 from projections.stores.audit import AuditUnavailable
+from projections.weights import Weights
 
 ROWS, ENTITY_ROWS, FAMILY_ROWS = 100, 1000, 500
 DIFFED: tuple[Projection[Any], ...] = (DEPLOYMENTS, ENVIRONMENTS, FLEET, ROUTING, REPLICA_TARGETS)
@@ -90,7 +100,7 @@ class Board:
             return []
         return files.query(
             deployment_id,
-            end_ns=_ns(moment.at) + 1 if moment.fixed and moment.at is not None else None,
+            end_ns=_end_ns(moment),
             min_level=level,
             source=source,
             contains=asked.get("contains", ""),
@@ -167,6 +177,36 @@ class Board:
         title = f"{world.model_name(place.model_id)}/{name}"
         return title, environments_page.environment(world, place, found, moment)
 
+    async def weights(self, moment: Moment, asked: Asked) -> Page:
+        world, found = await self.sources.world_at(moment), await self.sources.weights_at(moment)
+        said = await asyncio.to_thread(self._progress, found, moment)
+        return "Weights", weights_page.weights(world, found, said, asked.get("find", ""), moment)
+
+    def _progress(self, found: Weights, moment: Moment) -> Mapping[tuple[DeploymentId, str], LogLine]:
+        """The last that was printed about what is being mirrored, by deployment and source."""
+        files = self.sources.logs
+        if files is None:
+            return {}
+        lines = {
+            (deployment_id, pin.source): files.query(
+                deployment_id, end_ns=_end_ns(moment), source=BUILD, contains=f"weights {pin.source}:", limit=1
+            )
+            for deployment_id, pin in weights_page.under_way(found)
+        }
+        return {key: found[-1] for key, found in lines.items() if found}
+
+    async def manifest(self, manifest_id: str, moment: Moment, asked: Asked) -> Page:
+        world, found = await self.sources.world_at(moment), await self.sources.weights_at(moment)
+        known = found.mirrored.get(ManifestId(manifest_id))
+        if known is None:
+            raise Refusal(404, f"nothing was mirrored under manifest {manifest_id[:80]} up to {moment.position}")
+        files: Sequence[File] | str
+        try:
+            files = await self.sources.files_of(known.manifest_id)
+        except FilesUnknown as unknown:
+            files = str(unknown)
+        return f"Weights {manifest_id[:12]}", weights_page.manifest(world, found, known, files, moment)
+
 
 def level_of(asked: Asked) -> Level:
     return _one_of("level", asked, LEVELS, "debug")
@@ -209,5 +249,6 @@ def _until(query: AuditQuery, moment: Moment) -> AuditQuery:
     return msgspec.structs.replace(query, until=min(latest)) if latest else query
 
 
-def _ns(at: datetime) -> int:
-    return int(at.timestamp() * 1e9)
+def _end_ns(moment: Moment) -> int | None:
+    """Lines of logs that are older are of the moment."""
+    return int(moment.at.timestamp() * 1e9) + 1 if moment.fixed and moment.at is not None else None

@@ -55,7 +55,10 @@ def head(found: Deployment, world: World, moment: Moment, here: str) -> Markup:
         for text, below in TABS
         if not (below and moment.source)  # A file has neither what was printed nor the record of load.
     ]  # fmt: skip
-    events = tag("a", "Events", href=moment.link("/events", entity=found.deployment_id))
+    beside = [
+        tag("a", "Weights", href=moment.link("/weights", find=found.deployment_id)),
+        tag("a", "Events", href=moment.link("/events", entity=found.deployment_id)),
+    ]
     chips = [
         tag("a", name, href=moment.link(environment_path(found.model_id, name)), class_="chip")
         for name in world.serves(found)
@@ -64,7 +67,7 @@ def head(found: Deployment, world: World, moment: Moment, here: str) -> Markup:
     return join([
         tag("div", tag("h1", name), badge(status(found)), chips, class_="name"),
         tag("p", found.reason, " ", position_link(moment, found.reason_position), class_="reason"),
-        tag("nav", tabs, events, class_="tabs", aria_label="of this deployment"),
+        tag("nav", tabs, beside, class_="tabs", aria_label="of this deployment"),
     ])  # fmt: skip
 
 

@@ -53,6 +53,10 @@ def environment_path(model_id: str, name: str) -> str:
     return f"/environments/{quote(model_id, safe='')}/{quote(name, safe='')}"
 
 
+def weights_path(manifest_id: str) -> str:
+    return f"/weights/{quote(manifest_id, safe='')}"
+
+
 class World(msgspec.Struct, frozen=True):
     catalogue: Catalogue
     environments: Environments

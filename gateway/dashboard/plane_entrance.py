@@ -22,7 +22,7 @@ from gateway.dashboard.board import Board
 from gateway.dashboard.moment import ROOT, World
 from gateway.dashboard.routes import Entrance, Going, Ticks, html
 from gateway.dashboard.routes import install as install_pages
-from gateway.dashboard.sources import Past, Sources
+from gateway.dashboard.sources import Files, Past, Sources
 from gateway.keys import KeyRefused, bare, check
 from projections.access import Key
 
@@ -32,13 +32,14 @@ Loads = Callable[[], AbstractAsyncContextManager[LoadHistory]]
 
 
 def install(
-    router: APIRouter, plane: Plane, subscriptions: Subscriptions, past: Past, loads: Loads | None
+    router: APIRouter, plane: Plane, subscriptions: Subscriptions, past: Past, loads: Loads | None, files: Files | None
 ) -> None:  # fmt: skip
     feed, views = subscriptions.feed, plane.views
     sources = Sources(
         now=plane.now,
         catch_up=plane.catch_up,
         world=lambda: World(views.catalogue.state, views.environments.state, views.fleet.state),
+        weights=lambda: views.weights.state,
         head=lambda: views.position,
         past=past,
         read=feed.read,
@@ -46,6 +47,7 @@ def install(
         audit=plane.audit,
         logs=plane.logs,
         loads=loads,
+        files=files,
     )
 
     def visitor(request: Request) -> Going | None:

@@ -18,7 +18,7 @@ from gateway.control.errors import ApiError
 from gateway.dashboard import frame, rehearsal, tail
 from gateway.dashboard.board import Asked, Board, Page
 from gateway.dashboard.markup import Markup
-from gateway.dashboard.moment import ROOT, Moment, deployment_path, environment_path
+from gateway.dashboard.moment import ROOT, Moment, deployment_path, environment_path, weights_path
 from gateway.dashboard.sources import Refusal
 from gateway.dashboard.whatif_page import NUMBERS
 from gateway.dashboard.words import notice
@@ -121,6 +121,15 @@ def _pages(router: APIRouter, desk: Desk) -> None:
     @router.get(ROOT + "/audit")
     async def audit(request: Request) -> Response:
         return await desk.show(request, "/audit", FILTERS, board.audit)
+
+    @router.get(ROOT + "/weights")
+    async def weights(request: Request) -> Response:
+        return await desk.show(request, "/weights", ("find",), board.weights)
+
+    @router.get(ROOT + "/weights/{manifest_id}")
+    async def manifest(request: Request, manifest_id: str) -> Response:
+        path = weights_path(manifest_id)
+        return await desk.show(request, path, (), lambda *asked: board.manifest(manifest_id, *asked))
 
     @router.get(ROOT + "/environments")
     async def environments(request: Request) -> Response:

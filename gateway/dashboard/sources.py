@@ -18,6 +18,7 @@ from events.log import LogUnavailable
 from events.signals.load_history import LoadHistory, LoadsUnavailable
 from events.signals.load_history import Moment as Load
 from events.signals.log_lines import LogFiles
+from events.weights import ManifestId
 from gateway.dashboard.moment import Moment, World
 from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, wanted
 from projections.base import Projection
@@ -25,12 +26,15 @@ from projections.deployments import DEPLOYMENTS
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.stores.audit import AuditStore, AuditUnavailable
+from projections.weights import WEIGHTS, Weights
 
 Past = Callable[[Sequence[Projection[Any]], Position], Awaitable[tuple[Any, ...]]]
 """The states of several folds at a position, in their order, for the caller to keep."""
+Files = Callable[[ManifestId], Awaitable[Sequence["File"]]]
+"""Of a manifest, in the order in which they are fetched. Raises FilesUnknown."""
 SEARCHED, PIECE = 5000, 500
 """Events of the log that are looked through without an audit trail, and at a time."""
-AUDIT_DEADLINE_S, LOADS_DEADLINE_S = 5.0, 3.0
+AUDIT_DEADLINE_S, LOADS_DEADLINE_S, FILES_DEADLINE_S = 5.0, 3.0, 10.0
 T = TypeVar("T")
 
 
@@ -40,6 +44,18 @@ class Refusal(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class File(msgspec.Struct, frozen=True):
+    """One of a manifest's."""
+
+    path: str
+    bytes: int
+    chunks: int
+
+
+class FilesUnknown(Exception):
+    """The files of a manifest cannot be told, and why."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -54,6 +70,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """Sees what was written until now."""
     world: Callable[[], World]
     """Of now."""
+    weights: Callable[[], Weights]
+    """Of now."""
     head: Callable[[], Position]
     past: Past
     read: Callable[[Position, Position], Awaitable[Sequence[Recorded]]]
@@ -63,6 +81,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     logs: LogFiles | None = None
     loads: Callable[[], AbstractAsyncContextManager[LoadHistory]] | None = None
     """Raises LoadsUnavailable."""
+    files: Files | None = None
     beginning: Position = ORIGIN
     source: str = ""
     """The file that is shown; empty: a running plane."""
@@ -99,6 +118,13 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         if not moment.fixed:
             return self.world()
         return World(*await self.at((DEPLOYMENTS, ENVIRONMENTS, FLEET), moment.position))
+
+    async def weights_at(self, moment: Moment) -> Weights:
+        if not moment.fixed:
+            return self.weights()
+        (found,) = await self.at((WEIGHTS,), moment.position)
+        known: Weights = found
+        return known
 
     async def at(self, projections: Sequence[Projection[Any]], position: Position) -> tuple[Any, ...]:
         try:
@@ -151,6 +177,16 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         if self.audit is None:
             raise AuditUnavailable("this plane keeps none")
         return self.audit
+
+    async def files_of(self, manifest_id: ManifestId) -> Sequence[File]:
+        """Raises FilesUnknown."""
+        if self.files is None:
+            raise FilesUnknown(f"{self.source or 'this plane'} holds no weights themselves")
+        try:
+            async with asyncio.timeout(FILES_DEADLINE_S):
+                return await self.files(manifest_id)
+        except TimeoutError as late:
+            raise FilesUnknown(f"the blob store gave no answer within {FILES_DEADLINE_S:g} s") from late
 
     async def load(self, deployment_id: DeploymentId, since: datetime, until: datetime) -> list[Load] | None:
         """None: nobody can say."""

@@ -3,23 +3,28 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
-from events.base import ORIGIN
+from events.base import ORIGIN, Position
 from gateway.dashboard.history_app import history_app
 from gateway.dashboard.moment import World
-from gateway.dashboard.sources import Sources
+from gateway.dashboard.sources import Refusal, Sources
 from ops.capsule.file import Capsule, past_in
+from ops.past import NoSuchPosition, Past
 from ops.replay import states_at
 from projections.audit import audit_row
+from projections.base import Projection
 from projections.deployments import DEPLOYMENTS
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.stores.audit import MemoryAuditStore
+from projections.weights import WEIGHTS, Weights
 
 READY_WITHIN_S = 60.0
 
@@ -69,13 +74,37 @@ async def sources_of(file: Path, capsule: Capsule) -> Sources:
         now=lambda: manifest.end_at or manifest.made_at,
         catch_up=_nothing_new,
         world=lambda: world,
+        weights=await _weights(past, manifest.end),
         head=lambda: manifest.end,
-        past=lambda projections, position: states_at(past, projections, position),
+        past=partial(_states_at, past),
         read=past.read,
         audit=rows,
         beginning=manifest.begin,
         source=file.name,
     )
+
+
+async def _states_at(past: Past, projections: Sequence[Projection[Any]], position: Position) -> tuple[Any, ...]:
+    """Raises Refusal where an older version made the file, without what is asked for."""
+    try:
+        return await states_at(past, projections, position)
+    except NoSuchPosition as unknown:
+        raise Refusal(404, str(unknown)) from unknown
+
+
+async def _weights(past: Past, end: Position) -> Callable[[], Weights]:
+    try:
+        (known,) = await states_at(past, (WEIGHTS,), end)
+    except NoSuchPosition as unknown:
+        why = str(unknown)
+    else:
+        weights: Weights = known
+        return lambda: weights
+
+    def refuse() -> Weights:
+        raise Refusal(404, why)
+
+    return refuse
 
 
 async def _nothing_new() -> None:

@@ -1,5 +1,7 @@
 """The control API of a gateway worker, with all that it loads."""
 
+from functools import partial
+
 from gateway.control.app import create_control_app
 from gateway.control.plane import ControlViews
 from gateway.control.subscriptions import Subscriptions
@@ -8,6 +10,7 @@ from ops.past import past_of
 from ops.replay import states_at
 from ops.wiring.machine import CONTEXT_SCRIPT, uv_of
 from ops.wiring.parts import Parts, open_load_history
+from ops.wiring.weight_files import weight_files
 from ops.wiring.when_asked import App
 from projections.stores.blobs import FolderBlobs
 from projections.stores.postgres import PostgresAuditStore
@@ -43,4 +46,5 @@ def control_api(
         subscriptions=subscriptions,
         past=lambda projections, position: states_at(past, projections, position),
         loads=lambda: open_load_history(settings),
+        weight_files=partial(weight_files, settings),
     )

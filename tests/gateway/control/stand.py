@@ -5,6 +5,7 @@ import io
 import tarfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from handlers.clock import SystemClock
 from handlers.deciders.access import IssueKey
 from handlers.decisions import DECISIONS
 from handlers.dispatch import Dispatch
+from ops.config import load
+from ops.wiring.weight_files import weight_files
 from projections.access import ACCESS
 from projections.base import Projection, fold
 from projections.deployments import DEPLOYMENTS
@@ -107,6 +110,7 @@ class Stand:
             subscriptions=self.subscriptions,
             past=self.past,
             loads=self.open_loads,
+            weight_files=partial(weight_files, load({"CAUSEWAY_STATE": str(state), "PATH": "/usr/bin:/bin"})),
         )  # fmt: skip
         self.client = self.client_with(MANAGE)
 
