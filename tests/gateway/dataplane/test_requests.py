@@ -365,6 +365,28 @@ async def test_a_key_that_is_revoked_is_refused_from_then_on() -> None:
                 stage.happenings.add(KeyRevoked(key_id=KeyId(KEY.partition(".")[0])))
 
 
+async def test_the_same_head_on_one_connection_means_what_the_table_says_now() -> None:
+    async with staged() as stage:
+        await stage.serving()
+        new = await stage.replica()
+        caller = await stage.caller()
+
+        async def listed() -> list[str]:
+            caller.send(request("/openai/v1/models", b"", method="GET"))
+            return [each["id"] for each in json.loads((await caller.got()).body)["data"]]
+
+        async def answered_by() -> str | int:
+            caller.send(request("/model-m1/environments/staging/predict"))
+            got = await caller.got()
+            return got.headers.get("x-causeway-deployment", got.status)
+
+        assert (await listed(), await answered_by()) == (["iris"], 404)
+        stage.happenings.add(pushed(TWO), ready("r2", new.address, TWO), promoted(TWO, "staging"))
+        assert (await listed(), await answered_by()) == (["iris", "iris/staging"], TWO)
+        stage.happenings.add(promoted(ONE, "staging"))
+        assert (await listed(), await answered_by()) == (["iris", "iris/staging"], ONE)
+
+
 async def test_long_heads_are_read_as_short_ones_are() -> None:
     """Only the lines of short ones are remembered."""
     async with staged() as stage:
