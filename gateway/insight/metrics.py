@@ -14,7 +14,7 @@ from gateway.insight.worker import Moment
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (*map(repr, SECONDS), "+Inf")
-_BYTES = (*map(repr, BYTES), "+Inf")
+_BYTES = (*(repr(float(each)) for each in BYTES), "+Inf")
 _BY_STATUS = (
     ("http_server_request_duration_seconds", "From the head of a request to the last byte of its answer"),
     ("baseten_end_to_end_response_time_seconds", "http_server_request_duration_seconds, by the hosted platform's name"),

@@ -18,7 +18,7 @@ SECONDS = (
     2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 300.0, 1200.0,
 )  # fmt: skip
 """OpenTelemetry's bounds for HTTP durations, and some for quick proxies and slow models."""
-BYTES = (256.0, 1024.0, 4096.0, 65536.0, 1048576.0, 16777216.0, 104857600.0)
+BYTES = (256, 1024, 4096, 65536, 1048576, 16777216, 104857600)
 
 
 @dataclass(slots=True)
