@@ -100,7 +100,7 @@ class Loads:
         else:
             del self.in_flight[replica_id]
 
-    def enter(self, deployment_id: DeploymentId, *, parked: bool) -> None:
+    def enter(self, deployment_id: DeploymentId, parked: bool) -> None:
         busy = self.deployments.get(deployment_id)
         fresh = busy is None
         now = self._now()
@@ -118,7 +118,7 @@ class Loads:
             busy.told_parked = parked
             self._changed(deployment_id, busy)
 
-    def leave(self, deployment_id: DeploymentId, *, parked: bool) -> None:
+    def leave(self, deployment_id: DeploymentId, parked: bool) -> None:
         """The entry stays, at zero, until it has been told."""
         busy, now = self.deployments[deployment_id], self._now()
         if now != busy.weighed_at:

@@ -143,8 +143,8 @@ class Attempt:
         call.plane.counts.answered += 1
         call.complete = True
         call.let_go()
-        call.plane.pool.release(connection, reusable=connection.reusable and call.body.ended)
-        call.caller.answered(keep_alive=self._keep_alive)
+        call.plane.pool.release(connection, connection.reusable and call.body.ended)
+        call.caller.answered(self._keep_alive)
 
     # Pace
 

@@ -46,7 +46,7 @@ class Call(Search):
         self.wait_for_answer(plane.now())
         # An idle connection may break under a body that is too large to be sent once more.
         large = self.head.chunked or (self.length or 0) > plane.settings.replay_bytes_max
-        plane.pool.acquire(route.replica, attempt, fresh=self._fresh or large or self.errand.switching)
+        plane.pool.acquire(route.replica, attempt, self._fresh or large or self.errand.switching)
 
     def body_taken(self) -> None:
         """A replica has the body so far."""

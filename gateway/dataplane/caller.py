@@ -124,7 +124,7 @@ class Caller(asyncio.Protocol):
             return False
         return isinstance(body, Sized) and body.left <= _DISCARD_KEEPS_ALIVE_MAX
 
-    def answered(self, *, keep_alive: bool) -> None:
+    def answered(self, keep_alive: bool) -> None:
         self._call = None
         self._closing = self._closing or not keep_alive
         if self._body.done:

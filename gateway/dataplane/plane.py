@@ -120,7 +120,7 @@ class DataPlane:
         return None if since is None else max(0.0, time.monotonic() - since)
 
     def choose(
-        self, target: Target, affinity: bytes | None = None, *, turn_has_come: bool = False
+        self, target: Target, affinity: bytes | None = None, turn_has_come: bool = False
     ) -> Route | Park | Unroutable:
         if self.loads.avoided or self.loads.resting:
             self._circuits.refresh(self.loop.time())

@@ -39,7 +39,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
 
-    def acquire(self, replica: ReplicaRoute, exchange: Exchange, *, fresh: bool) -> None:
+    def acquire(self, replica: ReplicaRoute, exchange: Exchange, fresh: bool) -> None:
         """`exchange.connected` or `connect_failed` follows, maybe at once. `fresh`: not one that has been idle."""
         line = self._lines.get(replica)
         if line is None:
@@ -60,7 +60,7 @@ class Pool:
         if line is not None and exchange in line.waiting:
             line.waiting.remove(exchange)
 
-    def release(self, connection: Upstream, *, reusable: bool) -> None:
+    def release(self, connection: Upstream, reusable: bool) -> None:
         line = self._lines.get(connection.replica)
         if not reusable or line is None or not line.live or connection.transport.is_closing():
             connection.close()

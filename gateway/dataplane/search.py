@@ -119,7 +119,7 @@ class Search(Limited):
 
     def choose(self, *, turn_has_come: bool = False) -> None:
         self.phase, self.wait_until = CHOOSING, NEVER
-        choice = self.plane.choose(self.address.target, self._affinity, turn_has_come=turn_has_come)
+        choice = self.plane.choose(self.address.target, self._affinity, turn_has_come)
         self.position = self.plane.routing.position
         match choice:
             case Route():
@@ -140,7 +140,7 @@ class Search(Limited):
         loads = self.plane.loads
         if before is not None:
             loads.leave(before[0], parked=before[1])
-        loads.enter(deployment_id, parked=parked)
+        loads.enter(deployment_id, parked)
         self.deployment_id, self._counted = deployment_id, now
 
     # Parked
@@ -230,4 +230,4 @@ class Search(Limited):
         if self._counted is not None:
             deployment_id, parked = self._counted
             self._counted = None
-            self.plane.loads.leave(deployment_id, parked=parked)
+            self.plane.loads.leave(deployment_id, parked)
