@@ -50,11 +50,12 @@ def links(
 
 def _address(fleet: Fleet, node: str | None) -> str:
     up = {each.node_id: each.weights_address for each in fleet.nodes.values() if each.status == "up"}
-    chosen = next(iter(up), None) if node is None else NodeId(node)
-    address = up.get(chosen, "") if chosen is not None else ""
-    if not address:
-        raise Failure(f"no node {node or ''} that is up gives weights", f"there are {', '.join(up) or 'none'}")
-    return address
+    if node is not None and not up.get(NodeId(node)):
+        raise Failure(f"node {node} gives no weights now", f"these are up: {', '.join(up) or 'none'}")
+    found = up[NodeId(node)] if node is not None else next(filter(None, up.values()), "")
+    if not found:
+        raise Failure("no node gives weights now", "`causeway status` says which nodes there are")
+    return found
 
 
 async def _fleet(log: Log) -> Fleet:

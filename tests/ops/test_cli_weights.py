@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents.effects.weights_peer import Keyring
 from agents.weights.manifest import Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
 from agents.weights.store import Garbage, parts
 from events.base import (
@@ -29,7 +30,13 @@ from events.build import BuildRequested, BuildStarted, BuildSucceeded
 from events.codec import Recorded
 from events.log import LogUnavailable
 from events.model import DeploymentDeleted, DeploymentPushed, ModelRegistered
-from events.node import WeightsPrefetched, WeightsPrefetchFailed, WeightsPrefetchLate, WeightsPrefetchRequested
+from events.node import (
+    NodeJoined,
+    WeightsPrefetched,
+    WeightsPrefetchFailed,
+    WeightsPrefetchLate,
+    WeightsPrefetchRequested,
+)
 from events.union import AnyEvent
 from events.weights import ManifestId, Mount, WeightsDiscarded, WeightsMirrored
 from handlers.dispatch import Dispatch
@@ -250,3 +257,21 @@ def test_prefetch_asks_for_a_manifest_or_a_deployment_and_says_what_came_of_it(t
     assert "2 wishes were withdrawn" in shell.run("weights prefetch llm/deployment-1 --withdraw").out
     assert api.asked[-1][1].endswith("/withdraw")
     assert "there is no deployment 'zz'" in shell.run("weights prefetch zz").err
+
+
+def test_pointers_are_signed_links_to_a_node_that_is_up(shell: Shell) -> None:
+    assert "no node gives weights now" in shell.run(f"weights pointers {IDS[FIRST]}").err
+    joined = NodeJoined(
+        node_id=NodeId("n1"), boot_id="1", host="h", cpu_millicores=1, memory_bytes=1, isolation="process",
+        weights_address="10.0.0.1:4000",
+    )  # fmt: skip
+    up = Shell(shell.settings.state, history((NODE, joined)))
+    made = up.run(f"weights pointers {IDS[FIRST][:9]} --for 2").json["pointers"]
+    assert [(each["file_name"], each["size"]) for each in made] == [("0.bin", 10_000), ("1.bin", 10_000)]
+    until_s = int(up.now.timestamp()) + 7200
+    assert made[0]["resolution"]["expiration_timestamp"] == until_s
+    url = made[1]["resolution"]["url"]
+    assert url.startswith(f"http://10.0.0.1:4000/files/{IDS[FIRST]}/1?until={until_s}&proof=")
+    secret = (up.settings.folder("run") / "peer-secret").read_bytes()
+    assert Keyring(NodeId("n1"), secret).is_link(f"/files/{IDS[FIRST]}/1", str(until_s), url.rpartition("=")[2])
+    assert "node n9 gives no weights now" in up.run(f"weights pointers {IDS[FIRST]} --node n9").err
