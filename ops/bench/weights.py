@@ -1,10 +1,11 @@
 """Weights to a node: from the mirror, from another node, and from the node's own cache to a replica.
 
-    python -m ops.bench.weights [--mib 1024] [--rounds 3] [--write]
+    python -m ops.bench.weights [--mib 256] [--rounds 3] [--quick] [--write]
 
-Each reader is a process of its own, which starts with an empty folder; readers take turns, and the
-median of the rounds counts. The limits move the same bytes into a new file without looking at them: `cp` by the
+Each reader is a process of its own (`weights_readers.py`), which starts with an empty folder; readers take turns, and
+the median of the rounds counts. The limits move the same bytes into a new file without looking at them: `cp` by the
 kernel's own copy, `sendfile` into as many connections as ours has. Nobody syncs within the time that is measured.
+rclone and iperf3 take part where they are installed.
 """
 
 import argparse
@@ -12,33 +13,33 @@ import asyncio
 import json
 import os
 import platform
-import resource
 import shutil
-import socket
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from agents.effects.weights_chunks import PARALLEL
-from agents.effects.weights_node import WeightsSettings, serve_weights
-from agents.weights.fetch import Corrupt
 from agents.weights.manifest import VERSION, Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
-from events.base import NodeId, ReplicaId
-from events.weights import ManifestId, Mount
-from handlers.clock import SystemClock
+from events.weights import ManifestId
 from ops.bench.results import table, write_section
+from ops.bench.weights_readers import CHUNK_BYTES, MIB
 from projections.stores.objects import FolderObjects
 
-CHUNK_BYTES = 4 << 20
-MIB = 1 << 20
-STARTS = 30
 SMALL_FILES = 200
+CHECKED = "ours, every byte checked"
+TOOLS: Mapping[str, str] = {"rclone": "rclone", "iperf": "iperf3"}
+"""Programs that are only looked for."""
+NAMES: Mapping[str, str] = {
+    "limit": "limit",
+    "ours": CHECKED,
+    "ranges": "aiohttp, ranges, nothing checked",
+    "hub": "huggingface_hub, snapshot_download",
+    "rclone": "rclone copyto",
+    "iperf": "iperf3, no files",
+}
 
 
 async def stock(root: Path, mib: int) -> dict[str, ManifestId]:
@@ -74,114 +75,6 @@ def chill(folder: Path) -> None:
         os.close(handle)
 
 
-# Each of these is a process. It prints what it found.
-
-
-async def ours(folder: Path, mirror: Path, manifest_id: ManifestId, peers: Mapping[NodeId, str]) -> dict[str, Any]:
-    found: list[Corrupt] = []
-    settings = WeightsSettings(folder=folder, budget_bytes=1 << 40, secret=b"bench")
-    async with serve_weights(
-        settings,
-        me=NodeId("reader"),
-        mirror=FolderObjects(mirror),
-        nodes=lambda: peers,
-        clock=SystemClock(),
-        on_corrupt=found.append,
-    ) as node:
-        mounts = (Mount(manifest_id, "/weights"),)
-        before = time.process_time()
-        first = await node.replicas.fetch(ReplicaId("first"), mounts)
-        processor_s = time.process_time() - before
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        again = [(await node.replicas.fetch(ReplicaId(f"r-{n}"), mounts)).seconds for n in range(STARTS)]
-    tally = {"node": first.tally.node, "peer": first.tally.peer, "mirror": first.tally.mirror}
-    return {
-        "seconds": first.seconds,
-        "processor_s": processor_s,
-        "memory": memory,
-        "again": again,
-        "tally": tally,
-        "corrupt": len(found),
-    }
-
-
-async def hold(folder: Path, mirror: Path, manifest_id: ManifestId) -> None:
-    """A node that has it all and serves it, until its input ends."""
-    settings = WeightsSettings(folder=folder, budget_bytes=1 << 40, secret=b"bench")
-    async with serve_weights(
-        settings,
-        me=NodeId("holder"),
-        mirror=FolderObjects(mirror),
-        nodes=dict,
-        clock=SystemClock(),
-        on_corrupt=lambda corrupt: None,
-    ) as node:
-        await node.replicas.fetch(ReplicaId("first"), (Mount(manifest_id, "/weights"),))
-        print(json.dumps({"address": node.address}), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
-
-
-def copy(folder: Path, mirror: Path) -> dict[str, Any]:
-    """Chunk by chunk from the mirror's folder, as ours must, by the kernel's own copy."""
-    chunks = sorted(path for path in (mirror / "weights" / "chunks").rglob("*") if path.stat().st_size == CHUNK_BYTES)
-    folder.mkdir()
-    began, before = time.monotonic(), time.process_time()
-    with (folder / "model").open("wb") as target:
-        for path in chunks:
-            with path.open("rb") as source:
-                while os.copy_file_range(source.fileno(), target.fileno(), CHUNK_BYTES):
-                    pass
-    return {"seconds": time.monotonic() - began, "processor_s": time.process_time() - before}
-
-
-def send_bare(file: Path) -> None:
-    """A server that sends what a connection asks for, `start length`, by `sendfile`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(json.dumps({"address": listener.getsockname()[1]}), flush=True)
-        for _ in range(PARALLEL):
-            connection, _ = listener.accept()
-            threading.Thread(target=_send, args=(connection, file)).start()
-
-
-def _send(connection: socket.socket, file: Path) -> None:
-    with connection, file.open("rb") as source:
-        start, length = map(int, connection.recv(100).split())
-        connection.sendfile(source, start, length)
-
-
-def receive_bare(folder: Path, port: int, size: int) -> dict[str, Any]:
-    folder.mkdir()
-    handle = os.open(folder / "model", os.O_RDWR | os.O_CREAT)
-    share = size // PARALLEL
-    threads = [threading.Thread(target=_receive, args=(handle, port, n * share, share)) for n in range(PARALLEL)]
-    began, before = time.monotonic(), time.process_time()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return {"seconds": time.monotonic() - began, "processor_s": time.process_time() - before}
-
-
-def _receive(handle: int, port: int, start: int, length: int) -> None:
-    buffer = memoryview(bytearray(MIB))
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(f"{start} {length}".encode())
-        done = 0
-        while got := connection.recv_into(buffer):
-            os.pwrite(handle, buffer[:got], start + done)
-            done += got
-    assert done == length
-
-
-def read_all(file: Path) -> dict[str, Any]:
-    buffer = memoryview(bytearray(MIB))
-    began, before = time.monotonic(), time.process_time()
-    with file.open("rb", buffering=0) as source:
-        while source.readinto(buffer):
-            pass
-    return {"seconds": time.monotonic() - began, "processor_s": time.process_time() - before}
-
-
 # The rounds.
 
 
@@ -208,8 +101,18 @@ class Bench:
 
     async def _begin(self, role: str, *arguments: object) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
-        words = (sys.executable, "-m", "ops.bench.weights", "--child", role, *map(str, arguments))
+        words = (sys.executable, "-m", "ops.bench.weights_readers", role, *map(str, arguments))
         return await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL)
+
+    @asynccontextmanager
+    async def _beside(self, role: str, *arguments: object) -> AsyncIterator[Any]:
+        """What it says first; it ends afterwards."""
+        process = await self._begin(role, *arguments)
+        try:
+            assert process.stdout is not None
+            yield json.loads(await process.stdout.readline())["address"]
+        finally:
+            await process.communicate(b"")
 
     async def from_mirror(self, *, cold: bool) -> dict[str, Any]:
         reader, found = self.root / "reader", {}
@@ -219,17 +122,28 @@ class Bench:
             found[name] = await self.child(role, reader, self.mirror, *more)
         return found
 
+    async def from_bucket(self) -> dict[str, Any]:
+        """All from one server, which has it in the page cache."""
+        size = self.mib * MIB
+        found = {"limit": await self._bare()}
+        async with self._beside("server", self.mirror, self.root / "plain") as url:
+            found["ours"] = await self.child("ours", self.root / "reader", url, self.large, "{}")
+            for name in ("ranges", "hub", *_there("rclone")):
+                found[name] = await self.child(name, self.root / "reader", url, size)
+        return found
+
     async def from_peer(self) -> dict[str, Any]:
-        reader = self.root / "reader"
-        sender = await self._begin("send_bare", self.root / "plain")
-        port = (await _first_line(sender))["address"]
-        limit = await self.child("receive_bare", reader, port, self.mib * MIB)
-        await sender.communicate(b"")
-        holder = await self._begin("hold", self.root / "holder", self.mirror, self.large)
-        peers = json.dumps({"holder": (await _first_line(holder))["address"]})
-        found = await self.child("ours", reader, self.nothing, self.large, peers)
-        await holder.communicate(b"")
-        return {"limit": limit, "ours": found}
+        found = {"limit": await self._bare()}
+        async with self._beside("hold", self.root / "holder", self.mirror, self.large) as address:
+            peers = json.dumps({"holder": address})
+            found["ours"] = await self.child("ours", self.root / "reader", self.nothing, self.large, peers)
+        for name in _there("iperf"):
+            found[name] = await self.child(name, self.mib * MIB)
+        return found
+
+    async def _bare(self) -> dict[str, Any]:
+        async with self._beside("send_bare", self.root / "plain") as port:
+            return await self.child("receive_bare", self.root / "reader", port, self.mib * MIB)
 
     async def to_a_replica(self) -> dict[str, Any]:
         one = await self.child("ours", self.root / "reader", self.mirror, self.large, "{}")
@@ -240,24 +154,28 @@ class Bench:
         return {"one": one, "many": many, "ours": await self.child("read_all", linked), "limit": bare}
 
 
-async def _first_line(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    assert process.stdout is not None
-    found: dict[str, Any] = json.loads(await process.stdout.readline())
-    return found
+def _there(*names: str) -> tuple[str, ...]:
+    return tuple(name for name in names if shutil.which(TOOLS[name]))
 
 
-def row(what: str, mib: int, rounds: list[dict[str, Any]], goal: str) -> list[tuple[str, ...]]:
-    limit = median(each["limit"]["seconds"] for each in rounds)
-    own = median(each["ours"]["seconds"] for each in rounds)
-    shares = sorted(each["limit"]["seconds"] / each["ours"]["seconds"] for each in rounds)
-    spread = f"{median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f})"
-    busy = {
-        side: f"{median(each[side]['processor_s'] for each in rounds) * 1024 / mib:.2f} s" for side in ("limit", "ours")
-    }
-    return [
-        (f"{what}: limit", f"{mib / limit:,.0f} MiB/s", busy["limit"], "limit", ""),
-        (f"{what}: ours, every byte checked", f"{mib / own:,.0f} MiB/s", busy["ours"], spread, goal),
-    ]
+def rows_of(what: str, mib: int, rounds: list[dict[str, Any]], goal: str) -> list[tuple[str, ...]]:
+    """The limit first, then all that are beside it in these rounds."""
+    rows: list[tuple[str, ...]] = []
+    for name in (each for each in NAMES if each in rounds[0]):
+        seconds = median(each[name]["seconds"] for each in rounds)
+        busy_s = median(each[name]["processor_s"] for each in rounds) * 1024 / mib
+        shares = sorted(each["limit"]["seconds"] / each[name]["seconds"] for each in rounds)
+        spread = f"{median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f})"
+        rows.append(
+            (
+                f"{what}: {NAMES[name]}",
+                f"{mib / seconds:,.0f} MiB/s",
+                f"{busy_s:.2f} s",
+                "limit" if name == "limit" else spread,
+                goal if name == "ours" else "",
+            )
+        )
+    return rows
 
 
 async def measure(mib: int, rounds: int) -> list[tuple[str, ...]]:
@@ -266,17 +184,19 @@ async def measure(mib: int, rounds: int) -> list[tuple[str, ...]]:
         await bench.prepare()
         cold = [await bench.from_mirror(cold=True) for _ in range(rounds)]
         warm = [await bench.from_mirror(cold=False) for _ in range(rounds)]
+        bucket = [await bench.from_bucket() for _ in range(rounds)]
         peer = [await bench.from_peer() for _ in range(rounds)]
         start = [await bench.to_a_replica() for _ in range(rounds)]
-    rows = row("mirror's folder, cold page cache, to node", mib, cold, ">= 0.8")
-    rows += row("mirror's folder, in the page cache, to node", mib, warm, ">= 0.8")
-    rows += row("node to node over loopback, in the page cache", mib, peer, ">= 0.8")
-    rows += row("node's cache to a process, in the page cache", mib, start, ">= 0.8")
+    rows = rows_of("mirror's folder, cold page cache, to node", mib, cold, ">= 0.8")
+    rows += rows_of("mirror's folder, in the page cache, to node", mib, warm, ">= 0.8")
+    rows += rows_of("bucket or hub over loopback to node", mib, bucket, "")
+    rows += rows_of("node to node over loopback", mib, peer, ">= 0.8")
+    rows += rows_of("node's cache to a process, in the page cache", mib, start, ">= 0.8")
     for what, key in ((f"one file of {mib} MiB", "one"), (f"{SMALL_FILES} files", "many")):
         seconds = sorted(second for each in start for second in each[key]["again"])
         slowest = f"slowest of {len(seconds)} {seconds[-1] * 1e3:.1f} ms"
         rows.append((f"a warm start adds, {what}", f"{median(seconds) * 1e3:.1f} ms, {slowest}", "", "", "< 20 ms"))
-    fetched = [each["ours"] for each in (*cold, *warm, *peer)]
+    fetched = [each["ours"] for each in (*cold, *warm, *bucket, *peer)]
     assert all(each["corrupt"] == 0 for each in fetched)
     assert all(each["ours"]["tally"]["peer"] == mib * MIB for each in peer), "the mirror was not there to ask"
     memory = max(each["memory"] for each in fetched)
@@ -284,34 +204,24 @@ async def measure(mib: int, rounds: int) -> list[tuple[str, ...]]:
     return rows
 
 
-CHILDREN: Mapping[str, Callable[[list[str]], Any]] = {
-    "ours": lambda a: asyncio.run(ours(Path(a[0]), Path(a[1]), ManifestId(a[2]), json.loads(a[3]))),
-    "hold": lambda a: asyncio.run(hold(Path(a[0]), Path(a[1]), ManifestId(a[2]))),
-    "copy": lambda a: copy(Path(a[0]), Path(a[1])),
-    "send_bare": lambda a: send_bare(Path(a[0])),
-    "receive_bare": lambda a: receive_bare(Path(a[0]), int(a[1]), int(a[2])),
-    "read_all": lambda a: read_all(Path(a[0])),
-}
-
-
 def main(argv: list[str]) -> int:
-    if argv[:1] == ["--child"]:
-        found = CHILDREN[argv[1]](argv[2:])
-        print(json.dumps(found)) if found is not None else None
-        return 0
     parser = argparse.ArgumentParser(prog="python -m ops.bench.weights", description=__doc__)
-    parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--mib", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round of 64 MiB")
     parser.add_argument("--write", action="store_true", help="into RESULTS.md")
     asked = parser.parse_args(argv)
-    loads = partial(", ".join, [f"{load:.1f}" for load in os.getloadavg()])
-    rows = asyncio.run(measure(asked.mib, asked.rounds))
-    where = f"{platform.machine()}, {os.cpu_count()} shared cores, load {loads()}, Python {platform.python_version()}"
+    mib, rounds = (64, 1) if asked.quick else (asked.mib, asked.rounds)
+    loads = ", ".join([f"{load:.1f}" for load in os.getloadavg()])
+    rows = asyncio.run(measure(mib, rounds))
+    where = f"{platform.machine()}, {os.cpu_count()} shared cores, load {loads}, Python {platform.python_version()}"
+    lacking = [program for program in TOOLS.values() if not shutil.which(program)]
     body = (
-        f"`make bench-weights ARGS='--mib {asked.mib} --rounds {asked.rounds}'`, {where}. Chunks of"
+        f"`make bench-weights ARGS='--mib {mib} --rounds {rounds}'`, {where}. Chunks of"
         f" {CHUNK_BYTES // MIB} MiB. Limits and readers take turns; medians of the rounds, with the range of their"
-        " ratios. Processor time is the reader's own; with other work on the cores it says more than the ratio, since"
-        " who needs more of it waits longer for it. Nothing is synced within the time.\n\n"
+        " ratios. Processor time is the reader's own (iperf3: of the receiving side); with other work on the cores it"
+        " says more than the ratio, since who needs more of it waits longer for it. Nothing is synced within the time."
+        f"{' Not on this machine: ' + ', '.join(lacking) + '.' if lacking else ''}\n\n"
         + table(("what", "measured", "processor time a GiB", "of its limit", "goal"), rows)
     )
     print(body)
