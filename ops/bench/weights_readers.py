@@ -219,10 +219,10 @@ print(json.dumps({"seconds": time.monotonic() - began, "processor_s": time.proce
 
 
 def hub(folder: Path, url: str, size: int) -> dict[str, Any]:
-    own = {"HF_ENDPOINT": url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}
+    own = {"PATH": "/usr/bin:/bin", "HF_ENDPOINT": url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}
     words = (sys.executable, "-c", HUB, REPO, str(folder / "got"))
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    said = subprocess.run(words, check=True, stdout=subprocess.PIPE, env={**os.environ, **own, **quiet}).stdout
+    said = subprocess.run(words, check=True, stdout=subprocess.PIPE, env=own | quiet).stdout
     assert (folder / "got" / "model.bin").stat().st_size == size
     found: dict[str, Any] = json.loads(said)
     return found
