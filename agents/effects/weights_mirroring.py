@@ -23,6 +23,13 @@ _SAY_EVERY_S = 5.0
 _NAMED = ("HF_ENDPOINT", "AWS_", "STORAGE_EMULATOR_HOST", "AZURE_STORAGE_SERVICE_ENDPOINT")
 """Of the surroundings: where sources are, and what opens the blob store."""
 
+MEMORY = {
+    "MALLOC_ARENA_MAX": "2",  # Else each thread keeps megabytes that it is done with.
+    # Buffers of megabytes are used again, not given back and asked for, page by page, each time.
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
+
 
 class MirrorFailed(Exception):
     """Weights that could not be mirrored; the text names the source and the fix."""
@@ -129,10 +136,7 @@ def _environment(surroundings: Mapping[str, str], work: Path) -> dict[str, str]:
         "HOME": str(work / "home"),
         "TMPDIR": str(work / "tmp"),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "MALLOC_ARENA_MAX": "2",  # Else each thread keeps megabytes that it is done with.
-        # Buffers of megabytes are used again, not given back and asked for, page by page, each time.
-        "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+        **MEMORY,
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
 
