@@ -67,6 +67,13 @@ def client_options(login: Login, name: str) -> dict[str, Any]:
     }
 
 
+async def settled(client: Client, timeout_s: int = 10) -> None:
+    """Returns when the server has read all that the client has said, such as its subscriptions."""
+    # nats-py's ping overtakes what is yet to be written; when its answer comes, that has been written too.
+    for _ in range(2):
+        await client.flush(timeout_s)
+
+
 class Link:
     """The connection that questions go over. nats-py reconnects it; questions in flight fail at once when it breaks."""
 

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
-from events.log.jetstream_link import client_options
+from events.log.jetstream_link import client_options, settled
 from events.log.nats_wire import Login
 from events.signals import Resumed, Signal
 
@@ -118,7 +118,7 @@ class CoreNatsSignals:
         # A connection that breaks meanwhile takes the subscription up again by itself.
         with suppress(Error):
             await client.subscribe("sig.>", cb=self._heard)
-            await client.flush()
+            await settled(client)
 
     async def _heard(self, message: Msg) -> None:
         try:

@@ -25,6 +25,7 @@ from nats.aio.msg import Msg
 
 from events.base import ORIGIN, DeploymentId, ReplicaId, StreamName
 from events.log.jetstream import JetStreamLog
+from events.log.jetstream_link import settled
 from events.model import DeploymentPushed, ModelRegistered
 from events.replica import ReplicaDraining, ReplicaReady
 from gateway.addresses import Target
@@ -71,7 +72,7 @@ async def follow(url: str) -> None:
         print(message.data.decode(), time.monotonic_ns(), flush=True)
 
     await client.subscribe(BARE, cb=bare)
-    await client.flush()
+    await settled(client)
     view.on_change(look)
     print("ready", time.monotonic_ns(), flush=True)
     await Follower(log, (view,)).run()

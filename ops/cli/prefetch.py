@@ -21,9 +21,8 @@ from ops import render
 from ops.cli.failures import Failure
 from ops.cli.options import Format, Output, session_of
 from ops.cli.session import Session
-from ops.names import NAMES, Names, resolve_deployment
-from ops.replay import state_at
-from projections.weights import WEIGHTS, Weights
+from ops.cli.stored import weights_and_names
+from ops.names import resolve_deployment
 
 PATH = "/v1/causeway/weights/prefetches"
 Wish = tuple[NodeId, ManifestId]
@@ -91,16 +90,11 @@ def _said(wish: dict[str, Any]) -> str:
 
 def _named(session: Session, text: str) -> dict[str, str]:
     """As the API wants it. Raises UnknownName, Failure."""
-    state, names = session.with_log(_weights_and_names)
+    state, names = session.with_log(weights_and_names)
     found = [each for each in state.mirrored if each.startswith(text)] if text not in names.models else []
     if len(found) > 1:
         raise Failure(f"{len(found)} manifests begin with {text!r}", "see `causeway weights ls -o json`")
     return {"manifest_id": found[0]} if found else {"deployment_id": resolve_deployment(names, text)}
-
-
-async def _weights_and_names(log: Log) -> tuple[Weights, Names]:
-    head = await log.head()
-    return await state_at(log, WEIGHTS, head), await state_at(log, NAMES, head)
 
 
 async def ends_of(session: Session, log: Log, wishes: list[dict[str, Any]]) -> list[dict[str, Any]]:

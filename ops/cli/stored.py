@@ -1,6 +1,7 @@
 """What commands about weights share: the blob store, and the name of a manifest."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, TypeVar
 
 import typer
@@ -11,6 +12,7 @@ from events.log import Log
 from events.weights import ManifestId
 from ops.cli.failures import Failure
 from ops.cli.session import Session, run
+from ops.names import NAMES, Names
 from ops.replay import state_at
 from projections.stores.objects import Objects, StoreUnavailable
 from projections.weights import WEIGHTS, Weights
@@ -19,10 +21,13 @@ T = TypeVar("T")
 Which = Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest's id, or its beginning.")]
 
 
+def store_of(session: Session) -> AbstractAsyncContextManager[Objects]:
+    return open_objects(session.settings.weights_at, dict(session.settings.inherited_env))
+
+
 def with_store(session: Session, ask: Callable[[Objects], Awaitable[T]]) -> T:
     async def asking() -> T:
-        settings = session.settings
-        async with open_objects(settings.weights_at, dict(settings.inherited_env)) as objects:
+        async with store_of(session) as objects:
             return await ask(objects)
 
     try:
@@ -44,3 +49,8 @@ def manifest_named(session: Session, text: str) -> ManifestId:
 
 async def weights_now(log: Log) -> Weights:
     return await state_at(log, WEIGHTS, await log.head())
+
+
+async def weights_and_names(log: Log) -> tuple[Weights, Names]:
+    head = await log.head()
+    return await state_at(log, WEIGHTS, head), await state_at(log, NAMES, head)

@@ -4,14 +4,12 @@ They look into the store themselves, so they run where the plane's settings are.
 """
 
 import time
-from contextlib import AbstractAsyncContextManager
 from secrets import token_hex
 from typing import Annotated
 
 import typer
 
 from agents.effects.folders import locked
-from agents.effects.objects import open_objects
 from agents.weights.manifest import MANIFESTS, BadManifest, Manifest
 from agents.weights.store import Bad, Garbage, clear, garbage_of, manifest_of, parts, verify
 from events.base import CommandId, CorrelationId
@@ -24,13 +22,9 @@ from ops.cli.failures import Failure
 from ops.cli.options import Format, Output, session_of
 from ops.cli.pointers import links
 from ops.cli.prefetch import prefetch, prefetches
-from ops.cli.session import Session
-from ops.cli.stored import Which, manifest_named, named, weights_now, with_store
-from ops.names import NAMES, Names
+from ops.cli.stored import Which, manifest_named, named, store_of, weights_and_names, weights_now, with_store
 from ops.operator_key import OPERATOR
-from ops.replay import state_at
 from projections.stores.objects import Objects, StoreUnavailable
-from projections.weights import WEIGHTS, Weights
 
 PANEL = "Models"
 
@@ -54,7 +48,7 @@ def register(app: typer.Typer) -> None:
 def every(context: typer.Context, output: Output = Format.table) -> None:
     """Which deployment mounts what, from where, and how large it is."""
     session = session_of(context)
-    state, names = session.with_log(_state_and_names)
+    state, names = session.with_log(weights_and_names)
     found = [
         {
             "deployment": names.of.get(deployment_id, deployment_id),
@@ -143,12 +137,12 @@ def collect(
         return await garbage_of(objects, needed, time.time() - older_than_h * 3600), len(needed)
 
     async def dry(log: Log) -> Garbage:
-        async with _store(session) as objects:
+        async with store_of(session) as objects:
             return (await look(objects, log))[0]
 
     async def clearing(log: Log, dispatch: Dispatch) -> Garbage:
         # No mirror on this machine takes up what is being removed.
-        async with locked(session.settings.folder("run") / "weights" / "gc.lock"), _store(session) as objects:
+        async with locked(session.settings.folder("run") / "weights" / "gc.lock"), store_of(session) as objects:
             garbage, needed = await look(objects, log)
             for part in parts(garbage):  # Said before it is done: who is interrupted leaves nothing that went unsaid.
                 await dispatch(_discard(part, older_than_h, needed))
@@ -180,12 +174,3 @@ def _discard(part: Garbage, older_than_h: float, needed: int) -> DiscardWeights:
         older_than_h=older_than_h,
         needed_manifests=needed,
     )
-
-
-def _store(session: Session) -> AbstractAsyncContextManager[Objects]:
-    return open_objects(session.settings.weights_at, dict(session.settings.inherited_env))
-
-
-async def _state_and_names(log: Log) -> tuple[Weights, Names]:
-    head = await log.head()
-    return await state_at(log, WEIGHTS, head), await state_at(log, NAMES, head)

@@ -14,7 +14,7 @@ from events.log import LogBroken, LogUnavailable
 from events.log import jetstream_reader as reader
 from events.log.jetstream import JetStreamLog
 from events.log.jetstream_checks import check_version, stream_config
-from events.log.jetstream_link import Reach
+from events.log.jetstream_link import Reach, settled
 from events.log.nats_wire import Login
 from events.union import UnknownEvent
 from tests.contract.brokers import connect, until
@@ -207,7 +207,7 @@ async def test_a_plain_nats_client_can_follow_one_kind_of_event_and_reads_cloude
 ) -> None:
     async with plain_client(server) as client:
         subscription = await client.subscribe("evt.node.*.NodeLeft")
-        await client.flush(PATIENCE_S)
+        await settled(client, PATIENCE_S)
         await append(log, A, decision("seen"), 0)
         message = await subscription.next_msg(timeout=PATIENCE_S)
     event, meta = decision("seen")[0]

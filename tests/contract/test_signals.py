@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from events.base import DeploymentId, NodeId
+from events.log.jetstream_link import settled
 from events.signals import Answers, Heartbeat, Load, Resumed, Signal, Signals, WakeAsked
 from events.signals.answers import Durations
 from events.signals.core_nats import CoreNatsSignals
@@ -160,7 +161,7 @@ async def test_a_signal_of_a_newer_version_is_dropped_and_counted(server: NatsSe
     await _reaches(signals, ear, WAKE)
     async with plain_client(server) as client:
         await client.publish("sig.Mood", b'{"type":"Mood","of":"node"}')
-        await client.flush(PATIENCE_S)
+        await settled(client, PATIENCE_S)
     await _reaches(signals, ear, ALL[2])
     assert signals.dropped == 1
     ear.close()
