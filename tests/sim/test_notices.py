@@ -21,7 +21,7 @@ from agents.effects import StopReplica
 from agents.reconcile import DueDeed
 from events.replica import ReplicaDraining
 from gateway.addresses import Target
-from gateway.choose import Route, choose
+from gateway.choose import Aim, aim_of
 from handlers.base import NOW, Due
 from handlers.deciders.scaling import HoldReplicas
 from tests.sim.run import run_seed
@@ -90,13 +90,13 @@ def choice_by_an_old_table(patch: Patch) -> None:
     """A worker that remembers which deployment each target was the first time."""
     known: dict[Any, Target] = {}
 
-    def remembered(table: Any, target: Target, load: Any, **more: Any) -> Any:
-        choice = choose(table, known.get((id(table), target), target), load, **more)
-        if isinstance(choice, Route):
-            known.setdefault((id(table), target), Target(target.model_id, "deployment", choice.deployment_id))
-        return choice
+    def remembered(table: Any, target: Target) -> Any:
+        aim = aim_of(table, known.get((id(table), target), target))
+        if isinstance(aim, Aim):
+            known.setdefault((id(table), target), Target(target.model_id, "deployment", aim.current.deployment_id))
+        return aim
 
-    patch.setattr(plane, "choose", remembered)
+    patch.setattr(plane, "aim_of", remembered)
 
 
 @pytest.mark.parametrize(
