@@ -35,9 +35,10 @@ def install(router: APIRouter, plane: Plane) -> None:
         body = await bodies.decode(request, PrefetchBody)
         manifests = _manifests(plane, body)
         up = [node.node_id for node in plane.views.fleet.state.nodes.values() if node.status == "up"]
-        nodes = body.node_ids or up
+        # Who is refused comes first: either all that was asked for is wished for, or nothing.
+        nodes = up if body.node_ids is None else sorted(body.node_ids, key=lambda each: each in up)
         if not nodes:
-            message = "no node takes weights now: `GET /v1/causeway/status` lists all of them"
+            message = "no node is named, or none takes weights now: `GET /v1/causeway/status` lists all of them"
             raise ApiError(409, message, code="precondition", field="node_ids")
         visit = visit_of(request)
         wishes = [

@@ -88,3 +88,7 @@ async def test_a_wish_that_cannot_be_says_why(stand: Stand) -> None:
     assert lost.status_code == 409 and "n3 is lost" in lost.json()["message"]
     nobody = await stand.client.post(PATH, json={"deployment_id": deployment, "node_ids": ["n9"]})
     assert (nobody.status_code, nobody.json()["field"]) == (404, "node_id")
+    some = await stand.client.post(PATH, json={"deployment_id": deployment, "node_ids": ["n1", "n3"]})
+    none = await stand.client.post(PATH, json={"deployment_id": deployment, "node_ids": []})
+    assert (some.status_code, none.status_code) == (409, 409)
+    assert (await stand.client.get(PATH)).json()["prefetches"] == [], "nothing is half done"
