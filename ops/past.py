@@ -16,8 +16,6 @@ from projections.stores.whereabouts import KeptWhereabouts
 from projections.whereabouts import Stretch
 
 S = TypeVar("S")
-SELDOM = 100_000
-"""New objects before Python looks for cycles, where a state of a million objects without any is asked one question."""
 HISTORY = "history"
 """The folder, among those of snapshots, of the ones that are kept for looking back."""
 

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, TextIO
 
 import msgspec
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -131,6 +130,8 @@ def causes(out: Console, told: Story) -> None:
 
 def tree(out: Console, state: Tree) -> None:
     if state:
+        import yaml
+
         out.file.write(yaml.safe_dump(state, sort_keys=False, allow_unicode=True, width=PIPE_WIDTH))
         out.file.flush()
 

@@ -31,8 +31,9 @@ from ops.bench.log import connected, fill, followed_s, server
 from ops.bench.peer import beside_eventsourcing
 from ops.bench.results import table, write_section
 from ops.blame import blame
+from ops.cli import SELDOM
 from ops.names import NAMES
-from ops.past import SELDOM, Past
+from ops.past import Past
 from ops.replay import LOOKED_BACK_AT, difference, position_of, snapshot_at, state_at
 from ops.why import timeline, why
 from projections.routing import ROUTING

@@ -9,50 +9,35 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
-from typer.core import TyperGroup
 
-from ops.cli import (
-    access,
-    audit,
-    capsule,
-    deployments,
-    environments,
-    history,
-    log,
-    models,
-    nodes,
-    promotions,
-    reasons,
-    scaling,
-    stack,
-    travel,
-    truss,
-    webhooks,
-    weights,
-    whatif,
-)
-from ops.cli.failures import EXPECTED, explained
-from ops.cli.session import Session
-from ops.past import SELDOM
+from ops.cli.commands import MARKUP, Commands
+
+SELDOM = 100_000
+"""New objects before Python looks for cycles, where a state of a million objects without any is asked one question."""
 
 
-class _Group(TyperGroup):
+class _Group(Commands):
     """Prints expected errors as a line and its fix."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except EXPECTED as error:
-            message, fix, exit_code = explained(error)
-            session: Session = ctx.obj
-            session.err.print(f"causeway: {message}", soft_wrap=True, style="red")
-            if fix:
-                session.err.print(f"fix: {fix}", soft_wrap=True)
-            raise typer.Exit(exit_code) from None
+        except typer.Exit:
+            raise
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except Exception as error:
+            from ops.cli.expected import EXPECTED, explained
+
+            if not isinstance(error, EXPECTED):
+                raise
+            message, fix, exit_code = explained(error)
+            err = ctx.obj.err
+            err.print(f"causeway: {message}", soft_wrap=True, style="red")
+            if fix:
+                err.print(f"fix: {fix}", soft_wrap=True)
+            raise typer.Exit(exit_code) from None
 
 
 app = typer.Typer(
@@ -61,7 +46,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["--help", "-h"]},
     help="Causeway: a self-hosted control plane for model serving, built on one event log.",
     epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the stack is not running. "
@@ -81,6 +66,10 @@ def _begin(
         typer.Option("--archive", metavar="FOLDER|s3://…", help="Ask the archive of a log instead."),
     ] = None,
 ) -> None:
+    import structlog
+
+    from ops.cli.session import Session
+
     if context.obj is None:
         context.obj = Session()
     if capsule is not None:
@@ -92,14 +81,6 @@ def _begin(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
-
-
-_MODULES = (
-    stack, models, deployments, environments, promotions, history, audit, log, travel, reasons, capsule, scaling,
-    nodes, whatif, webhooks, weights, access, truss,
-)  # fmt: skip
-for _module in _MODULES:
-    _module.register(app)
 
 
 def main() -> None:

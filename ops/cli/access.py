@@ -13,7 +13,6 @@ from ops.cli.session import Session
 from ops.replay import state_at
 from projections.access import ACCESS
 
-PANEL = "Access"
 TYPE_OF = {
     "all": "PERSONAL",
     "manage": "WORKSPACE_MANAGE_ALL",
@@ -34,8 +33,8 @@ def register(app: typer.Typer) -> None:
     secret.command("set")(secret_set)
     secret.command("list")(secret_list)
     secret.command("rm")(secret_rm)
-    app.add_typer(key, name="key", rich_help_panel=PANEL)
-    app.add_typer(secret, name="secret", rich_help_panel=PANEL)
+    app.add_typer(key, name="key")
+    app.add_typer(secret, name="secret")
 
 
 def key_create(

@@ -32,7 +32,6 @@ from projections.stores.audit import AuditStore
 from projections.stores.audit_rebuild import Rebuilt
 from projections.stores.audit_rebuild import rebuild as rebuilt
 
-PANEL = "History"
 app = typer.Typer(invoke_without_command=True)
 
 
@@ -40,7 +39,7 @@ def register(commands: typer.Typer) -> None:
     app.callback()(audit)
     for command in (export, rebuild, reader):
         app.command()(command)
-    commands.add_typer(app, name="audit", rich_help_panel=PANEL)
+    commands.add_typer(app, name="audit")
 
 
 def audit(

@@ -30,7 +30,7 @@ ENDS = ("exit", "quit")
 def register(app: typer.Typer) -> None:
     for command in (export, open_, replay_):
         capsule.command(command.__name__.rstrip("_"))(command)
-    app.add_typer(capsule, name="capsule", rich_help_panel="Time travel")
+    app.add_typer(capsule, name="capsule")
 
 
 def export(

@@ -17,7 +17,7 @@ deployment = typer.Typer(no_args_is_help=True, help="One deployment: take it up 
 def register(app: typer.Typer) -> None:
     for command in (activate, deactivate, retry, rename, label, delete, terminate):
         deployment.command()(command)
-    app.add_typer(deployment, name="deployment", rich_help_panel="Models")
+    app.add_typer(deployment, name="deployment")
 
 
 def activate(context: typer.Context, which: Which, output: Output = Format.table) -> None:

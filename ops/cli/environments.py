@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
         ("set", change), ("revert", revert), ("activate", activate), ("deactivate", deactivate), ("delete", delete),
     ):  # fmt: skip
         env.command(name)(command)
-    app.add_typer(env, name="env", rich_help_panel="Models")
+    app.add_typer(env, name="env")
 
 
 def env_list(context: typer.Context, model: Of = None, at: At = "now", output: Output = Format.table) -> None:

@@ -20,8 +20,6 @@ from projections.audit import AuditQuery, AuditRow
 from projections.describe import describe_body
 from projections.patterns import is_pattern
 
-PANEL = "History"
-
 Types = Annotated[
     list[str] | None,
     typer.Option("--type", "-t", help="Only these event types; `*` and `?` work: `Replica*`. Repeatable."),
@@ -42,7 +40,7 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so man
 
 def register(app: typer.Typer) -> None:
     for command in (events, timeline):
-        app.command(rich_help_panel=PANEL)(command)
+        app.command()(command)
 
 
 def events(

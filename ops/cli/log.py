@@ -18,7 +18,6 @@ from ops.restore import Restored, server_of
 from ops.restore import restore as restored
 from ops.wiring.archive import open_archive
 
-PANEL = "Stack"
 MARK = "log-verified"
 """In the run folder: how far the log was found good."""
 app = typer.Typer(no_args_is_help=True, help="The log itself: check it against its seals, restore it from its archive.")
@@ -31,7 +30,7 @@ Archive = Annotated[
 def register(commands: typer.Typer) -> None:
     for command in (verify, restore):
         app.command()(command)
-    commands.add_typer(app, name="log", rich_help_panel=PANEL)
+    commands.add_typer(app, name="log")
 
 
 def verify(

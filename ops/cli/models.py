@@ -16,13 +16,12 @@ from ops.cli.options import At, Format, Of, Output, Which, moment, session_of, t
 from ops.cli.scaling import held_back_now, print_held_back
 from ops.cli.session import Session, running
 
-PANEL = "Models"
 FOLLOW_PAUSE_S = 0.3
 
 
 def register(app: typer.Typer) -> None:
     for command in (models, deployments, logs):
-        app.command(rich_help_panel=PANEL)(command)
+        app.command()(command)
 
 
 def models(context: typer.Context, at: At = "now", output: Output = Format.table) -> None:

@@ -17,7 +17,7 @@ node = typer.Typer(no_args_is_help=True, help="Machines that run replicas.")
 def register(app: typer.Typer) -> None:
     node.command("list")(every)
     node.command()(drain)
-    app.add_typer(node, name="node", rich_help_panel="Scaling")
+    app.add_typer(node, name="node")
 
 
 def every(context: typer.Context, at: At = "now", output: Output = Format.table) -> None:

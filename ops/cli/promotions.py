@@ -25,13 +25,13 @@ promotion = typer.Typer(no_args_is_help=True, help="The promotion that is going 
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Models")(promote)
+    app.command()(promote)
     for name, command in (
         ("pause", pause), ("resume", resume), ("cancel", cancel), ("force-cancel", force_cancel),
         ("roll-forward", roll_forward), ("weight", weight),
     ):  # fmt: skip
         promotion.command(name)(command)
-    app.add_typer(promotion, name="promotion", rich_help_panel="Models")
+    app.add_typer(promotion, name="promotion")
 
 
 def promote(

@@ -18,12 +18,10 @@ from ops.cli.travel import print_changes
 from ops.explain import Asked
 from projections.describe import describe_body
 
-PANEL = "Reasons"
-
 
 def register(app: typer.Typer) -> None:
     for command in (why, explain, bisect):
-        app.command(rich_help_panel=PANEL)(command)
+        app.command()(command)
 
 
 def why(

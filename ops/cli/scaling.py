@@ -18,13 +18,12 @@ from ops.held_back import HeldBack, held_back
 from ops.names import NAMES, resolve_deployment
 from projections.cold_starts import COLD_STARTS, Anatomy, anatomy
 
-PANEL = "Scaling"
 SHORT = {"target_utilization": "target_utilization_percentage"}
 
 
 def register(app: typer.Typer) -> None:
     for command in (coldstart, scale):
-        app.command(rich_help_panel=PANEL)(command)
+        app.command()(command)
 
 
 def coldstart(

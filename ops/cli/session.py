@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from click import getchar
 from rich.console import Console
+from typer import getchar
 
 from events.base import ORIGIN
 from events.log import Log
 from events.signals.load_history import LoadHistory
 from handlers.dispatch import Dispatch
-from ops import config, plane_client
+from ops import config
 from ops.cli.failures import Failure
 from ops.config import Settings
 from ops.local import attach
@@ -182,6 +182,8 @@ class Session:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         url, key = self.api()
+        from ops import plane_client  # an HTTP client: only for commands that need it
+
         return run(plane_client.call(url, key, method, path, body))
 
 

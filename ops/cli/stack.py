@@ -19,14 +19,13 @@ from ops.local import attach
 from ops.local import stack as local_stack
 from ops.local.stack_file import RoleStatus, StackStatus
 
-PANEL = "Stack"
 POSITION_DEADLINE_S = 5.0
 WATCH_PAUSE_S = 0.2
 
 
 def register(app: typer.Typer) -> None:
     for command in (up, down, reload, status, doctor, demo):
-        app.command(rich_help_panel=PANEL)(command)
+        app.command()(command)
 
 
 def up(

@@ -20,7 +20,6 @@ from ops.stepping import Stepped, Walked, steps
 from projections.describe import describe_body
 from projections.diff import Change, show
 
-PANEL = "Time travel"
 STRETCH = 100
 """Events that `step` goes through unless told from where."""
 
@@ -32,7 +31,7 @@ What = Annotated[
 
 def register(app: typer.Typer) -> None:
     for command in (state, diff, blame, step):
-        app.command(rich_help_panel=PANEL)(command)
+        app.command()(command)
 
 
 def state(context: typer.Context, what: What = None, at: At = "now", output: Output = Format.table) -> None:

@@ -8,7 +8,6 @@ from ops.truss_client import run_truss
 
 def register(app: typer.Typer) -> None:
     app.command(
-        rich_help_panel="Models",
         context_settings={
             "allow_extra_args": True,
             "ignore_unknown_options": True,

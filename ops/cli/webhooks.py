@@ -10,8 +10,6 @@ from ops import render
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of
 
-PANEL = "Events"
-
 webhook = typer.Typer(no_args_is_help=True, help="Webhooks: events as signed POSTs to an address of yours.")
 Id = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its id.")]
 
@@ -27,7 +25,7 @@ def register(app: typer.Typer) -> None:
         ("redeliver", redeliver),
     ):
         webhook.command(name)(command)
-    app.add_typer(webhook, name="webhook", rich_help_panel=PANEL)
+    app.add_typer(webhook, name="webhook")
 
 
 def add(

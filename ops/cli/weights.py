@@ -26,8 +26,6 @@ from ops.cli.stored import Which, manifest_named, named, store_of, weights_and_n
 from ops.operator_key import OPERATOR
 from projections.stores.objects import Objects, StoreUnavailable
 
-PANEL = "Models"
-
 weights = typer.Typer(no_args_is_help=True, help="Weights: mirrored once, checked, shared between models.")
 
 
@@ -42,7 +40,7 @@ def register(app: typer.Typer) -> None:
         ("pointers", links),
     ):
         weights.command(name)(command)
-    app.add_typer(weights, name="weights", rich_help_panel=PANEL)
+    app.add_typer(weights, name="weights")
 
 
 def every(context: typer.Context, output: Output = Format.table) -> None:

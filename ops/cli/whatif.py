@@ -21,8 +21,6 @@ from ops.names import NAMES, resolve_deployment
 from projections.cold_starts import COLD_STARTS, anatomy
 from projections.deployments import DEPLOYMENTS
 
-PANEL = "Scaling"
-
 
 class Known(msgspec.Struct, frozen=True):
     """How the deployment stood at the beginning."""
@@ -43,7 +41,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PANEL)(whatif)
+    app.command()(whatif)
 
 
 def whatif(

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from agents.effects.end_all import end_all
 from ops import config
 from ops.config import CHECKOUT, BadSetting, Settings
 from ops.local import leftovers, requests
@@ -88,6 +87,8 @@ def reload(settings: Settings, role: str, tell: Callable[[str], None]) -> None:
 
 def down(settings: Settings) -> bool:
     """Stops the stack and waits until all of it is gone, replicas too; False if none was running."""
+    from agents.effects.end_all import end_all  # the node agent's hands: only for whoever stops a stack
+
     run = settings.folder("run")
     holder = leftovers.recall(run, SUPERVISOR)
     deadline_s = settings.stop_deadline_s * CHILD_GENERATIONS

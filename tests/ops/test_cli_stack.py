@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from events.log.memory import MemoryLog
-from ops.cli.failures import EXPECTED, explained
+from ops.cli.expected import EXPECTED, explained
 from ops.local.attach import status
 from ops.operator_key import ensured, kept_key
 from ops.replay import state_at
