@@ -106,15 +106,24 @@ class _Bringing:
     ) -> WeightsIn:
         wanted = self._wanted
         try:
-            done = await self._mirroring.mirror(
-                wanted,
-                revision=self._revision,
-                secret=await _secret(wanted, secret_of),
-                work=work,
-                on_pin=self._pinned,
-                on_line=on_line,
-            )
-            await self._told()
+            # Until it is told that they are needed: whoever clears the store afterwards reads that first.
+            async with self._mirroring.held(wanted, on_line) as check:
+                done = await self._mirroring.mirror(
+                    wanted,
+                    revision=self._revision,
+                    secret=await _secret(wanted, secret_of),
+                    work=work,
+                    on_pin=self._pinned,
+                    on_line=on_line,
+                )
+                await self._told()
+                assert self._revision is not None, "what was mirrored was pinned before"
+                check()
+                fields = msgspec.structs.asdict(done.mirrored)
+                came = WeightsIn(
+                    wanted.source, wanted.mount_location, self._revision, seconds=self._seconds(), **fields
+                )  # fmt: skip
+                await self._tell(came)
         except MirrorFailed as failed:
             await self._told()
             out = WeightsOut(wanted.source, wanted.mount_location, failed.kind, failed.reason, self._seconds())
@@ -123,10 +132,6 @@ class _Bringing:
         finally:
             if self._telling is not None:
                 self._telling.cancel()
-        assert self._revision is not None, "what was mirrored was pinned before"
-        fields = msgspec.structs.asdict(done.mirrored)
-        came = WeightsIn(wanted.source, wanted.mount_location, self._revision, seconds=self._seconds(), **fields)
-        await self._tell(came)
         return came
 
     def _pinned(self, pinned: Pinned) -> None:

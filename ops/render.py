@@ -49,6 +49,10 @@ def table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Te
         out.print(empty, style="dim")
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def clock(at: datetime | None) -> str:
     return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
 

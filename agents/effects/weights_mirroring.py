@@ -5,18 +5,22 @@ The builder's own process imports no client of any source. Progress goes to the 
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 
 import msgspec
 
 from agents.effects.child import run_child
-from agents.effects.folders import locked
+from agents.effects.objects import open_objects
 from agents.effects.surroundings import reaching_indexes
 from agents.effects.weights_child import Failed, Finished, Job, Pinned, Progress, Said
 from agents.effects.weights_sources import Access, FailureKind
+from agents.weights.holds import mirroring
+from agents.weights.store import join
 from agents.weights.wanted import Wanted
+from projections.stores.objects import StoreUnavailable
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _SAY_EVERY_S = 5.0
@@ -49,6 +53,30 @@ class Mirroring(msgspec.Struct, frozen=True):
     folders: tuple[str, ...]
     """Below which `file://` may lie."""
     surroundings: Mapping[str, str]
+    plane: Callable[[], Awaitable[str]]
+    """Whose weights these are: what a store that several planes share tells them apart by."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        return {name: value for name, value in self.surroundings.items() if name.startswith(_NAMED)}
+
+    @asynccontextmanager
+    async def held(self, wanted: Wanted, on_line: Callable[[str], None]) -> AsyncIterator[Callable[[], None]]:
+        """Nothing that is in the store is removed meanwhile. What it gives raises where that is not sure any more.
+
+        Raises MirrorFailed.
+        """
+
+        def waits(why: str) -> None:
+            on_line(f"weights {wanted.source}: waits, {why}")
+
+        try:
+            plane = await self.plane()
+            async with open_objects(self.store, self.named) as objects, mirroring(objects, waits) as hold:
+                await join(objects, plane)
+                yield hold.sure
+        except StoreUnavailable as error:
+            raise MirrorFailed("unavailable", f"{wanted.source}: the blob store: {error}") from error
 
     async def mirror(
         self,
@@ -62,20 +90,18 @@ class Mirroring(msgspec.Struct, frozen=True):
     ) -> Finished:
         """Raises MirrorFailed. Killed or cancelled, it goes on where it was when it is called again."""
         self.journals.mkdir(parents=True, exist_ok=True)
-        named = {name: value for name, value in self.surroundings.items() if name.startswith(_NAMED)}
-        job = Job(wanted, revision, Access(secret, named, self.folders), self.store, str(self.journals))
+        job = Job(wanted, revision, Access(secret, self.named, self.folders), self.store, str(self.journals))
         path = work / f"weights-{token_hex(6)}.json"
         path.touch(mode=0o600)
         path.write_bytes(msgspec.json.encode(job))
         heard = _Ear(wanted, on_pin, on_line)
         try:
-            async with locked(self.journals / "gc.lock", shared=True):  # Nothing that it finds is removed meanwhile.
-                child = await run_child(
-                    [sys.executable, "-m", "agents.effects.weights_child", path],
-                    env=_environment(self.surroundings, work),
-                    cwd=_CHECKOUT,
-                    on_line=heard,
-                )
+            child = await run_child(
+                [sys.executable, "-m", "agents.effects.weights_child", path],
+                env=_environment(self.surroundings, work),
+                cwd=_CHECKOUT,
+                on_line=heard,
+            )
         finally:
             path.unlink(missing_ok=True)
         if isinstance(heard.end, Finished):

@@ -25,6 +25,8 @@ KNOWN = PREFIX + "known/"
 """Notes of the mirror: which chunks some content was."""
 PINS = PREFIX + "pins/"
 """Notes of the mirror: which versions a source held when it was pinned."""
+PLANES = PREFIX + "planes/"
+"""Whose weights lie here."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME_BYTES_MAX, _PATH_BYTES_MAX = 255, 4096
 

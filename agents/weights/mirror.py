@@ -266,6 +266,13 @@ class _Puts:
         self._note(chunk)
 
 
+def forget_journals(journals: Path, before_s: float) -> None:
+    """Of pushes that nobody repeated. Blocks; while nobody mirrors."""
+    for path in journals.glob("*.*"):
+        if path.suffix in (".journal", ".lock", ".aside") and path.stat().st_mtime < before_s:
+            path.unlink()
+
+
 def _read_journal(journal: Path) -> list[Chunk]:
     """Its whole lines: a killed writer may have left half of one."""
     if not journal.exists():

@@ -4,7 +4,7 @@ Clearing keeps every chunk of every manifest that is needed, and whatever is you
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
 import msgspec
 
@@ -13,6 +13,7 @@ from agents.weights.manifest import (
     KNOWN,
     MANIFESTS,
     PINS,
+    PLANES,
     BadManifest,
     Chunk,
     Manifest,
@@ -35,6 +36,11 @@ class Bad(msgspec.Struct, frozen=True):
     chunk: ChunkHash | None
     why: str
 
+    @property
+    def key(self) -> str:
+        """Where it lies, or would."""
+        return manifest_key(self.manifest_id) if self.chunk is None else chunk_key(self.chunk)
+
 
 class Garbage(msgspec.Struct, frozen=True):
     manifests: tuple[Stored, ...]
@@ -46,6 +52,18 @@ class Garbage(msgspec.Struct, frozen=True):
     @property
     def bytes(self) -> int:
         return sum(each.size for each in (*self.manifests, *self.notes, *self.chunks))
+
+
+async def join(objects: Objects, plane: str) -> None:
+    """From now on this plane's weights lie here too, of which another plane's log knows nothing."""
+    key = f"{PLANES}{plane}"
+    if await objects.size(key) is None:
+        await objects.put(key, b"a plane keeps weights here\n")
+
+
+async def other_planes(objects: Objects, plane: str) -> list[str]:
+    planes = [each.key.removeprefix(PLANES) async for each in objects.list(PLANES)]
+    return [each for each in planes if each != plane]
 
 
 async def manifest_of(objects: Objects, manifest_id: ManifestId) -> Manifest:
@@ -120,7 +138,11 @@ def parts(garbage: Garbage) -> tuple[Garbage, ...]:
     return (*(Garbage(some, (), (), garbage.kept_chunks) for some in early), rest)
 
 
-async def clear(objects: Objects, garbage: Garbage) -> None:
-    """First what names chunks, then chunks: interrupted, it leaves nothing that points to nothing."""
+async def clear(objects: Objects, garbage: Garbage, check: Callable[[], None] = lambda: None) -> None:
+    """First what names chunks, then chunks: interrupted, it leaves nothing that points to nothing.
+
+    `check` raises where it must not go on.
+    """
     for each in (*garbage.manifests, *garbage.notes, *garbage.chunks):
+        check()
         await objects.remove(each.key)

@@ -93,7 +93,7 @@ def _named(session: Session, text: str) -> dict[str, str]:
     state, names = session.with_log(weights_and_names)
     found = [each for each in state.mirrored if each.startswith(text)] if text not in names.models else []
     if len(found) > 1:
-        raise Failure(f"{len(found)} manifests begin with {text!r}", "see `causeway weights ls -o json`")
+        raise Failure(f"{len(found)} manifests begin with {text!r}", "write more of it: `causeway weights ls -o json`")
     return {"manifest_id": found[0]} if found else {"deployment_id": resolve_deployment(names, text)}
 
 

@@ -38,8 +38,10 @@ def with_store(session: Session, ask: Callable[[Objects], Awaitable[T]]) -> T:
 
 def named(state: Weights, text: str) -> ManifestId:
     found = [each for each in state.mirrored if each.startswith(text)]
-    if len(found) != 1:
-        raise Failure(f"{len(found)} manifests begin with {text!r}", "see `causeway weights ls -o json`")
+    if not found:
+        raise Failure(f"no manifest begins with {text!r}", "`causeway weights ls` lists them")
+    if len(found) > 1:
+        raise Failure(f"{len(found)} manifests begin with {text!r}", "write more of it: `causeway weights ls -o json`")
     return found[0]
 
 

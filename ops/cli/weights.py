@@ -3,15 +3,17 @@
 They look into the store themselves, so they run where the plane's settings are.
 """
 
+import asyncio
 import time
 from secrets import token_hex
 from typing import Annotated
 
 import typer
 
-from agents.effects.folders import locked
-from agents.weights.manifest import MANIFESTS, BadManifest, Manifest
-from agents.weights.store import Bad, Garbage, clear, garbage_of, manifest_of, parts, verify
+from agents.weights.holds import clearing
+from agents.weights.manifest import MANIFESTS, PLANES, BadManifest, Manifest
+from agents.weights.mirror import forget_journals
+from agents.weights.store import Bad, Garbage, clear, garbage_of, manifest_of, other_planes, parts, verify
 from events.base import CommandId, CorrelationId
 from events.log import Log
 from events.weights import ManifestId
@@ -24,6 +26,7 @@ from ops.cli.pointers import links
 from ops.cli.prefetch import prefetch, prefetches
 from ops.cli.stored import Which, manifest_named, named, store_of, weights_and_names, weights_now, with_store
 from ops.operator_key import OPERATOR
+from ops.wiring.plane_name import plane_name
 from projections.stores.objects import Objects, StoreUnavailable
 
 weights = typer.Typer(no_args_is_help=True, help="Weights: mirrored once, checked, shared between models.")
@@ -100,6 +103,10 @@ def show(context: typer.Context, manifest: Which, output: Output = Format.table)
 def check(
     context: typer.Context,
     manifest: Annotated[str | None, typer.Argument(metavar="[MANIFEST]", help="One of them. Else all needed.")] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove what is wrong: the next push of it mirrors it anew.")
+    ] = False,
+    output: Output = Format.table,
 ) -> None:
     """Read every byte in the blob store that is needed, and say what is missing or wrong."""
     session = session_of(context)
@@ -107,17 +114,28 @@ def check(
     chosen = sorted(state.needed()) if manifest is None else [named(state, manifest)]
 
     async def read(objects: Objects) -> list[Bad]:
-        return [bad async for bad in verify(objects, chosen)]
+        bad = [each async for each in verify(objects, chosen)]
+        if remove:
+            for key in {each.key for each in bad}:
+                await objects.remove(key)
+        return bad
 
     bad = with_store(session, read)
-    for each in bad:
+    if output is Format.json:
+        render.as_json(session.out, {"manifests": chosen, "wrong": bad, "removed": remove})
+    for each in bad if output is Format.table else ():
         session.out.print(f"{each.manifest_id[:12]} chunk {each.chunk or '-'}: {each.why}", soft_wrap=True)
     if bad:
+        known = {state.mirrored[each.manifest_id].source for each in bad if each.manifest_id in state.mirrored}
+        what = "removed, being wrong" if remove else "wrong"
         raise Failure(
-            f"{len(bad)} parts are not what they must be",
-            "remove them from the store and push the deployments again: what is missing is mirrored anew",
+            f"{render.counted(len(bad), 'part')} of the store: {what}",
+            f"push again what mounts {', '.join(sorted(known))}: what is missing is mirrored anew"
+            if remove
+            else "`--remove` removes them; then push again what mounts them, which mirrors them anew",
         )
-    session.out.print(f"{len(chosen)} manifests: every byte is what it must be")
+    if output is Format.table:
+        session.out.print(f"{render.counted(len(chosen), 'manifest')}: every byte is what it must be")
 
 
 def collect(
@@ -126,38 +144,67 @@ def collect(
     older_than_h: Annotated[
         float, typer.Option("--older-than", min=0, help="Hours. What is younger stays: a build may be about to use it.")
     ] = 24.0,
+    output: Output = Format.table,
 ) -> None:
     """Remove from the blob store what no deployment that is not deleted, and no build under way, needs."""
     session = session_of(context)
+    before_s = time.time() - older_than_h * 3600
 
     async def look(objects: Objects, log: Log) -> tuple[Garbage, int]:
+        await _alone(objects, log, session.settings.weights_at)
         needed = (await weights_now(log)).needed()
-        return await garbage_of(objects, needed, time.time() - older_than_h * 3600), len(needed)
+        return await garbage_of(objects, needed, before_s), len(needed)
 
     async def dry(log: Log) -> Garbage:
         async with store_of(session) as objects:
             return (await look(objects, log))[0]
 
-    async def clearing(log: Log, dispatch: Dispatch) -> Garbage:
-        # No mirror on this machine takes up what is being removed.
-        async with locked(session.settings.folder("run") / "weights" / "gc.lock"), store_of(session) as objects:
+    def waits(why: str) -> None:
+        session.err.print(f"waits: {why} (Ctrl-C ends this) …", style="dim")
+
+    async def clear_all(log: Log, dispatch: Dispatch) -> Garbage:
+        # No mirror, on whichever machine, takes up what is being removed.
+        async with store_of(session) as objects, clearing(objects, waits) as hold:
             garbage, needed = await look(objects, log)
             for part in parts(garbage):  # Said before it is done: who is interrupted leaves nothing that went unsaid.
+                hold.sure()
                 await dispatch(_discard(part, older_than_h, needed))
-                await clear(objects, part)
+                await clear(objects, part, hold.sure)
+            await asyncio.to_thread(forget_journals, session.settings.folder("run") / "weights", before_s)
             return garbage
 
     try:
-        gone = session.with_log(dry) if dry_run else session.with_dispatch(clearing)
+        gone = session.with_log(dry) if dry_run else session.with_dispatch(clear_all)
     except BadManifest as error:
         raise Failure(f"nothing was removed: {error}", "run `causeway weights verify`") from error
     except StoreUnavailable as error:
-        raise Failure(str(error), "look after the blob store, then try again") from error
+        raise Failure(f"the blob store: {error}", "look after it, then try again") from error
+    if output is Format.json:
+        shown = {
+            "removed": not dry_run,
+            "manifests": [each.key.removeprefix(MANIFESTS) for each in gone.manifests],
+            "chunks": len(gone.chunks),
+            "bytes": gone.bytes,
+            "kept_chunks": gone.kept_chunks,
+        }
+        render.as_json(session.out, shown)
+        return
     what = "would be" if dry_run else "were"
     session.out.print(
-        f"{len(gone.manifests)} manifests, {len(gone.chunks):,} chunks, {gone.bytes:,} bytes {what} removed; "
-        f"{gone.kept_chunks:,} chunks are needed"
+        f"{render.counted(len(gone.manifests), 'manifest')}, {render.counted(len(gone.chunks), 'chunk')}, "
+        f"{gone.bytes:,} bytes {what} removed; {gone.kept_chunks:,} chunks are needed",
+        soft_wrap=True,
     )
+
+
+async def _alone(objects: Objects, log: Log, store: str) -> None:
+    """What another plane needs, its log knows and ours does not. Raises Failure."""
+    if others := await other_planes(objects, await plane_name(log)):
+        who = f"{render.counted(len(others), 'other plane')} ({', '.join(others)})"
+        raise Failure(
+            f"nothing is removed: {who} keeps weights in {store}",
+            f"give each plane a prefix of its own; of a plane that is no more, remove {store}/{PLANES}NAME",
+        )
 
 
 def _discard(part: Garbage, older_than_h: float, needed: int) -> DiscardWeights:

@@ -95,6 +95,7 @@ class FolderObjects:
     async def list(self, prefix: str) -> AsyncIterator[Stored]:
         for folder, folders, names in os.walk(self.path(prefix.removesuffix("/")) if prefix else self.root):
             folders[:] = sorted(each for each in folders if each != _ASIDE)
+            await asyncio.sleep(0)  # There may be thousands of folders, and others have work too.
             for name in sorted(names):
                 path = Path(folder) / name
                 try:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agents.effects.weights_peer import Keyring
-from agents.weights.manifest import Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
-from agents.weights.store import Garbage, parts
+from agents.weights.manifest import PLANES, Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
+from agents.weights.store import Garbage, join, parts
 from events.base import (
     Actor,
     BlobDigest,
@@ -40,7 +40,9 @@ from events.node import (
 from events.union import AnyEvent
 from events.weights import ManifestId, Mount, WeightsDiscarded, WeightsMirrored
 from handlers.dispatch import Dispatch
+from ops.wiring.plane_name import plane_name
 from projections.stores.objects import FolderObjects, Stored
+from tests.histories import copied
 from tests.ops.api import Api
 from tests.ops.cli_runs import Shell
 
@@ -153,7 +155,7 @@ def test_ls_and_show(shell: Shell) -> None:
     shown = shell.run(f"weights show {IDS[FIRST][:10]} -o json").json
     assert [file["path"] for file in shown["files"]] == ["0.bin", "1.bin"]
     assert "llm/deployment-1" in shell.run("weights ls").out and "10,000" in shell.run(f"weights show {IDS[FIRST]}").out
-    assert "0 manifests begin with 'zz'" in shell.run("weights show zz").err
+    assert "no manifest begins with 'zz'" in shell.run("weights show zz").err
 
 
 def test_verify_reads_every_byte_that_is_needed(shell: Shell) -> None:
@@ -169,13 +171,25 @@ def test_verify_reads_every_byte_that_is_needed(shell: Shell) -> None:
     assert shell.run(f"weights verify {IDS[THIRD]}").code == 0
 
 
+def test_what_is_wrong_is_removed_so_that_the_next_push_mirrors_it_anew(shell: Shell) -> None:
+    path = FolderObjects(shell.settings.folder("blobs")).path(chunk_key(chunk_hash(BASE)))
+    path.chmod(0o644)
+    path.write_bytes(bytes(len(BASE)))
+    assert "`--remove` removes them" in shell.run("weights verify").err and path.exists()
+    answer = shell.run("weights verify --remove -o json")
+    assert answer.code == 1 and "push again what mounts hf://owner/model" in answer.err and not path.exists()
+    (wrong,) = answer.json["wrong"]
+    assert (wrong["chunk"], wrong["why"]) == (chunk_hash(BASE), "holds other bytes")
+    assert stored(shell) == {SHARED, TUNED, BUILDING, STRAY}
+
+
 def test_gc_removes_what_no_deployment_and_no_build_needs(shell: Shell) -> None:
     dry = shell.run("weights gc --dry-run")
-    assert "1 manifests, 2 chunks" in dry.out and "would be removed; 3 chunks are needed" in dry.out
+    assert "1 manifest, 2 chunks" in dry.out and "would be removed; 3 chunks are needed" in dry.out
     assert len(stored(shell)) == 5
     assert "2 chunks" in shell.run("weights gc").out
     assert stored(shell) == {SHARED, BASE, BUILDING}
-    assert "0 manifests begin with" in shell.run(f"weights show {IDS[SECOND]}").err
+    assert "no manifest begins with" in shell.run(f"weights show {IDS[SECOND]}").err
     assert "0 manifests, 0 chunks, 0 bytes were removed" in shell.run("weights gc").out
     assert "every byte is what it must be" in shell.run("weights verify").out
 
@@ -222,11 +236,30 @@ def test_many_manifests_go_in_parts_each_small_enough_for_an_event() -> None:
     assert parts(Garbage((), (), (), 0)) == (Garbage((), (), (), 0),)
 
 
+def test_gc_of_a_store_that_another_plane_uses_too_removes_nothing(shell: Shell) -> None:
+    objects = FolderObjects(shell.settings.folder("blobs"))
+
+    async def shared() -> str:
+        ours = await plane_name(await copied(history()))
+        for plane in (ours, "other"):
+            await join(objects, plane)
+        return ours
+
+    ours = asyncio.run(shared())
+    for command in ("weights gc", "weights gc --dry-run"):
+        answer = shell.run(command)
+        assert answer.code == 1 and "1 other plane (other) keeps weights in" in answer.err, answer.err
+        assert ours not in answer.err
+    assert len(stored(shell)) == 5 and discarded(shell) == []
+    objects.path(f"{PLANES}other").unlink()
+    assert "2 chunks" in shell.run("weights gc").out
+
+
 def test_gc_keeps_what_is_young(shell: Shell) -> None:
     for path in shell.settings.folder("blobs").rglob("weights/**/*"):
         os.utime(path)
     assert "0 manifests, 0 chunks" in shell.run("weights gc").out
-    assert "1 manifests, 2 chunks" in shell.run("weights gc --older-than 0").out
+    assert "1 manifest, 2 chunks" in shell.run("weights gc --older-than 0").out
 
 
 def test_gc_removes_nothing_when_it_cannot_know_what_is_needed(shell: Shell) -> None:

@@ -87,9 +87,13 @@ def workshop(
         secret_of=secret_of,
         mirroring=Mirroring(
             store=str(state / "blobs"), journals=state / "run" / "weights", folders=(str(state.parent / "weights"),),
-            surroundings=surroundings,
+            surroundings=surroundings, plane=a_plane,
         ),
     )  # fmt: skip
+
+
+async def a_plane() -> str:
+    return "0123456789abcdef"
 
 
 class Plant:

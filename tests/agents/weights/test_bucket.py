@@ -17,6 +17,7 @@ from agents.weights.fetch import Corrupt
 from agents.weights.store import verify
 from agents.weights.wanted import Wanted
 from events.base import NodeId, ReplicaId
+from events.log.memory import MemoryLog
 from events.weights import Mount
 from handlers.clock import SystemClock
 from ops.config import Settings, load
@@ -58,7 +59,7 @@ class Site:
         return most
 
     async def mirror(self) -> Finished:
-        return await mirroring_of(self.settings).mirror(
+        return await mirroring_of(self.settings, MemoryLog()).mirror(
             WANTED, revision=None, secret=None, work=self.work, on_pin=lambda pin: None, on_line=lambda line: None
         )
 

@@ -14,7 +14,7 @@ from agents.weights.store import verify
 from agents.weights.wanted import Wanted
 from ops.config import load
 from projections.stores.objects import FolderObjects
-from tests.agents.builder.plant import eventually
+from tests.agents.builder.plant import a_plane, eventually
 from tests.weights import azure_blobs, gcs
 from tests.weights.hub import COMMIT, Hub, Repo, running
 
@@ -46,7 +46,7 @@ class Site:
         self.work = root / "work"
         self.work.mkdir()
         self._mirroring = Mirroring(
-            store=str(root / "blobs"), journals=root / "journals", folders=(), surroundings=surroundings
+            store=str(root / "blobs"), journals=root / "journals", folders=(), surroundings=surroundings, plane=a_plane
         )
 
     async def mirror(self, wanted: Wanted = WANTED, secret: str = "hf_secret") -> Finished:
