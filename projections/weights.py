@@ -8,7 +8,7 @@ import msgspec
 from events.base import BuildId, DeploymentId, ModelId, NodeId, Position, ReplicaId
 from events.build import BuildFailed, BuildRequested, BuildStarted, BuildStopped, BuildSucceeded
 from events.codec import Recorded
-from events.model import DeploymentDeleted, DeploymentPushed, ModelDeleted
+from events.model import DeploymentCopied, DeploymentDeleted, DeploymentPushed, ModelDeleted
 from events.node import NodeLeft, WeightsPrefetched
 from events.replica import ReplicaAssigned, ReplicaFailed, ReplicaLost, ReplicaStopped, ReplicaWeightsReady
 from events.weights import (
@@ -93,6 +93,9 @@ def evolve(weights: Weights, recorded: Recorded) -> Weights:
     match recorded.event:
         case DeploymentPushed() as event:
             weights.model_of[event.deployment_id] = event.model_id
+        case DeploymentCopied() as event if event.original in weights.mounts:
+            # It will run what was built for the original, also where that is deleted before this is on record.
+            weights.mounts[event.deployment_id] = weights.mounts[event.original]
         case BuildRequested() as event:
             weights.building[event.build_id] = ()
         case BuildStarted(deployment_id=deployment_id):
@@ -184,4 +187,4 @@ def _forget(weights: Weights, deployment_id: DeploymentId) -> None:
     weights.pins.pop(deployment_id, None)
 
 
-WEIGHTS: Projection[Weights] = Projection("weights", 3, Weights, Weights, evolve)
+WEIGHTS: Projection[Weights] = Projection("weights", 4, Weights, Weights, evolve)

@@ -29,7 +29,7 @@ from events.base import (
 from events.build import BuildRequested, BuildStarted, BuildSucceeded
 from events.codec import Recorded
 from events.log import LogUnavailable
-from events.model import DeploymentDeleted, DeploymentPushed, ModelRegistered
+from events.model import DeploymentCopied, DeploymentDeleted, DeploymentPushed, ModelRegistered
 from events.node import (
     NodeJoined,
     WeightsPrefetched,
@@ -49,6 +49,7 @@ from tests.ops.cli_runs import Shell
 RANDOM = Random(2)
 SHARED, BASE, TUNED, BUILDING, STRAY = (RANDOM.randbytes(10_000) for _ in range(5))
 MODEL, FIRST, SECOND, THIRD = ModelId("m"), DeploymentId("d1"), DeploymentId("d2"), DeploymentId("d3")
+COPY = DeploymentId("d4")
 BLOB = BlobDigest("sha256:" + "0" * 64)
 
 
@@ -192,6 +193,16 @@ def test_gc_removes_what_no_deployment_and_no_build_needs(shell: Shell) -> None:
     assert "no manifest begins with" in shell.run(f"weights show {IDS[SECOND]}").err
     assert "0 manifests, 0 chunks, 0 bytes were removed" in shell.run("weights gc").out
     assert "every byte is what it must be" in shell.run("weights verify").out
+
+
+def test_gc_keeps_what_a_copy_will_run_though_the_original_was_deleted_before_it_was_brought_up(shell: Shell) -> None:
+    copied_from = DeploymentCopied(model_id=MODEL, deployment_id=COPY, original=FIRST, reason="other instance type")
+    deleted = DeploymentDeleted(model_id=MODEL, deployment_id=FIRST)
+    model = StreamName("model", MODEL)
+    shell.history = history((model, pushed(4, COPY)), (model, copied_from), (model, deleted))
+    shell.run("weights gc")
+    assert stored(shell) == {SHARED, BASE, BUILDING}
+    assert [row["deployment"] for row in shell.run("weights ls -o json").json] == ["llm/deployment-4"]
 
 
 def test_what_gc_removes_is_on_record(shell: Shell) -> None:

@@ -28,7 +28,9 @@ SEEDS = 60
 class InlineLoop(SimLoop):
     """What is given to a thread is done at once."""
 
-    def run_in_executor(self, executor: Any, func: Any, *arguments: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Any, *arguments: Any
+    ) -> Any:
         done = self.create_future()
         done.set_result(func(*arguments))
         return done
