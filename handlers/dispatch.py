@@ -5,6 +5,7 @@ same command sent again therefore gives the first outcome, never a second effect
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
@@ -26,6 +27,8 @@ from projections.view import View
 _log = structlog.get_logger()
 ATTEMPTS = 5
 _IDENTITY = frozenset(Command.__struct_fields__)
+_PASSWORD = re.compile(r"(?<=://)[^\s/:@\"]*:[^\s/@\"]+(?=@)")
+"""In an address. What was refused is kept for long, and may be wrong in just this."""
 
 
 class Contended(Exception):
@@ -154,11 +157,11 @@ def refusal_of(command: Command, stream: StreamName, refused: Refused, at: datet
         entity=stream.id,
         actor=command.actor,
         kind=refused.kind,
-        reason=refused.reason,
+        reason=_PASSWORD.sub("…", refused.reason),
         field=refused.field,
         correlation_id=command.correlation_id,
         causation_id=command.causation_id,
         command_id=command.id,
         position=position,
-        body=msgspec.json.encode(body).decode(),
+        body=_PASSWORD.sub("…", msgspec.json.encode(body).decode()),
     )

@@ -1,12 +1,16 @@
 """Which events a subscriber wants: by type, by an id that the event names, by the chain it belongs to. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
 import msgspec
 
-from events.codec import Recorded, event_type
+from events.codec import KNOWN, Recorded, event_type
 from projections.entities import entities
-from projections.patterns import matching
+from projections.patterns import is_pattern, matching
+
+TYPES = tuple(sorted({each.partition(".")[0] for each in KNOWN}))
+"""Names of all types of events, without versions."""
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -36,3 +40,20 @@ def selects(selection: Selection) -> Callable[[Recorded], bool]:
         )
 
     return selected
+
+
+def no_such_type(patterns: Sequence[str]) -> tuple[str, str] | None:
+    """The first that no type of event is meant by, and what to write instead. Who waits for it would wait for ever."""
+    for each in patterns:
+        if not any(map(matching((each,)), TYPES)):
+            return each, _instead(each)
+    return None
+
+
+def _instead(text: str) -> str:
+    bare = text.strip("*?").lower()
+    near = [name for name in TYPES if bare and (bare in name.lower() or name.lower() in bare)]
+    near = near or get_close_matches(text, TYPES, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near[:5])}?"
+    return f"{'nothing matches; ' if is_pattern(text) else ''}known are {', '.join(TYPES)}"

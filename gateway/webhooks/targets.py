@@ -19,6 +19,10 @@ SETTING = "CAUSEWAY_WEBHOOK_NETWORKS"
 LOOKUP_THREADS = 32
 NAT64 = ip_network("64:ff9b::/96")
 SIX_TO_FOUR = ip_network("2002::/16")
+UNICAST = ip_network("2000::/3")
+"""All of IPv6 that is given out for use between networks; of the rest, Python calls some global that is not."""
+NEVER = (ip_network("192.0.0.0/24"), ip_network("192.88.99.0/24"), ip_network("3fff::/20"))
+"""Within what is given out: for protocols, for relays, for documents."""
 
 
 class TargetRefused(OSError):
@@ -39,7 +43,7 @@ class Targets:
         ):
             return
         for each in (plain, inner):
-            if not each.is_global or each.is_multicast:
+            if not public(each):
                 raise TargetRefused(f"{address} is an internal address: webhooks reach it only if {SETTING} names it")
 
     def socket(self, info: tuple[Any, ...]) -> socket.socket:
@@ -63,6 +67,14 @@ class Targets:
                 refusals.append(refused)
         if refusals and len(refusals) == len(found):
             raise refusals[0]
+
+
+def public(address: IPv4Address | IPv6Address) -> bool:
+    if not address.is_global or address.is_multicast:
+        return False
+    if isinstance(address, IPv6Address) and address not in UNICAST and address not in NAT64:
+        return address.ipv4_mapped is not None
+    return not any(address.version == each.version and address in each for each in NEVER)
 
 
 def carried(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

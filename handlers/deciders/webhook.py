@@ -1,4 +1,4 @@
-"""Rules of webhooks. Whether an address may be reached is the edge's to know; here it only has to be one."""
+"""Rules of webhooks. Whether an address may be reached is the edge's to know; it says so in the command."""
 
 import re
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from events.webhook import (
 from handlers.base import Command, Context, Decider, Refused, told
 
 URL = re.compile(r"https?://[^\s/@?#]+(?:[/?][^\s#]*)?", re.ASCII)
+CREDENTIALS = re.compile(r"[a-zA-Z]+://[^\s/?#]*@")
 URL_MAX = 2000
 PATTERNS_MAX = 100
 TYPE_PATTERN = re.compile(r"[A-Za-z0-9*?]{1,100}")
@@ -29,11 +30,14 @@ class RegisterWebhook(Command, frozen=True, kw_only=True):
     entities: tuple[str, ...]
     after: Position
     description: str
+    forbidden: str = ""
+    """Why the address may not be reached, as the edge sees it; empty if it may."""
 
 
 class MoveWebhook(Command, frozen=True, kw_only=True):
     webhook_id: WebhookId
     url: str
+    forbidden: str = ""
 
 
 class RemoveWebhook(Command, frozen=True, kw_only=True):
@@ -101,8 +105,8 @@ def decide(command: WebhookCommand, state: WebhookState, ctx: Context) -> Sequen
             return ()
         raise Refused("not_found", f"there is no webhook {command.webhook_id!r}", "webhook_id")
     match command:
-        case MoveWebhook(url=url):
-            _check_url(url)
+        case MoveWebhook(url=url, forbidden=forbidden):
+            _check_url(url, forbidden)
             return () if url == state.url else (told(WebhookMoved, command),)
         case RemoveWebhook():
             return (told(WebhookRemoved, command),)
@@ -115,7 +119,7 @@ def decide(command: WebhookCommand, state: WebhookState, ctx: Context) -> Sequen
 
 
 def _register(command: RegisterWebhook, state: WebhookState) -> Sequence[Event]:
-    _check_url(command.url)
+    _check_url(command.url, command.forbidden)
     if state.url is not None or state.removed:
         raise Refused("conflict", f"there was a webhook {command.webhook_id} already", "webhook_id")
     wrong = [each for each in command.types if not TYPE_PATTERN.fullmatch(each)]
@@ -138,10 +142,15 @@ def _ask_again(command: RequestRedelivery, state: WebhookState) -> Sequence[Even
     return (told(RedeliveryRequested, command, asked=state.times_asked + 1),)
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, forbidden: str) -> None:
+    if CREDENTIALS.match(url):
+        reason = "the address has a user or a password in it: leave them out; receivers check the signature instead"
+        raise Refused("invalid", reason, "url")
     if len(url) > URL_MAX or not URL.fullmatch(url):
         shown = url[:100].replace("\n", " ")
-        raise Refused("invalid", f"{shown!r} is no address such as https://example.com/hook, without user and #", "url")
+        raise Refused("invalid", f"{shown!r} is no address: write one such as https://example.com/hook", "url")
+    if forbidden:
+        raise Refused("invalid", forbidden, "url")
 
 
 def _without(positions: tuple[Position, ...], one: Position) -> tuple[Position, ...]:

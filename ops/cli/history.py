@@ -8,7 +8,6 @@ import msgspec
 import typer
 
 from events.base import Position
-from events.codec import KNOWN
 from events.log import Log
 from ops import event_query, render, replay
 from ops import why as whys
@@ -18,7 +17,7 @@ from ops.cli.session import Session
 from ops.names import NAMES, resolve
 from projections.audit import AuditQuery, AuditRow
 from projections.describe import describe_body
-from projections.patterns import is_pattern
+from projections.selection import no_such_type
 
 Types = Annotated[
     list[str] | None,
@@ -98,9 +97,9 @@ def query_of(
     after: int | None,
     limit: int,
 ) -> AuditQuery:
-    for each in types or ():
-        if not is_pattern(each) and each not in KNOWN:
-            raise Failure(f"there is no event type {each!r}", _similar_types(each), USAGE)
+    unknown = no_such_type(types or ())
+    if unknown is not None:
+        raise Failure(f"there is no event type {unknown[0]!r}", unknown[1], USAGE)
     return AuditQuery(
         since=time_or_none(session, since),
         until=time_or_none(session, until),
@@ -112,12 +111,6 @@ def query_of(
         limit=limit,
         newest=after is None,
     )
-
-
-def _similar_types(text: str) -> str:
-    part = text.lower()
-    near = [each for each in sorted(KNOWN) if part in each.lower() or each.lower() in part]
-    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(KNOWN))}"
 
 
 async def with_entity_resolved(log: Log, query: AuditQuery) -> AuditQuery:

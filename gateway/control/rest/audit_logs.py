@@ -15,6 +15,7 @@ from events.base import Position
 from gateway.control.errors import ApiError, invalid
 from gateway.control.plane import Plane
 from projections.audit import AuditQuery, AuditRow, RefusedRow
+from projections.selection import no_such_type
 from projections.stores.audit import AuditStore
 
 LIMIT, LIMIT_MAX = 100, 1000
@@ -59,7 +60,11 @@ def _asked(request: Request) -> Asked:
     try:
         asked = msgspec.convert(given, Asked, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(f"the query is wrong: {error}") from error
+        place = str(error).partition(" - at `")[2]
+        raise invalid(f"the query is wrong: {error}", place.rstrip("`").removeprefix("$.") or None) from error
+    unknown = None if asked.refused else no_such_type(asked.type)
+    if unknown is not None:
+        raise invalid(f"there is no event type {unknown[0]!r}; {unknown[1]}", "type")
     for field in ("since", "until"):
         time = getattr(asked, field)
         if time is not None and time.tzinfo is None:

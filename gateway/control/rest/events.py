@@ -21,7 +21,7 @@ from gateway.control.errors import invalid
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
 from gateway.control.subscriptions import Subscriptions
-from projections.selection import Selection, selects
+from projections.selection import Selection, no_such_type, selects
 
 LIMIT, LIMIT_MAX = 100, 1000
 SCANNED_MAX = 20_000
@@ -32,12 +32,14 @@ LOOK_S = 1.0
 RETRY_MS = 1000
 
 
-class Query(msgspec.Struct, frozen=True):
+class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: int | None = None
     limit: int = LIMIT
     types: list[str] = []
     entity: list[str] = []
     correlation: str | None = None
+    min_position: int | None = None
+    """The door's: it has waited for it."""
 
     @property
     def selection(self) -> Selection:
@@ -66,6 +68,9 @@ def _query(request: Request) -> Query:
     except msgspec.ValidationError as error:
         place = str(error).partition(" - at `")[2]
         raise invalid(f"the query is wrong: {error}", place.rstrip("`").removeprefix("$.") or None) from error
+    unknown = no_such_type(query.types)
+    if unknown is not None:
+        raise invalid(f"there is no event type {unknown[0]!r}; {unknown[1]}", "types")
     if not 1 <= query.limit <= LIMIT_MAX:
         raise invalid(f"limit must be 1 to {LIMIT_MAX}, not {query.limit}", "limit")
     return query

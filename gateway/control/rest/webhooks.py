@@ -18,7 +18,9 @@ from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
 from gateway.control.subscriptions import Subscriptions
 from gateway.webhooks.targets import TargetRefused
+from handlers.base import Refused
 from handlers.deciders.webhook import MoveWebhook, RegisterWebhook, RemoveWebhook, RequestRedelivery
+from projections.selection import no_such_type
 from projections.webhooks import DeadLetter, Webhook
 
 LIMIT, LIMIT_MAX = 100, 1000
@@ -52,21 +54,30 @@ def _webhooks(router: APIRouter, plane: Plane, subscriptions: Subscriptions) -> 
     @router.post("/v1/webhooks")
     async def add(request: Request) -> Any:
         body = await bodies.decode(request, NewWebhook)
-        await _check(subscriptions, body.url)
         visit, head = visit_of(request), plane.views.position
         if body.after is not None and not 0 <= body.after <= head:
             raise invalid(f"after must be a position from 0 to {head}, where the log ends, not {body.after}", "after")
+        unknown = no_such_type(body.types)
+        if unknown is not None:
+            raise invalid(f"there is no event type {unknown[0]!r}; {unknown[1]}", "types")
         webhook_id = WebhookId(derive("webhook", visit.id))
+        forbidden = await _forbidden(subscriptions, body.url)
         secret = await asyncio.to_thread(_secret, subscriptions, webhook_id)
-        await visit.do(
-            RegisterWebhook,
-            webhook_id=webhook_id,
-            url=body.url,
-            types=body.types,
-            entities=body.entities,
-            after=head if body.after is None else Position(body.after),
-            description=body.description,
-        )
+        try:
+            await visit.do(
+                RegisterWebhook,
+                webhook_id=webhook_id,
+                url=body.url,
+                types=body.types,
+                entities=body.entities,
+                after=head if body.after is None else Position(body.after),
+                description=body.description,
+                forbidden=forbidden,
+            )
+        except Refused:
+            if webhook_id not in subscriptions.webhooks.state:
+                await asyncio.to_thread(subscriptions.secrets.remove, webhook_id)
+            raise
         return {**_shown(_find(subscriptions, webhook_id), None), "secret": secret}
 
     @router.get("/v1/webhooks")
@@ -84,8 +95,8 @@ def _webhooks(router: APIRouter, plane: Plane, subscriptions: Subscriptions) -> 
     async def move(request: Request, webhook_id: str) -> Any:
         body = await bodies.decode(request, Move)
         found = _find(subscriptions, webhook_id)
-        await _check(subscriptions, body.url)
-        await visit_of(request).do(MoveWebhook, webhook_id=found.webhook_id, url=body.url)
+        forbidden = await _forbidden(subscriptions, body.url)
+        await visit_of(request).do(MoveWebhook, webhook_id=found.webhook_id, url=body.url, forbidden=forbidden)
         return _shown(_find(subscriptions, webhook_id), None)
 
     @router.delete("/v1/webhooks/{webhook_id}")
@@ -133,13 +144,15 @@ def _find(subscriptions: Subscriptions, webhook_id: str) -> Webhook:
     return found
 
 
-async def _check(subscriptions: Subscriptions, url: str) -> None:
+async def _forbidden(subscriptions: Subscriptions, url: str) -> str:
+    """Why it may not be reached. The decider refuses it, so that the audit trail has who tried."""
     try:
         await subscriptions.targets.check_url(url, subscriptions.lookup)
     except TargetRefused as refused:
-        raise invalid(str(refused), "url") from refused
+        return str(refused)
     except ValueError as error:
-        raise invalid(f"{url[:100]!r} is no address: {error}", "url") from error
+        return f"{url[:100]!r} is no address: {error}"
+    return ""
 
 
 def _secret(subscriptions: Subscriptions, webhook_id: WebhookId) -> str:

@@ -90,7 +90,8 @@ async def test_a_refused_command_says_who_tried_what_and_why_not(stand: Stand) -
         ("?after=-1", "after"),
         ("?since=2026-01-01T00:00:00", "since"),
         ("?newest=true&after=3", "newest"),
-        ("?since=yesterday", None),
+        ("?since=yesterday", "since"),
+        ("?type=Replca", "type"),
         ("?colour=red", None),
     ],
 )

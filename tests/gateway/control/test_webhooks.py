@@ -59,7 +59,11 @@ async def test_a_request_that_is_repeated_is_the_same_webhook_with_the_same_secr
         ({"url": URL}, "url"),
         ({"url": "ftp://8.8.8.8"}, "url"),
         ({"url": "http://8.8.8.8:99999/"}, "url"),
+        ({"url": "http://[::127.0.0.1]/x"}, "url"),
+        ({"url": "http://[fec0::1]/x"}, "url"),
         ({"url": PUBLIC, "types": ["no type"]}, "types"),
+        ({"url": PUBLIC, "types": ["Replca"]}, "types"),
+        ({"url": PUBLIC, "types": ["Zz*"]}, "types"),
         ({"url": PUBLIC, "after": 99}, "after"),
         ({}, None),
     ],
@@ -68,6 +72,16 @@ async def test_a_webhook_that_cannot_be_is_refused_by_field(stand: Stand, body: 
     answer = await stand.client.post("/v1/webhooks", json=body)
     assert answer.status_code == 400 and answer.json().get("field") == field, answer.text
     assert (await stand.client.get("/v1/webhooks")).json()["webhooks"] == []
+
+
+async def test_who_tried_an_internal_address_is_kept_without_the_password_in_it(stand: Stand) -> None:
+    for url in ("http://169.254.169.254/latest", "https://ada:hunter22@8.8.8.8/hook"):
+        assert (await stand.client.post("/v1/webhooks", json={"url": url})).status_code == 400
+    internal, named = stand.refusals.kept
+    assert (internal.command, internal.field, internal.actor.name) == ("RegisterWebhook", "url", "key:abcd1234")
+    assert "is an internal address" in internal.reason and "169.254.169.254" in internal.body
+    assert "password" in named.reason and "hunter22" not in named.body + named.reason and "8.8.8.8" in named.body
+    assert not any((stand.state / "secrets" / "webhooks").glob("*")), "whose webhook was refused has no secret"
 
 
 async def test_only_a_key_that_manages_adds_webhooks(stand: Stand) -> None:
