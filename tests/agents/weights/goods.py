@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import msgspec
+
 from agents.effects.weights_node import WeightsOfNode, WeightsSettings, serve_weights
 from agents.effects.weights_peers import PeerPatience
 from agents.weights.fetch import Corrupt
@@ -44,6 +46,16 @@ def some_files(seed: int = 1, big_bytes: int = 5 * CHUNK_BYTES + 12_345) -> dict
         "zeros": bytes(3 * CHUNK_BYTES),
         "tools/run": b"#!/bin/sh\n",
     }
+
+
+def safetensors(tensors: list[bytes], note: str = "") -> bytes:
+    header: dict[str, object] = {"__metadata__": {"note": note}}
+    at = 0
+    for number, tensor in enumerate(tensors):
+        header[f"t{number}"] = {"dtype": "U8", "shape": [len(tensor)], "data_offsets": [at, at + len(tensor)]}
+        at += len(tensor)
+    text = msgspec.json.encode(header)
+    return len(text).to_bytes(8, "little") + text + b"".join(tensors)
 
 
 class Mirror:

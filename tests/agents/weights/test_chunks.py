@@ -7,19 +7,10 @@ import pytest
 
 from agents.weights.chunks import MAX_BYTES, Cutter
 from agents.weights.manifest import chunk_hash
+from tests.agents.weights.goods import safetensors
 
 RANDOM = Random(11)
 TENSORS = [RANDOM.randbytes(size) for size in (3_000_000, 2_000, 100_000, 9_000_000, 2_000, 70_000, 5_000_000)]
-
-
-def safetensors(tensors: list[bytes], note: str = "") -> bytes:
-    header: dict[str, object] = {"__metadata__": {"note": note}}
-    at = 0
-    for number, tensor in enumerate(tensors):
-        header[f"t{number}"] = {"dtype": "U8", "shape": [len(tensor)], "data_offsets": [at, at + len(tensor)]}
-        at += len(tensor)
-    text = msgspec.json.encode(header)
-    return len(text).to_bytes(8, "little") + text + b"".join(tensors)
 
 
 def cut(body: bytes, path: str = "a.safetensors", step: int = 2 << 20) -> list[bytes]:

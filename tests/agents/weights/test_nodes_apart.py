@@ -8,14 +8,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from agents.effects.weights_sources import Access, open_source
+from agents.weights.mirror import Mirror, Mirrored, Moved
+from agents.weights.wanted import Wanted
 from events.weights import ManifestId
 from projections.stores.objects import FolderObjects
-from tests.agents.weights.goods import mirrored, some_files
+from tests.agents.weights.goods import mirrored, safetensors, some_files
+from tests.weights.hub import COMMIT, Hub, Repo, running
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 240.0
@@ -139,24 +144,52 @@ async def served_bytes(cluster: Cluster, at_least: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_eight_replicas_on_four_nodes_are_one_read_of_the_mirror_and_later_starts_none(cluster: Cluster) -> None:
-    manifest_id = await mirrored(cluster.mirror.store, FILES)
-    nodes = [await cluster.node(f"n{number}") for number in range(4)]
+def sums_of(files: dict[str, bytes]) -> dict[str, str]:
+    return {path: sha256(body).hexdigest() for path, body in files.items()}
+
+
+async def mirror_of(cluster: Cluster, hub: Hub, repo: str) -> Mirrored:
+    """As a build brings it, by the real huggingface_hub."""
+    journals, source = cluster.root / "journals", f"hf://{repo}"
+    journals.mkdir(exist_ok=True)
+    async with open_source(source, Access(None, {"HF_ENDPOINT": hub.url})) as opened:
+        listing = await opened.pin(None)
+        return await Mirror(cluster.mirror.store, journals, Moved()).run(opened, listing, Wanted(source, "/weights"))
+
+
+async def test_eight_replicas_on_four_nodes_are_one_read_of_the_source_and_one_of_the_mirror(cluster: Cluster) -> None:
+    random = Random(4)
+    tensors = [random.randbytes(1 << 20) for _ in range(20)]
+    base = {"config.json": b"{}", "model.safetensors": safetensors(tensors)}
+    tuned = base | {"model.safetensors": safetensors([random.randbytes(1 << 20), *tensors[1:]])}
+    total, repos = sum(map(len, base.values())), {"o/base": base, "o/same": base, "o/tuned": tuned}
+    async with running(Hub({name: Repo({COMMIT: files}) for name, files in repos.items()})) as hub:
+        first = await mirror_of(cluster, hub, "o/base")
+        assert hub.bytes == first.bytes_stored == total, "each byte leaves the source once"
+        same, changed = await mirror_of(cluster, hub, "o/same"), await mirror_of(cluster, hub, "o/tuned")
+        assert hub.bytes == total + len(tuned["model.safetensors"]) and same.bytes_stored == 0
+        assert changed.bytes_stored <= 0.08 * total, "a twentieth of its tensors are others"
+    # From here on there is no source any more.
+    nodes = await asyncio.gather(*(cluster.node(f"n{number}") for number in range(4)))
     await cluster.introduce()
-    answers = await asyncio.gather(*(node.fetch(manifest_id, "r-1", "r-2") for node in nodes))
-    assert all(each["seen"] == [SUMS, SUMS] and each["found"] == [] for each in answers)
-    assert cluster.mirror.chunk_bytes == ONCE
-    assert sum(tally["mirror"] for each in answers for tally in each["tallies"]) <= ONCE
+    answers = await asyncio.gather(*(node.fetch(first.manifest_id, "r-1", "r-2") for node in nodes))
+    assert all(each["seen"] == [sums_of(base)] * 2 and each["found"] == [] for each in answers)
+    assert cluster.mirror.chunk_bytes == total, "nor does any leave the mirror twice"
+    for node in nodes:
+        assert (await node.fetch(same.manifest_id, "r-3"))["seen"] == [sums_of(base)]
+    assert cluster.mirror.chunk_bytes == total, "a second model with the same files moves none"
+    for node in nodes:
+        assert (await node.fetch(changed.manifest_id, "r-4"))["seen"] == [sums_of(tuned)]
+    assert cluster.mirror.chunk_bytes == total + changed.bytes_stored, "a fine-tune moves what it changed"
     cluster.mirror.is_away = True
-    again = await nodes[0].fetch(manifest_id, "r-3")
-    total = sum(map(len, FILES.values()))
-    assert again["seen"] == [SUMS] and again["tallies"] == [{"node": total, "peer": 0, "mirror": 0}]
+    again = await nodes[0].fetch(first.manifest_id, "r-5")
+    assert again["seen"] == [sums_of(base)] and again["tallies"] == [{"node": total, "peer": 0, "mirror": 0}]
     await nodes[1].kill()
-    assert (await (await cluster.node("n1")).fetch(manifest_id))["seen"] == [SUMS], "its cache outlives its agent"
-    cluster.mirror.is_away = False
+    assert (await (await cluster.node("n1")).fetch(first.manifest_id))["seen"] == [sums_of(base)], "its cache is there"
     await cluster.node("n4")
     await cluster.introduce()
-    assert (await cluster.nodes["n4"].fetch(manifest_id))["seen"] == [SUMS], "a node with an empty cache"
+    cluster.mirror.is_away = False
+    assert (await cluster.nodes["n4"].fetch(first.manifest_id))["seen"] == [sums_of(base)], "a node with an empty cache"
 
 
 async def test_an_agent_that_is_killed_while_it_fetches_is_followed_by_one_that_goes_on(cluster: Cluster) -> None:
