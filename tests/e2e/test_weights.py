@@ -1,7 +1,9 @@
-"""Weights on the real system: pinned and mirrored at the push, and a cold start that needs neither hub nor cache."""
+"""Weights on the real system: pinned, mirrored at the push, brought to four nodes; cold starts without hub or cache."""
 
+import asyncio
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -10,7 +12,9 @@ from pathlib import Path
 from aiohttp import web
 
 from events.replica import ReplicaWeightsReady
-from tests.e2e.plane import Plane, Pushed
+from ops.config import CHECKOUT
+from ops.local import attach
+from tests.e2e.plane import Plane, Pushed, until
 from tests.e2e.projects import project
 from tests.weights.hub import COMMIT, Hub, Repo
 
@@ -45,6 +49,41 @@ async def hub_of(plane: Plane) -> AsyncIterator[Hub]:
         await runner.cleanup()
 
 
+@asynccontextmanager
+async def more_nodes(plane: Plane, folder: Path, count: int) -> AsyncIterator[list[str]]:
+    """Agents of machines that share nothing with the first but its blobs; they leave at the end."""
+    settings, agents = attach.attached(plane.settings), []
+    names = [f"node-more-{number}" for number in range(count)]
+    try:
+        for name in names:
+            state = folder / name
+            (state / "run").mkdir(parents=True)
+            (state / "run" / "node-id").write_text(name)
+            (state / "blobs").symlink_to(plane.settings.folder("blobs"))
+            secret = (plane.settings.folder("run") / "peer-secret").read_text()
+            environ = settings.but(state=state, peer_secret=secret, ready_fd=None).environ()
+            command = (sys.executable, "-m", "ops.serve", "node")
+            with (folder / f"{name}.log").open("wb") as log:
+                agents.append(
+                    await asyncio.create_subprocess_exec(*command, env=environ, cwd=CHECKOUT, stdout=log, stderr=log)
+                )
+        await until(lambda: statuses(plane, names, "up"), f"{names} have joined")
+        yield names
+        for name in names:
+            assert (await plane.causeway("node", "drain", name)).code == 0
+        await until(lambda: statuses(plane, names, "left"), f"{names} have left")
+    finally:
+        for agent in agents:
+            if agent.returncode is None:
+                agent.terminate()
+            await agent.wait()
+
+
+async def statuses(plane: Plane, names: list[str], wanted: str) -> bool:
+    nodes = (await plane.causeway("node", "list", "-o", "json")).json
+    return [each["status"] for each in nodes if each["node_id"] in names] == [wanted] * len(names)
+
+
 async def read(plane: Plane, pushed: Pushed) -> object:
     async with plane.http() as http:
         answer = await http.post(f"{pushed.production}/predict", json={})
@@ -73,4 +112,13 @@ async def test_a_cold_start_needs_neither_the_hub_nor_what_the_node_kept(plane: 
         (total, 0, 0),
         (0, 0, total),
     ]
+    async with more_nodes(plane, tmp_path, 3) as names:
+        said = await plane.causeway("weights", "prefetch", "tiny", "-o", "json")
+        assert said.code == 0, said
+        came = {each["node_id"]: [each[f"{tier}_bytes"] for tier in ("node", "peer", "mirror")] for each in said.json}
+        assert len(came) == 4 and all(sum(each) == total for each in came.values()), came
+        assert sum(came[name][2] for name in names) <= total, "three empty caches are one read of the mirror at most"
+        again = await plane.causeway("weights", "prefetch", "tiny", "--node", names[0])
+        assert again.code == 0 and f"{total:,} from node" in again.told, again
+        assert "every node has what was wished for" in (await plane.causeway("weights", "prefetches")).told
     await plane.configure(pushed, min_replica=0, scale_down_delay=1)
