@@ -1,14 +1,13 @@
 """Values of secrets: one file each, readable by the owner only. The log knows their names and versions, never values.
 
-A value is written aside, made durable and renamed, so that a reader finds the old one or the new one, whole.
+A value is replaced whole and durably: a reader finds the old one or the new one.
 """
 
-import os
 from pathlib import Path
 from secrets import token_hex
 
 from handlers.deciders.access import SECRET_NAME
-from projections.stores.blobs import fsync_folder
+from projections.stores.whole import write_whole
 
 VALUE_MAX_BYTES = 1 << 20
 
@@ -34,16 +33,7 @@ class SecretFiles:
         if len(content) > VALUE_MAX_BYTES:
             raise BadSecret("value", f"the value has {len(content)} bytes; at most {VALUE_MAX_BYTES} are stored")
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside = self._folder / f".{os.getpid()}-{token_hex(8)}"
-        try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-        fsync_folder(self._folder)
+        write_whole(path, content, durable=True)
         return token_hex(8)
 
     def remove(self, name: str) -> None:

@@ -17,11 +17,12 @@ from handlers.clock import SystemClock
 from handlers.deciders.access import SCOPES, IssueKey
 from handlers.decisions import DECISIONS
 from handlers.dispatch import Dispatch
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from ops.replay import state_at
 from projections.access import ACCESS
 from projections.follow import Follower
 from projections.stores.snapshots import Snapshots
+from projections.stores.whole import write_whole
 from projections.view import View
 
 FILE = "operator.key"
@@ -52,7 +53,7 @@ async def ensured(log: Log, run: Path) -> tuple[str, bool]:
         if issued is not None and issued.hash == _hash(key):
             return key, False
     key = mint()
-    write_private(run / FILE, key.encode())
+    write_whole(run / FILE, key.encode())
     command_id = token_hex(12)
     issue = IssueKey(
         id=CommandId(command_id),

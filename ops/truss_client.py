@@ -6,13 +6,14 @@ update check, no proxy for loopback. The client lives in an environment of its o
 imported here.
 """
 
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from configparser import ConfigParser
+from io import StringIO
 from pathlib import Path
-from secrets import token_hex
 from urllib.parse import urlsplit
+
+from projections.stores.whole import write_whole
 
 REMOTE = "causeway"
 LAUNCHER = Path(__file__).parent / "truss_tools" / "launch.py"
@@ -61,11 +62,9 @@ def write_trussrc(path: Path, origin: str, api_key: str) -> None:
     remotes = ConfigParser(interpolation=None)
     remotes.read(path)
     remotes[REMOTE] = {"remote_provider": "baseten", "remote_url": origin, "api_key": api_key}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.{token_hex(4)}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as draft:
-        remotes.write(draft)
-    beside.replace(path)
+    text = StringIO()
+    remotes.write(text)
+    write_whole(path, text.getvalue().encode())
 
 
 def run_truss(

@@ -23,7 +23,7 @@ from agents.weights.cache import Shelf, drop, freeing, put, use, victims
 from agents.weights.fetch import ContentId, WeightsLate
 from agents.weights.manifest import Chunk, File
 from events.weights import ChunkHash, ManifestId
-from projections.stores.blobs import fsync_folder
+from projections.stores.whole import fsync_folder
 
 KEEP_FREE_BYTES = 64 << 20
 """Of the disk: others write there too."""

@@ -5,7 +5,6 @@ that has not been renewed for a while is of a worker that is dead, and is remove
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.insight.worker import Moment
+from projections.stores.whole import write_whole
 
 EVERY_S = 5.0
 FORGOTTEN_AFTER_S = 30.0
@@ -58,6 +58,4 @@ class Siblings:
 
 
 def _write(path: Path, moment: Moment) -> None:
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_bytes(msgspec.json.encode(moment))
-    aside.replace(path)
+    write_whole(path, msgspec.json.encode(moment))

@@ -13,10 +13,11 @@ from ops.cli.session import Session, run
 from ops.config import Settings
 from ops.integrity import Mark, Verified
 from ops.local import attach
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from ops.restore import Restored, server_of
 from ops.restore import restore as restored
 from ops.wiring.archive import open_archive
+from projections.stores.whole import write_whole
 
 MARK = "log-verified"
 """In the run folder: how far the log was found good."""
@@ -56,7 +57,7 @@ def verify(
 
     found = run(ask())
     if not found.problems:
-        write_private(file, msgspec.json.encode(Mark(found.sealed, found.sealed_hash)))
+        write_whole(file, msgspec.json.encode(Mark(found.sealed, found.sealed_hash)))
     if output is Format.json:
         render.as_json(session.out, found)
     else:

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from ops.local.processes import Process, stop
+from projections.stores.whole import write_whole
 
 
 class Leftover(Struct, frozen=True):
@@ -23,7 +24,7 @@ class Leftover(Struct, frozen=True):
 
 def remember(run: Path, role: str, leftover: Leftover) -> None:
     """Writes the child down."""
-    write_private(run / f"{role}.pid", msgspec.json.encode(leftover))
+    write_whole(run / f"{role}.pid", msgspec.json.encode(leftover))
 
 
 def recall(run: Path, role: str) -> Leftover | None:

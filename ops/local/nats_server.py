@@ -15,9 +15,10 @@ from msgspec import Struct
 
 from ops.config import Settings
 from ops.local.child import Child
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from ops.local.ports import PortClaims
 from ops.local.readiness import http_ok
+from projections.stores.whole import write_whole
 
 USER = "causeway"
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
@@ -72,7 +73,7 @@ def prepare(settings: Settings, claims: PortClaims) -> NatsServer:
     run, store = settings.folder("run"), settings.folder("nats")
     address = _address(run / "nats.json", claims)
     config = run / "nats.conf"
-    write_private(config, configuration(address, store).encode())
+    write_whole(config, configuration(address, store).encode())
     return NatsServer(
         child=Child(
             role="nats",
@@ -113,5 +114,5 @@ def _address(file: Path, claims: PortClaims) -> NatsAddress:
         monitor_port=claims.pick(last.monitor_port if last else None),
         password=last.password if last else secrets.token_urlsafe(32),
     )
-    write_private(file, msgspec.json.encode(address))
+    write_whole(file, msgspec.json.encode(address))
     return address

@@ -3,7 +3,8 @@
 from secrets import token_hex
 
 from ops.config import Settings
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
+from projections.stores.whole import write_whole
 
 
 def peer_secret(settings: Settings) -> bytes:
@@ -13,6 +14,6 @@ def peer_secret(settings: Settings) -> bytes:
     file = settings.folder("run") / "peer-secret"
     known = read_or_none(file)
     if known is None:
-        write_private(file, token_hex(32).encode())
+        write_whole(file, token_hex(32).encode())
         return peer_secret(settings)
     return known

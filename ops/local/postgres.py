@@ -22,10 +22,11 @@ from msgspec import Struct
 
 from ops.config import Settings
 from ops.local.child import Child
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from ops.local.nats_server import ToolMissing
 from ops.local.os_user import HOME, PLAIN_ENVIRONMENT, OsUser, can, ensured, owner, run_as
 from ops.local.readiness import postgres_ok
+from projections.stores.whole import write_whole
 
 USER = "causeway"
 HERE = "/proc/self/cwd"  # resolved without a look at the folders above
@@ -125,7 +126,7 @@ def _settle(settings: Settings, user: OsUser | None) -> PostgresPlace:
         programs=str(bin_folder),
         note="; ".join(notes) or None,
     )
-    write_private(settings.folder("run") / "postgres.json", msgspec.json.encode(place))
+    write_whole(settings.folder("run") / "postgres.json", msgspec.json.encode(place))
     return place
 
 

@@ -21,7 +21,7 @@ from ops.config import CHECKOUT, PREFIX, Settings
 from ops.local import leftovers, nats_server, postgres
 from ops.local.child import Child
 from ops.local.child_log import ChildLog
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from ops.local.leftovers import Leftover
 from ops.local.ports import PortChoice, PortClaims, candidates, choose
 from ops.local.processes import myself
@@ -29,6 +29,7 @@ from ops.local.readiness import announce
 from ops.local.requests import RequestFailed, answering
 from ops.local.stack_file import RoleStatus, StackStatus, read_status, write_status
 from ops.local.supervisor import Pace, ReloadFailed, Supervisor
+from projections.stores.whole import write_whole
 
 Tell = Callable[[str], None]
 RoleTable = Callable[[Settings], Sequence[Child]]
@@ -201,7 +202,7 @@ def _public_port(settings: Settings, claims: PortClaims) -> PortChoice:
         lambda port: claims.claim(port, settings.bind),
         candidates(),
     )
-    write_private(file, str(choice.port).encode())
+    write_whole(file, str(choice.port).encode())
     return choice
 
 

@@ -11,8 +11,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from ops.local.processes import Process, is_alive
+from projections.stores.whole import write_whole
 
 Phase = Literal["waiting", "starting", "ready", "backing off", "stopping", "stopped"]
 
@@ -48,7 +49,7 @@ class StackStatus(Struct, frozen=True):
 
 def write_status(run: Path, status: StackStatus) -> None:
     """Replaces the file."""
-    write_private(run / "stack.json", msgspec.json.format(msgspec.json.encode(status)))
+    write_whole(run / "stack.json", msgspec.json.format(msgspec.json.encode(status)))
 
 
 def read_status(run: Path) -> StackStatus | None:

@@ -12,8 +12,9 @@ from events.base import NodeId
 from events.signals.log_lines import LogFiles
 from gateway.secrets import SecretFiles
 from ops.config import CHECKOUT, Settings
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from projections.stores.blobs import FolderBlobs
+from projections.stores.whole import write_whole
 
 CONTEXT_SCRIPT = CHECKOUT / "ops" / "truss_tools" / "context.py"
 
@@ -45,7 +46,7 @@ def node_id_of(settings: Settings) -> NodeId:
     file = settings.folder("run") / "node-id"
     known = read_or_none(file)
     if known is None:
-        write_private(file, f"node-{token_hex(3)}".encode())
+        write_whole(file, f"node-{token_hex(3)}".encode())
         return node_id_of(settings)
     return NodeId(known.decode())
 

@@ -19,11 +19,12 @@ from handlers.clock import Clock, SystemClock
 from handlers.decisions import DECISIONS, Aggregates
 from handlers.dispatch import Dispatch
 from ops.config import Settings
-from ops.local.files import read_or_none, write_private
+from ops.local.files import read_or_none
 from ops.wiring.archive import open_archive
 from projections.follow import Follower
 from projections.stores.objects import StoreUnavailable
 from projections.stores.snapshots import Snapshots
+from projections.stores.whole import write_whole
 from projections.view import View
 
 SEEN = "log-position"
@@ -88,7 +89,7 @@ def seen_position(settings: Settings) -> Position | None:
 
 
 def remember_position(settings: Settings, position: Position) -> None:
-    write_private(settings.folder("run") / SEEN, str(position).encode())
+    write_whole(settings.folder("run") / SEEN, str(position).encode())
 
 
 @asynccontextmanager

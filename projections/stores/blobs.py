@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 from events.base import BlobDigest
+from projections.stores.whole import READ_ONLY, fsync_folder
 
 CHUNK_BYTES = 1 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_ASIDE = ".aside"
+ASIDE = ".aside"
 
 
 class BlobMissing(LookupError):
@@ -86,7 +87,7 @@ class FolderBlobs:
     def sweep(self, older_than_s: float = 86_400) -> int:
         """Remove drafts of killed writers. Other processes may be writing now, so only old ones are."""
         removed = 0
-        for draft in (self.root / _ASIDE).glob("*"):
+        for draft in (self.root / ASIDE).glob("*"):
             try:
                 if time.time() - draft.stat().st_mtime >= older_than_s:
                     draft.unlink()
@@ -96,9 +97,14 @@ class FolderBlobs:
         return removed
 
     def aside(self) -> Path:
-        folder = self.root / _ASIDE
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{os.getpid()}-{token_hex(8)}"
+        return aside_in(self.root)
+
+
+def aside_in(root: Path) -> Path:
+    """A new name for what is being written; `sweep` removes it when its writer was killed."""
+    folder = root / ASIDE
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{os.getpid()}-{token_hex(8)}"
 
 
 class BlobDraft:
@@ -144,19 +150,10 @@ class BlobDraft:
         if expected is not None and digest != expected:
             raise BlobDamaged(f"expected {expected}, the bytes are {digest}: send them again")
         self._file.flush()
-        os.fchmod(self._file.fileno(), 0o444)
+        os.fchmod(self._file.fileno(), READ_ONLY)
         os.fsync(self._file.fileno())
         path = self._blobs.path(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path.replace(path)
         fsync_folder(path.parent)
         return digest
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make a rename durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

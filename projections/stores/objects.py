@@ -8,14 +8,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
-from secrets import token_hex
 from typing import Protocol
 
 import msgspec
 
-from projections.stores.blobs import fsync_folder
-
-_ASIDE = ".aside"
+from projections.stores.blobs import ASIDE, aside_in
+from projections.stores.whole import READ_ONLY, write_whole
 
 
 class ObjectMissing(LookupError):
@@ -66,13 +64,15 @@ class FolderObjects:
     def path(self, key: str) -> Path:
         """Where the object is or would be. Refuses a key that leads elsewhere."""
         parts = PurePosixPath(key).parts
-        if not parts or key.startswith("/") or ".." in parts or _ASIDE in parts or "/".join(parts) != key:
+        if not parts or key.startswith("/") or ".." in parts or ASIDE in parts or "/".join(parts) != key:
             raise ValueError(f"{key!r} is not a key: write names with one slash between them")
         return self.root / key
 
     async def put(self, key: str, body: bytes | memoryview) -> None:
         try:
-            await asyncio.to_thread(self._put, self.path(key), body)
+            await asyncio.to_thread(
+                write_whole, self.path(key), body, mode=READ_ONLY, durable=True, aside=aside_in(self.root)
+            )
         except OSError as error:
             raise StoreUnavailable(f"{key} cannot be written: {error}") from error
 
@@ -94,7 +94,7 @@ class FolderObjects:
 
     async def list(self, prefix: str) -> AsyncIterator[Stored]:
         for folder, folders, names in os.walk(self.path(prefix.removesuffix("/")) if prefix else self.root):
-            folders[:] = sorted(each for each in folders if each != _ASIDE)
+            folders[:] = sorted(each for each in folders if each != ASIDE)
             await asyncio.sleep(0)  # There may be thousands of folders, and others have work too.
             for name in sorted(names):
                 path = Path(folder) / name
@@ -106,21 +106,6 @@ class FolderObjects:
 
     async def remove(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
-
-    def _put(self, path: Path, body: bytes | memoryview) -> None:
-        aside = self.root / _ASIDE / f"{os.getpid()}-{token_hex(8)}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("xb") as file:
-                file.write(body)
-                file.flush()
-                os.fchmod(file.fileno(), 0o444)
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-        fsync_folder(path.parent)
 
 
 def _read(path: Path, start: int, length: int | None) -> bytes:

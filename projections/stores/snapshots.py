@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from events.base import ORIGIN, EventId, Position
+from projections.stores.whole import write_whole
 from projections.view import View
 
 _log = structlog.get_logger()
@@ -54,7 +55,7 @@ class Snapshots:
         if view.position == ORIGIN:
             return
         position, content = view.position, msgspec.msgpack.encode((view.position, view.event_id, view.state))
-        await asyncio.to_thread(_write_whole, self._path(view), content)
+        await asyncio.to_thread(write_whole, self._path(view), content)
         self._kept[view.projection.name] = position
 
     def true_until(self, views: Sequence[View[Any]]) -> float | None:
@@ -85,11 +86,3 @@ class Snapshots:
             await asyncio.to_thread(os.utime, self._path(view))
         else:
             await self.save(view)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    aside.touch(mode=0o600)  # The hashes of keys are in it, too.
-    aside.write_bytes(content)
-    aside.replace(path)

@@ -3,7 +3,6 @@ one that cannot be read, or is about another log, is passed over, and the log it
 """
 
 import asyncio
-import os
 from pathlib import Path
 
 import msgspec
@@ -12,6 +11,7 @@ import structlog
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log
+from projections.stores.whole import write_whole
 from projections.whereabouts import STRETCH, Stretch, stretch
 
 _log = structlog.get_logger()
@@ -48,11 +48,7 @@ class KeptWhereabouts:
         await asyncio.to_thread(self._write, made)
 
     def _write(self, made: Stretch) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{made.last:012d}.index"
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_bytes(msgspec.msgpack.encode(made))
-        aside.replace(path)
+        write_whole(self._folder / f"{made.last:012d}.index", msgspec.msgpack.encode(made))
 
 
 async def _belongs(log: Log, kept: Stretch) -> bool:
