@@ -5,6 +5,7 @@ alone. Anything else is looked for from one kept state back to the one before it
 """
 
 from collections.abc import AsyncIterator, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from events.base import ORIGIN, ModelId, Position
 from events.codec import Recorded
 from events.log import Log
 from ops.moments import Moment
-from ops.names import Names, UnknownName, known
+from ops.names import Names, UnknownName, known, similar
 from ops.past import beginning_of, start_of
 from ops.replay import VIEWS, history, position_of
 from ops.whence import Whence, whence_of
@@ -155,7 +156,9 @@ def _check(record: Any, address: Address) -> None:
         record = read(record, (name,))
         if record is MISSING:
             where = ".".join((*address.record, *address.field[:depth]))
-            raise UnknownName(f"{where} has no {name!r}; it has {', '.join(known) or 'nothing inside'}")
+            near = get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise UnknownName(f"{where} has no {name!r}; {meant}it has {', '.join(known) or 'nothing inside'}")
 
 
 async def address_of(whence: Whence, text: str) -> Address:
@@ -190,8 +193,12 @@ async def _entity_and_field(whence: Whence, text: str) -> tuple[str, str, Path]:
         if prefix and kind != prefix:
             raise UnknownName(f"{words[0]!r} names a {kind}, not a {prefix}")
         return kind, entity, tuple(words[count:])
-    hint = f"write [KIND:]ENTITY.FIELD, or one of {', '.join(VIEWS)} and a path"
-    raise UnknownName(f"{text!r} begins with the name of nothing; {hint}")
+    if text in VIEWS:
+        part = names_in(VIEWS[text][0].initial())[0]
+        raise UnknownName(f"{text!r} is a whole view: write which part of it, such as {text}.{part}")
+    near = similar(whence.names, words[0])
+    hint = f"did you mean {near}?" if near else f"write [KIND:]ENTITY.FIELD, or one of {', '.join(VIEWS)} and a path"
+    raise UnknownName(f"nothing is called {words[0]!r}; {hint}")
 
 
 async def _kind_of(whence: Whence, entity: str) -> str:

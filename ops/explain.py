@@ -120,7 +120,8 @@ async def _of_deployment(
         return None, [f"at {position} there was no deployment {deployment_id}"]
     deployment = (await state_at(log, DEPLOYMENTS, position)).deployments[deployment_id]
     was = f"{status(deployment)} ({deployment.reason})"
-    said = [f"at {position} {name} had {len(routes.replicas)} ready replicas; it was {was}"]
+    ready = len(routes.replicas)
+    said = [f"at {position} {name} had {ready} ready {'replica' if ready == 1 else 'replicas'}; it was {was}"]
     places = [each for each, current in table.models[routes.model_id].environments.items() if current == deployment_id]
     by, _, wanted = (asked.target or "").partition(" ")
     place = wanted if by == "environment" and wanted in places else next(iter(places), None)

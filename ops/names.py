@@ -69,10 +69,15 @@ def resolve(names: Names, text: str) -> str:
     found = known(names, text)
     if found is not None:
         return found
-    # Not the ids, of which there may be hundreds of thousands: nobody mistypes one and recognises another.
-    near = get_close_matches(text, [*names.models, *names.deployments, *names.environments], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`causeway models` and `causeway deployments` list names"
+    near = similar(names, text)
+    hint = f"did you mean {near}?" if near else "`causeway models` and `causeway deployments` list names"
     raise UnknownName(f"nothing is called {text!r}; {hint}")
+
+
+def similar(names: Names, text: str) -> str:
+    """Names that may have been meant; not ids, which nobody mistypes and recognises, and of which there are many."""
+    known = [*names.models, *names.deployments, *names.environments]
+    return " or ".join(get_close_matches(text, known, n=3, cutoff=0.5))
 
 
 def resolve_deployment(names: Names, text: str) -> DeploymentId:

@@ -9,12 +9,12 @@ from typing import Any, TextIO
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from ops.columns import print_table
 from ops.why import Step, Story
 from projections.audit import AuditRow
-from projections.diff import Tree
+from projections.diff import Tree, show
 
 PIPE_WIDTH = 10_000
 _STATUS_STYLE = {
@@ -38,15 +38,16 @@ def as_json(out: Console, value: Any) -> None:
 
 def table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: str) -> None:
     """`empty` is said instead of a table without rows."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        grid.add_column(column, overflow="fold", no_wrap=column in ("position", "time (UTC)", "+", "status"))
-    for row in rows:
-        grid.add_row(*row)
-    if grid.row_count:
-        out.print(grid)
+    cells = [[each if isinstance(each, Text) else Text(each) for each in row] for row in rows]
+    if cells:
+        print_table(out, columns, cells)
     else:
         out.print(empty, style="dim")
+
+
+def count(number: int, of: str) -> str:
+    """`1 change`, `2 changes`."""
+    return f"{number} {of}" if number == 1 else f"{number} {of}s"
 
 
 def counted(number: int, noun: str) -> str:
@@ -114,8 +115,14 @@ def story(out: Console, told: Story) -> None:
 
 def causes(out: Console, told: Story) -> None:
     """A chain: what began it on top, the asked-for event last."""
+    if told.steps and told.steps[0].how != "began":
+        out.print(f"{'…':>10}  what led to it is not in this history, which begins later", style="dim")
     for number, step in enumerate(told.steps):
-        lead = "began with" if number == 0 else {"caused by": "led to", "after": "then"}.get(step.how, "then")
+        lead = (
+            ("began with" if step.how == "began" else "first here")
+            if number == 0
+            else {"caused by": "led to", "after": "then"}.get(step.how, "then")
+        )
         line = Text(f"{lead:>10}  ", style="dim")
         line.append(f"{step.position:>6}  {clock(step.at)}  ", style="dim")
         line.append(step.type, style="bold not dim")
@@ -150,6 +157,6 @@ def _grounds(grounds: dict[str, Any]) -> Iterable[str]:
     if "rule" in grounds:
         settings = grounds.get("settings") or {}
         inputs = {name: value for name, value in grounds.items() if name not in ("settings", "note", "promotion_id")}
-        yield "grounds: " + ", ".join(f"{name} {value}" for name, value in inputs.items() if value is not None)
+        yield "grounds: " + ", ".join(f"{name} {show(value)}" for name, value in inputs.items() if value is not None)
         if settings:
-            yield "settings: " + ", ".join(f"{name} {value}" for name, value in settings.items())
+            yield "settings: " + ", ".join(f"{name} {show(value)}" for name, value in settings.items())

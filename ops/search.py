@@ -16,14 +16,14 @@ from events.codec import Recorded
 from events.log import Log
 from ops.names import NAMES, Names, UnknownName, resolve
 from ops.past import start_of
-from ops.replay import VIEWS, difference, history, snapshot_at
+from ops.replay import VIEWS, difference, history, snapshot_at, state_at
 from projections.audit import AuditRow, audit_row
 from projections.deployments import Catalogue
 from projections.diff import Change
 from projections.environments import Environments
 from projections.fields import MISSING, read, record_of
 from projections.fleet import Fleet
-from projections.predicate import Predicate, parse
+from projections.predicate import BadExpression, Predicate, named, parse
 from projections.routing import RoutingTable
 from projections.view import View
 
@@ -51,7 +51,10 @@ def expression(text: str) -> Predicate:
 
 
 async def first_failure(log: Log, predicate: Predicate, good: Position, bad: Position) -> Failing:
-    """Raises NotFound, BadExpression."""
+    """Raises NotFound, BadExpression, UnknownName."""
+    names = await state_at(log, NAMES, bad)
+    for text in named(predicate, FUNCTIONS):
+        resolve(names, text)
     states = {name: View(projection) for name, (projection, _) in VIEWS.items()} | {"names": View(NAMES)}
     for view in states.values():
         view.restore(*await start_of(log, view.projection, good))
@@ -119,7 +122,8 @@ def _lookups(
 
 
 async def first_failure_of_script(log: Log, script: Path, good: Position, bad: Position) -> Failing:
-    """The script gets what `causeway state -o json` prints; its exit code 0 means that it holds. Raises NotFound."""
+    """The script gets what `causeway state -o json` prints; its exit code 0 means that it holds. Raises NotFound,
+    BadExpression."""
     asked = 0
 
     async def holds(position: Position) -> bool:
@@ -127,9 +131,12 @@ async def first_failure_of_script(log: Log, script: Path, good: Position, bad: P
         asked += 1
         found = await snapshot_at(log, None, position)
         body = {"what": "all", "position": found.position, "at": found.at, "state": found.state}
-        child = await asyncio.create_subprocess_exec(
-            script.resolve(), str(position), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                script.resolve(), str(position), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+            )
+        except OSError as error:  # no right to, or neither a program nor a first line that names one
+            raise BadExpression(f"{script} cannot be run: {error.strerror}") from error
         await child.communicate(msgspec.json.encode(body))
         return child.returncode == 0
 

@@ -74,7 +74,7 @@ def show(value: Any) -> str:
             return value or "(empty)"
         case dict():
             return "{" + ", ".join(f"{name}: {show(each)}" for name, each in value.items()) + "}"
-        case list():
+        case list() | tuple():
             return "[" + ", ".join(show(each) for each in value) + "]"
         case _:
             return str(value)

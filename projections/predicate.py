@@ -7,7 +7,8 @@ of nothing is nothing, so an expression may speak of what does not exist yet.
 
 import ast
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -59,6 +60,18 @@ class Predicate(msgspec.Struct, frozen=True):
             raise BadExpression(f"{self.text!r} is too deeply nested") from None
 
 
+def named(predicate: Predicate, functions: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts that these functions are called with."""
+    calls = [each for each in ast.walk(predicate.tree) if isinstance(each, ast.Call)]
+    return tuple(
+        argument.value
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id in functions
+        for argument in call.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    )
+
+
 def parse(text: str, names: tuple[str, ...]) -> Predicate:
     """`names`: those that every scope will have. Raises BadExpression."""
     try:
@@ -80,7 +93,9 @@ def _check(node: ast.AST, known: frozenset[str], offered: tuple[str, ...]) -> No
         case ast.Name(id=name):
             if name not in known and name not in _FUNCTIONS:
                 there = ", ".join(sorted({*offered, *_FUNCTIONS}))
-                raise BadExpression(f"there is no name {name!r} here; there are {there}")
+                raise BadExpression(
+                    f"there is no name {name!r} here; {_meant(name, (*offered, *_FUNCTIONS))}there are {there}"
+                )
             return
         case ast.Attribute(value=value, attr=name):
             if name.startswith("_"):
@@ -125,7 +140,13 @@ def _check_call(func: ast.expr, keywords: list[ast.keyword], known: frozenset[st
     method = isinstance(func, ast.Attribute) and func.attr in (*_METHODS, *_TEXT_METHODS)
     if keywords or not (named or method):
         functions = ", ".join(sorted((*CALLABLE, *(each for each in known))))
-        raise BadExpression(f"{ast.unparse(func)}() cannot be called so; there are {functions}")
+        meant = _meant(ast.unparse(func), (*CALLABLE, *known))
+        raise BadExpression(f"{ast.unparse(func)}() cannot be called so; {meant}there are {functions}")
+
+
+def _meant(text: str, known: Iterable[str]) -> str:
+    near = get_close_matches(text, sorted(known), n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def _bound(target: ast.expr) -> frozenset[str]:
@@ -177,7 +198,8 @@ def _field(value: Any, name: str) -> Any:
     found = read(value, (name,))
     if found is MISSING:
         known = names_in(value)
-        raise BadExpression(f"there is no {name!r} here; there are {', '.join(known[:20]) or 'no fields'}")
+        there = ", ".join(known[:20]) or "no fields"
+        raise BadExpression(f"there is no {name!r} here; {_meant(name, known)}there are {there}")
     return found
 
 

@@ -42,6 +42,8 @@ def export(
 ) -> None:
     """Write the history between two moments into one file, without secrets, and say what was taken out."""
     session = session_of(context)
+    if not file.absolute().parent.is_dir():
+        raise Failure(f"there is no folder {file.absolute().parent}", "make it first, or name another FILE", USAGE)
     first, last = moment(session, begin), moment(session, end)
 
     async def ask(log: Log) -> Manifest:

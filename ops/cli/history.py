@@ -62,8 +62,11 @@ def events(
     async def show(log: Log) -> None:
         asked = await with_entity_resolved(log, query)
         head = await log.head()
-        for row in await event_query.select(log, msgspec.structs.replace(asked, until_position=head)):
+        rows = await event_query.select(log, msgspec.structs.replace(asked, until_position=head))
+        for row in rows:
             _print_row(session, row, output)
+        if not (rows or follow):
+            session.err.print(f"# no event matches; the log ends at position {head}", style="dim")
         if follow:
             with suppress(asyncio.CancelledError):
                 async for row in event_query.follow(log, asked, head):

@@ -83,6 +83,7 @@ def logs(
 ) -> None:
     """What a deployment's builds and replicas have printed, oldest first. JSON is one object a line."""
     session = session_of(context)
+    session.not_in_a_capsule("log lines")
     if level not in LEVELS:
         raise Failure(f"there is no level {level!r}", f"one of {', '.join(LEVELS)}", USAGE)
     deployment_id = deployment_named(session, deployment).deployment_id

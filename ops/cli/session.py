@@ -113,7 +113,7 @@ class Session:
 
     def with_dispatch(self, ask: Callable[[Log, Dispatch], Awaitable[T]]) -> T:
         """For what is done by hand on the plane's own machine, and is said in its log."""
-        self._not_in_a_capsule("plane that could be told to do something")
+        self.not_in_a_capsule("plane that could be told to do something")
 
         async def acting() -> T:
             kept = self.settings.folder("snapshots")
@@ -143,14 +143,14 @@ class Session:
 
         return past_in(read(file))
 
-    def _not_in_a_capsule(self, what: str) -> None:
+    def not_in_a_capsule(self, what: str) -> None:
         if self.archive is not None:
             raise Failure(f"an archive holds no {what}", "ask the plane itself: without --archive")
         if self.of_a_capsule:
             raise Failure(f"a capsule holds no {what}", "ask the plane itself: without --capsule and CAUSEWAY_CAPSULE")
 
     def with_loads(self, ask: Callable[[LoadHistory], Awaitable[T]]) -> T:
-        self._not_in_a_capsule("record of load")
+        self.not_in_a_capsule("record of load")
 
         async def asking() -> T:
             async with self.open_loads(self.settings) as loads:
@@ -172,7 +172,7 @@ class Session:
 
     def api(self) -> tuple[str, str]:
         """URL and key of the plane: CAUSEWAY_URL and CAUSEWAY_API_KEY, else those of the local stack."""
-        self._not_in_a_capsule("plane that could be told to do something")
+        self.not_in_a_capsule("plane that could be told to do something")
         settings = self.settings
         url = settings.url or attach.attached(settings).origin
         key = settings.api_key or (kept_key(settings.folder("run")) if settings.url is None else None)

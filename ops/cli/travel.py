@@ -11,6 +11,7 @@ from events.base import Position
 from events.log import Log
 from ops import blame as blaming
 from ops import render, replay
+from ops.cli.failures import USAGE, Failure
 from ops.cli.options import At, Format, Output, moment, session_of
 from ops.cli.session import Session
 from ops.moments import Moment
@@ -47,7 +48,8 @@ def state(context: typer.Context, what: What = None, at: At = "now", output: Out
         answer = {"what": what or "all", "position": found.position, "at": found.at, "state": found.state}
         render.as_json(session.out, answer)
         return
-    session.err.print(f"# {what or 'all'} at position {found.position} ({render.clock(found.at)} UTC)", soft_wrap=True)
+    time = "before the first event" if found.at is None else f"{render.clock(found.at)} UTC"
+    session.err.print(f"# {what or 'all'} at position {found.position} ({time})", soft_wrap=True)
     if not found.state:
         session.err.print("# nothing of it then")
     render.tree(session.out, found.state)
@@ -73,7 +75,8 @@ def diff(
     if output is Format.json:
         render.as_json(session.out, {"what": what or "all", "before": before, "after": after, "changes": changes})
         return
-    session.err.print(f"# {what or 'all'}: from position {before} to {after}, {len(changes)} changes", soft_wrap=True)
+    said = render.count(len(changes), "change")
+    session.err.print(f"# {what or 'all'}: from position {before} to {after}, {said}", soft_wrap=True)
     print_changes(session, changes)
 
 
@@ -150,9 +153,11 @@ async def _stretch(log: Log, first: Moment, last: Moment) -> tuple[Position, Pos
     if first is None:
         return Position(max(beginning_of(log), until - STRETCH)), until
     begin = await replay.position_of(log, first)
+    if begin > until:
+        raise Failure(f"--from {begin} is after --to {until}", "give the earlier moment first; p goes back", USAGE)
     if isinstance(first, int):
         begin = Position(max(begin - 1, beginning_of(log)))
-    return min(begin, until), until
+    return begin, until
 
 
 async def _walk_by_keys(session: Session, walked: Walked, key: Callable[[], str]) -> None:

@@ -167,9 +167,11 @@ async def test_a_replica_that_has_ended_is_blamed_on_what_ended_it() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("irs.current", "begins with the name of nothing"),
+        ("irs.current", "nothing is called 'irs'; did you mean iris"),
+        ("qqqq.current", "write .KIND:.ENTITY.FIELD"),
+        ("routing", "is a whole view: write which part of it, such as routing.models"),
         ("model:iris/production.current", "names a environment, not a model"),
-        ("iris/production.curent", "has no 'curent'; it has model_id, name, created_at, current"),
+        ("iris/production.curent", "has no 'curent'; did you mean current. it has model_id, name, created_at, current"),
         ("deployment:iris/deployment-1.settings.most", "settings has no 'most'"),
     ],
 )

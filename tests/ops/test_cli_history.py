@@ -92,6 +92,12 @@ def test_state_of_one_thing_by_its_name_reads_as_indented_lines(shell: Shell) ->
     assert shell.run("state iris/deployment-2 --at 3").out == ""
 
 
+def test_before_the_first_event_there_is_nothing_yet(shell: Shell) -> None:
+    answer = shell.run("state routing --at 0")
+    assert "# routing at position 0 (before the first event)" in answer.err and "models: {}" in answer.out
+    assert "from position 0 to 1, " in shell.run("diff 0 1").err and "1 changes" not in shell.run("diff 0 1").err
+
+
 def test_state_of_everything_has_every_view(shell: Shell) -> None:
     state = shell.run("state -o json").json["state"]
     assert set(state) == {"routing", "targets", "fleet", "deployments", "environments"}
@@ -146,6 +152,7 @@ def test_timeline_has_durations_and_causes(shell: Shell) -> None:
         ("events --limit 0", 2, "--limit"),
         ("diff 1", 2, "Missing argument"),
         ("nonsense", 2, "nonsense"),
+        ("events --type WebhookMoved", 0, f"no event matches; the log ends at position {HEAD}"),
     ],
 )
 def test_what_cannot_be_answered_says_why_on_one_line(shell: Shell, line: str, code: int, said: str) -> None:

@@ -47,6 +47,17 @@ def test_why_latest(shell: Shell) -> None:
         ("bisect True", 1, "it holds after each of the"),
         ("bisect False", 1, "does not hold at 0 already"),
         ("bisect --script /nowhere", 2, "does not exist"),
+        ("bisect 'deploymnt(\"iris\")'", 2, "did you mean deployment? there are"),
+        (
+            f"bisect --good {HEAD - 1} 'deployment(\"iris/deployment-1\").statsu'",
+            1,
+            "did you mean status? there are",
+        ),
+        (
+            "bisect 'ready(\"iris/deploymnt-1\") > 0'",
+            1,
+            "nothing is called 'iris/deploymnt-1'; did you mean iris/deployment",
+        ),
     ],
 )
 def test_what_cannot_be_answered_says_why(shell: Shell, line: str, code: int, said: str) -> None:

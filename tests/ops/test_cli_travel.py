@@ -51,8 +51,9 @@ def test_step_at_a_terminal_goes_by_keys(shell: Shell) -> None:
     ("line", "code", "said"),
     [
         ("blame iris/production.nothing", 1, "has no 'nothing'"),
-        ("blame nobody.field", 1, "the name of nothing"),
+        ("blame nobody.field", 1, "nothing is called 'nobody'"),
         ("step nobody", 1, "nothing is called 'nobody'"),
+        ("step --from 9 --to 5", 2, "--from 9 is after --to 5"),
         ("step --from 9999", 1, f"the log ends at position {HEAD}"),
         ("blame iris --at noon", 2, "names no moment"),
     ],

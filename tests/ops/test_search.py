@@ -12,6 +12,7 @@ from events.base import ORIGIN, Position
 from events.codec import Recorded, event_type
 from ops.search import NotFound, expression, first_failure, first_failure_of_script
 from projections.base import fold
+from projections.predicate import BadExpression
 from projections.routing import ROUTING
 from tests.histories import copied, random_history, two_versions_of_iris
 
@@ -96,3 +97,12 @@ async def test_halving_names_whole_decisions_wherever_the_failure_is(tmp_path: P
     found = await first_failure_of_script(await copied(events), asks, ORIGIN, ends(events)[-1])
     assert found.position == next(each for each in ends(events) if each >= bad_from)
     assert [row.position for row in found.events][-1] == found.position
+
+
+async def test_what_is_no_program_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "check"
+    script.write_text("text")
+    for mode, said in ((0o600, "Permission denied"), (0o700, "Exec format error")):
+        script.chmod(mode)
+        with pytest.raises(BadExpression, match=f"check cannot be run: {said}"):
+            await first_failure_of_script(await two_versions_of_iris(), script, ORIGIN, Position(9))
