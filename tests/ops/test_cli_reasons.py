@@ -50,7 +50,7 @@ def test_why_latest(shell: Shell) -> None:
         ("bisect 'deploymnt(\"iris\")'", 2, "did you mean deployment? there are"),
         (
             f"bisect --good {HEAD - 1} 'deployment(\"iris/deployment-1\").statsu'",
-            1,
+            2,
             "did you mean status? there are",
         ),
         (
