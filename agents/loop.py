@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 
 from agents.effects import Effects, Result
-from agents.reconcile import PATIENCE, Patience, plan
+from agents.reconcile import PATIENCE, Patience, reconcile
 from agents.state import Began, Deed, Finished, NodeActual, Stimulus, Surveyed, Tell, Told, evolve, kind
 from events.base import NodeId
 from events.log import LogUnavailable
@@ -68,7 +68,7 @@ class NodeLoop:
 
     def _begin_what_is_due(self, tasks: asyncio.TaskGroup) -> datetime | None:
         now = self._clock.now()
-        dues = tuple(plan(self.target, self.actual, self._patience))
+        dues = tuple(reconcile(self.target, self.actual, self._patience))
         for due in dues:
             if due.at <= now:
                 self._stimulate(Began(due.deed, now))

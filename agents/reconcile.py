@@ -27,6 +27,7 @@ from agents.effects import (
 )
 from agents.state import Deed, Ended, NodeActual, ReplicaActual, Tell, kind
 from events.base import Actor, CommandId, derive
+from handlers.backoff import backoff_s
 from handlers.base import NOW
 from handlers.deciders.replica import (
     ReportEnvironmentReady,
@@ -81,11 +82,7 @@ class DueDeed(msgspec.Struct, frozen=True):
     deed: Deed
 
 
-def reconcile(target: NodeTarget, actual: NodeActual, now: datetime, patience: Patience = PATIENCE) -> tuple[Deed, ...]:
-    return tuple(due.deed for due in plan(target, actual, patience) if due.at <= now)
-
-
-def plan(target: NodeTarget, actual: NodeActual, patience: Patience = PATIENCE) -> Iterator[DueDeed]:
+def reconcile(target: NodeTarget, actual: NodeActual, patience: Patience = PATIENCE) -> Iterator[DueDeed]:
     """All that is called for, each with the time from which it is. What is in flight is not named again."""
     for replica_id, wanted in target.items():
         replica = actual.replicas.get(replica_id) or ReplicaActual(replica_id, wanted.deployment_id)
@@ -108,9 +105,8 @@ def _run(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) -> I
     elif has_weights:
         yield DueDeed(NOW, StartReplica(wanted))
     if not has_weights:
-        pause_s = patience.weights_again_s * 2 ** min(max(replica.weights_failures - 1, 0), 10)
-        at = _after(replica.weights_retry_after, min(pause_s, patience.weights_again_slowest_s))
-        yield DueDeed(at, FetchWeights(wanted))
+        pause_s = backoff_s(replica.weights_failures, patience.weights_again_s, patience.weights_again_slowest_s)
+        yield DueDeed(_after(replica.weights_retry_after, pause_s), FetchWeights(wanted))
 
 
 def _keep(replica: ReplicaActual, wanted: ReplicaTarget, patience: Patience) -> Iterator[DueDeed]:
@@ -200,7 +196,7 @@ def _tell(actual: NodeActual, replica: ReplicaActual, wanted: ReplicaTarget, pat
     """The first fact that nobody acknowledged yet."""
     for key, report, fields in _facts(replica, wanted, patience):
         if key not in replica.told:
-            gap_s = min(patience.tell_again_s * 2 ** min(replica.refusals, 10), patience.tell_again_slowest_s)
+            gap_s = backoff_s(replica.refusals + 1, patience.tell_again_s, patience.tell_again_slowest_s)
             command = report(**_identity(actual, wanted, key), replica_id=wanted.replica_id, **fields)
             yield DueDeed(_after(replica.tried_at, gap_s), Tell(replica.replica_id, key, command))
             return

@@ -88,21 +88,6 @@ AnyEvent = (
     | webhook.DeliveriesTaken
 )
 
-CATEGORIES = (
-    "model",
-    "build",
-    "environment",
-    "scaling",
-    "replica",
-    "node",
-    "key",
-    "secret",
-    "webhook",
-    "deliveries",
-    "weights",
-    "log",
-)
-
 
 class UnknownEvent(msgspec.Struct, frozen=True):
     """An event written by a newer version. Folds skip and count it; deciders refuse to decide on it."""

@@ -152,7 +152,3 @@ class Control:
             group.create_task(listen(self._signals, self._runners))
             for runner in self._runners:
                 group.create_task(runner.run())
-
-
-async def run_control(log: Log, signals: Signals, clock: Clock, rng: random.Random) -> None:
-    await Control(log, signals, clock, rng).run()

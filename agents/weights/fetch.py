@@ -10,6 +10,7 @@ import msgspec
 
 from agents.weights.manifest import File, Manifest
 from events.weights import ChunkHash
+from handlers.backoff import backoff_s
 
 ContentId = str
 """64 hexadecimal digits: BLAKE3 of a file's row of chunks and whether it is a program."""
@@ -69,4 +70,4 @@ def contents(manifest: Manifest) -> Files:
 
 def pause_s(failures: int) -> float:
     """How long to wait after so many failures in a row."""
-    return min(AGAIN_FIRST_S * 2.0 ** min(failures - 1, 30), AGAIN_SLOWEST_S)
+    return backoff_s(failures, AGAIN_FIRST_S, AGAIN_SLOWEST_S)

@@ -14,6 +14,7 @@ import msgspec
 from agents.weights.manifest import Chunk
 from events.base import NodeId
 from events.weights import ChunkHash
+from handlers.backoff import backoff_s
 
 OWNERS = 2
 OUT_FIRST_S = 1.0
@@ -43,8 +44,7 @@ def struck(standing: Standing, node: NodeId, now: datetime) -> Standing:
     if before is not None and before.until > now:
         return standing  # One fault, seen by several at once.
     count = (before.count if before else 0) + 1
-    pause_s = min(OUT_FIRST_S * 2.0 ** min(count - 1, 30), OUT_SLOWEST_S)
-    return {**standing, node: Strikes(count, now + timedelta(seconds=pause_s))}
+    return {**standing, node: Strikes(count, now + timedelta(seconds=backoff_s(count, OUT_FIRST_S, OUT_SLOWEST_S)))}
 
 
 def served(standing: Standing, node: NodeId) -> Standing:

@@ -10,8 +10,6 @@ from projections.base import Projection
 from projections.deployments import Deployment, status
 from projections.diff import Change, diff
 
-Entries = dict[tuple[str, str], bytes]
-
 
 def changes(projection: Projection[Any], state: Any, event: Recorded) -> tuple[Change, ...]:
     """`state` is the caller's to give away: it is folded on."""

@@ -14,6 +14,7 @@ import msgspec
 from events.base import Position, StreamName
 from events.codec import Recorded
 from events.signals.deliveries import Open
+from handlers.backoff import backoff_s
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +44,6 @@ class Job(msgspec.Struct, eq=False):
 class _Lane(msgspec.Struct, eq=False):
     stream: StreamName
     jobs: list[Job] = []
-
-
-def pause_s(first_s: float, failures: int, most_s: float, chance: float) -> float:
-    """Twice as long each time, and between half and all of that by chance, so that crowds disperse."""
-    return min(most_s, first_s * 2.0 ** min(failures - 1, 60)) * (0.5 + chance / 2)
 
 
 class Lanes:
@@ -127,10 +123,10 @@ class Lanes:
         self._last_failed = job.recorded.stream
         over = self._streak - policy.streak_max
         if over > 0:
-            self._paused_until = now + pause_s(policy.first_pause_s, over, policy.away_pause_max_s, chance)
+            self._paused_until = now + backoff_s(over, policy.first_pause_s, policy.away_pause_max_s, chance)
         if job.attempts >= policy.attempts_max:
             return False
-        self.postponed(job, now + pause_s(policy.first_pause_s, job.attempts, policy.pause_max_s, chance))
+        self.postponed(job, now + backoff_s(job.attempts, policy.first_pause_s, policy.pause_max_s, chance))
         return True
 
     def away(self, job: Job, now: float, chance: float, at_least_s: float = 0.0) -> None:
@@ -140,7 +136,7 @@ class Lanes:
             self._streak = max(self._streak + 1, policy.streak_max)
             failures = self._streak - policy.streak_max + 1
             self._paused_until = now + max(
-                at_least_s, pause_s(policy.first_pause_s, failures, policy.away_pause_max_s, chance)
+                at_least_s, backoff_s(failures, policy.first_pause_s, policy.away_pause_max_s, chance)
             )
         self._flying -= 1
         self._ready.append(self._lanes[job.recorded.stream])

@@ -24,6 +24,7 @@ from events.model import (
 from events.node import NodeDraining, NodeJoined, NodeLeft, NodeLost
 from events.replica import ReplicaAssigned, ReplicaFailed, ReplicaLost, ReplicaReady
 from events.scaling import ReplicaTargetLowered, ReplicaTargetRaised, ScaledToZero
+from handlers.backoff import backoff_s
 from handlers.base import NOW, Cause, Due, Reactor, cause, caused_by
 from handlers.deciders.model import FailDeployment
 from handlers.deciders.replica import AssignReplica, DrainReplica
@@ -221,8 +222,7 @@ def _assign(want: Want, lacking: int, rooms: list[Room]) -> Iterable[Due]:
         return
     at = NOW
     if want.failures:
-        pause_s = min(BACKOFF_S * 2.0 ** (want.failures - 1), BACKOFF_MAX_S)
-        at = want.failed_at + timedelta(seconds=pause_s)
+        at = want.failed_at + timedelta(seconds=backoff_s(want.failures, BACKOFF_S, BACKOFF_MAX_S))
     for index in range(lacking):
         room = _roomiest(want, rooms)
         if room is None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from handlers.backoff import backoff_s
 from ops.local.child import Child
 from ops.local.child_log import ChildLog
 from ops.local.child_run import ChildRun
@@ -43,12 +44,6 @@ class Pace:
     restart_delay_cap_s: float = 15.0
     healthy_after_s: float = 30.0
     drain_deadline_s: float = 3600.0
-
-
-def restart_delay_s(pace: Pace, deaths: int, jitter: float) -> float:
-    """Wait before restart number `deaths` in a row; `jitter` in [0, 1) spreads it over its upper half."""
-    delay = min(pace.restart_delay_cap_s, pace.restart_delay_s * 2.0 ** min(deaths - 1, 30))
-    return delay * (0.5 + jitter / 2)
 
 
 class Supervisor:
@@ -180,7 +175,7 @@ class Supervisor:
             if not self._was_ready[role].is_set() and deaths >= DEATHS_BEFORE_GIVING_UP:
                 self._fail(role, f"{role} died {deaths} times before it was ready ({how})")
                 return
-            delay_s = restart_delay_s(self._pace, deaths, random.random())
+            delay_s = backoff_s(deaths, self._pace.restart_delay_s, self._pace.restart_delay_cap_s, random.random())
             self._tell(f"{role} {how}; restarting it in {delay_s:.1f} s")
             restarts = self._status[role].restarts + 1
             self._note(role, "backing off", process=None, restarts=restarts, last_exit=how)

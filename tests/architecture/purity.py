@@ -17,6 +17,7 @@ PURE = (
     "handlers/load_digest.py",
     "handlers/schedule.py",
     "handlers/rehearsal.py",
+    "handlers/backoff.py",
     "handlers/whatif.py",
     "handlers/redecide.py",
     "projections/*.py",

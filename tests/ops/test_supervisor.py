@@ -8,7 +8,7 @@ import pytest
 
 from ops.local.attach import NotUp, attached, down, status
 from ops.local.processes import Process, identify, is_alive, wait_gone
-from ops.local.supervisor import Pace, StartFailed, restart_delay_s
+from ops.local.supervisor import StartFailed
 from tests.ops.stacks import (
     ELSEWHERE,
     SLEEPS,
@@ -129,9 +129,3 @@ def test_a_recycled_pid_is_not_mistaken_for_the_process_that_had_it() -> None:
     assert me is not None
     assert is_alive(me)
     assert not is_alive(Process(pid=me.pid, started="an earlier boot/1"))
-
-
-def test_the_restart_delay_doubles_up_to_its_cap_and_is_spread() -> None:
-    pace = Pace(restart_delay_s=1, restart_delay_cap_s=10)
-    assert [restart_delay_s(pace, deaths, jitter=1.0) for deaths in (1, 2, 3, 4, 5, 500)] == [1, 2, 4, 8, 10, 10]
-    assert restart_delay_s(pace, 1, jitter=0.0) == 0.5

@@ -28,7 +28,7 @@ from agents.effects import (
     WeightsHere,
     WeightsLack,
 )
-from agents.reconcile import PATIENCE, Patience, plan, reconcile
+from agents.reconcile import PATIENCE, Patience, reconcile
 from agents.state import Began, Deed, Finished, NodeActual, Surveyed, Tell, Told, evolve, kind
 from events.base import CorrelationId, DeploymentId, EventId, ModelId, NodeId, ReplicaId
 from events.weights import ManifestId, Mount
@@ -54,12 +54,16 @@ def after(*results: tuple[Deed, Result | Told], at: datetime = T0) -> NodeActual
     return actual
 
 
+def due(target: NodeTarget, actual: NodeActual, now: datetime = T0, patience: Patience = PATIENCE) -> tuple[Deed, ...]:
+    return tuple(each.deed for each in reconcile(target, actual, patience) if each.at <= now)
+
+
 def kinds(target: NodeTarget, actual: NodeActual, now: datetime = T0, patience: Patience = PATIENCE) -> list[str]:
-    return sorted(kind(deed) for deed in reconcile(target, actual, now, patience))
+    return sorted(kind(deed) for deed in due(target, actual, now, patience))
 
 
 def due_at(target: NodeTarget, actual: NodeActual, deed: type, patience: Patience = PATIENCE) -> datetime:
-    (found,) = (due.at for due in plan(target, actual, patience) if isinstance(due.deed, deed))
+    (found,) = (each.at for each in reconcile(target, actual, patience) if isinstance(each.deed, deed))
     return found
 
 
@@ -92,9 +96,7 @@ def test_weights_that_lack_are_told_once_a_cause_and_tried_again_for_as_long_as_
     pauses = [(due_at({R: HEAVY}, after(*[lack] * count), FetchWeights) - T0).total_seconds() for count in range(1, 30)]
     assert pauses[:3] == [1, 2, 4] and pauses[-1] == PATIENCE.weights_again_slowest_s
     actual = after((PrepareReplica(HEAVY), PREPARED), *[lack] * 9)
-    told = [
-        deed.command for deed in reconcile({R: HEAVY}, evolve_told(actual, "prepared"), T0) if isinstance(deed, Tell)
-    ]
+    told = [deed.command for deed in due({R: HEAVY}, evolve_told(actual, "prepared"), T0) if isinstance(deed, Tell)]
     assert [(type(each), each.reason) for each in told if isinstance(each, ReportWeightsLate)] == [
         (ReportWeightsLate, "out of reach")
     ]
@@ -104,7 +106,7 @@ def test_weights_that_lack_are_told_once_a_cause_and_tried_again_for_as_long_as_
 
 def test_weights_that_nobody_has_end_it() -> None:
     actual = after((PrepareReplica(HEAVY), PREPARED), (FetchWeights(HEAVY), WeightsLack("missing", "no manifest")))
-    (deed,) = reconcile({R: HEAVY}, evolve_told(actual, "prepared"), T0 + timedelta(days=1))
+    (deed,) = due({R: HEAVY}, evolve_told(actual, "prepared"), T0 + timedelta(days=1))
     assert isinstance(deed, Tell) and isinstance(deed.command, ReportFailed)
     assert (deed.command.stage, deed.command.reason) == ("weights", "no manifest")
 
@@ -153,7 +155,7 @@ def test_a_failing_probe_must_last_before_traffic_stops(since_s: int, report: ty
     actual = evolve(actual, Finished(ProbeReplica(R), Probed("unready", "503 sick"), later))
     told = frozenset({"prepared", "started"})
     actual = replace(actual, replicas={R: replace(actual.replicas[R], told=told)})
-    (tell,) = (deed for deed in reconcile({R: WANTED}, actual, later) if isinstance(deed, Tell))
+    (tell,) = (deed for deed in due({R: WANTED}, actual, later) if isinstance(deed, Tell))
     assert isinstance(tell.command, report)
 
 
@@ -164,7 +166,7 @@ def test_a_lost_port_is_tried_again_and_not_for_ever() -> None:
         for deed, result in ((StartReplica(WANTED), RUNNING), (AwaitExit(R), Exited(1, "in use", port_taken=True))):
             actual = evolve(actual, Finished(deed, result, T0))
     actual = replace(actual, replicas={R: replace(actual.replicas[R], told=frozenset({"prepared"}))})
-    (tell,) = reconcile({R: WANTED}, actual, T0)
+    (tell,) = due({R: WANTED}, actual, T0)
     assert isinstance(tell, Tell) and isinstance(tell.command, ReportFailed) and tell.command.stage == "start"
 
 
@@ -193,7 +195,7 @@ def test_what_nobody_wants_is_drained_then_forgotten_and_never_told() -> None:
         Finished(AwaitExit(R), Exited(143, "ended"), T0),
     ):
         actual = evolve(actual, stimulus)
-    (forget,) = reconcile({}, actual, T0)
+    (forget,) = due({}, actual, T0)
     assert forget == ForgetReplica(R, DeploymentId("d"))
     assert evolve(actual, Finished(forget, Done(), T0)).replicas == {}
 
@@ -207,13 +209,13 @@ def test_a_fact_is_told_until_acknowledged_ever_more_slowly() -> None:
     actual, patience = after(STARTED[0]), PATIENCE
     gaps, last = [], Finished(AwaitExit(R), Done(), T0)
     for _ in range(8):
-        (tell,) = (due.deed for due in plan({R: WANTED}, actual) if isinstance(due.deed, Tell))
+        (tell,) = (each.deed for each in reconcile({R: WANTED}, actual) if isinstance(each.deed, Tell))
         actual = evolve(evolve(actual, Began(tell, T0)), Finished(tell, Told(acknowledged=False), T0))
         gaps.append((due_at({R: WANTED}, actual, Tell) - T0).total_seconds())
         last = Finished(tell, Told(acknowledged=True), T0)
     assert gaps == sorted(gaps) and gaps[-1] == patience.tell_again_slowest_s
     actual = evolve(actual, last)
-    assert not [due for due in plan({R: WANTED}, actual) if isinstance(due.deed, Tell)]
+    assert not [each for each in reconcile({R: WANTED}, actual) if isinstance(each.deed, Tell)]
 
 
 def results_of(deed: Deed) -> st.SearchStrategy[Result | Told]:
@@ -256,7 +258,7 @@ def test_whatever_happens_a_replica_runs_once_and_ends_cleared_away(data: st.Dat
         now += timedelta(seconds=data.draw(st.sampled_from([0, 1, 100, 2000])))
         if data.draw(st.integers(0, 8)) == 0:
             target = {R: DRAINING}
-        for deed in reconcile(target, actual, now):
+        for deed in due(target, actual, now):
             assert kind(deed) not in [kind(each) for each in in_flight]
             actual = evolve(actual, Began(deed, now))
             in_flight.append(deed)
@@ -270,7 +272,7 @@ def test_whatever_happens_a_replica_runs_once_and_ends_cleared_away(data: st.Dat
             assert starts <= 1
     for _ in range(40):
         now += timedelta(hours=2)
-        for deed in reconcile({}, actual, now):
+        for deed in due({}, actual, now):
             assert not isinstance(deed, PrepareReplica | StartReplica | Tell)
             actual = evolve(actual, Began(deed, now))
             in_flight.append(deed)

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from events.base import Actor, CommandId, CorrelationId, EventId, Metadata, NodeId, Position, StreamName
 from events.codec import Recorded
 from events.node import NodeLeft
-from gateway.webhooks.lanes import Job, Lanes, Policy, pause_s
+from gateway.webhooks.lanes import Job, Lanes, Policy
 
 POLICY = Policy(attempts_max=3, first_pause_s=1, pause_max_s=8, away_pause_max_s=4, concurrency=3, window=50)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -117,8 +117,3 @@ def test_a_dead_letter_that_was_asked_for_goes_before_later_events_of_its_entity
     job = lanes.take(0)
     assert job is not None and job.recorded.position == 2
     assert [each.position for each in lanes.open] == [5], "the log knows what was asked for"
-
-
-def test_pauses_double_up_to_a_bound_and_are_spread() -> None:
-    assert [pause_s(1, failures, 8, 1.0) for failures in range(1, 7)] == [1, 2, 4, 8, 8, 8]
-    assert pause_s(1, 3, 8, 0.0) == 2 and pause_s(1, 10_000, 8, 1.0) == 8
