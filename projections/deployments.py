@@ -52,6 +52,7 @@ from events.scaling import (
     ScaledToZero,
     ScalingConfigured,
 )
+from events.weights import WeightsMirrored, WeightsPinned
 from projections.base import Projection
 from projections.patches import Patches, changed
 
@@ -231,6 +232,10 @@ def _change(deployment: Deployment, recorded: Recorded) -> str | None:
             return f"builder {event.builder} is at it" + (f", attempt {event.attempt}" * (event.attempt > 1))
         case BuildStepFinished() as event:
             return f"build step {event.step} is done"
+        case WeightsPinned() as event:
+            return f"weights {event.source} are being mirrored: {event.bytes:,} bytes"
+        case WeightsMirrored() as event:
+            return f"weights {event.source} are mirrored"
         case BuildSucceeded() as event:
             deployment.build = "succeeded"
             deployment.truss_hash, deployment.truss_signature = event.truss_hash, event.truss_signature
@@ -314,4 +319,4 @@ def _set_unless_draining(deployment: Deployment, replica_id: ReplicaId, phase: R
         deployment.replicas[replica_id] = phase
 
 
-DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 4, Catalogue, Catalogue, evolve)
+DEPLOYMENTS: Projection[Catalogue] = Projection("deployments", 5, Catalogue, Catalogue, evolve)

@@ -123,6 +123,9 @@ def evolve(weights: Weights, recorded: Recorded) -> Weights:
                 weights.mounts[event.deployment_id] = event.weights
         case BuildFailed() | BuildStopped() as event:
             weights.building.pop(event.build_id, None)
+            for pin in list(weights.pins.get(event.deployment_id, {}).values()):
+                if pin.manifest_id is None and not pin.failed:
+                    _pin(weights, event.deployment_id, msgspec.structs.replace(pin, failed=event.reason))
         case DeploymentDeleted() as event:
             _forget(weights, event.deployment_id)
         case ModelDeleted() as event:
@@ -187,4 +190,4 @@ def _forget(weights: Weights, deployment_id: DeploymentId) -> None:
     weights.pins.pop(deployment_id, None)
 
 
-WEIGHTS: Projection[Weights] = Projection("weights", 4, Weights, Weights, evolve)
+WEIGHTS: Projection[Weights] = Projection("weights", 5, Weights, Weights, evolve)

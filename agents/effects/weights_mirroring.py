@@ -130,6 +130,7 @@ class _Ear:
             self._on_line(line)  # A library printed something.
             return
         if isinstance(said, Pinned):
+            self._began = self._clock()  # Until then it loaded the source's client and listed files.
             self._on_line(
                 f"weights {self._wanted.source}: pinned to {said.revision}, {said.files} files, {_size(said.bytes)}"
             )
@@ -146,7 +147,7 @@ class _Ear:
         if now - self._said < _SAY_EVERY_S:
             return
         self._said = now
-        rate = moved.bytes_read / (now - self._began)
+        rate = moved.bytes_read / max(now - self._began, 1e-3)
         self._on_line(
             f"weights {self._wanted.source}: {_size(moved.bytes)} of {_size(moved.bytes_total)}, "
             f"{moved.files} of {moved.files_total} files, {_size(rate)}/s from the source"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from events.base import BuildId, DeploymentId, ModelId, NodeId, Position, ReplicaId
-from events.build import BuildFailed, BuildRequested, BuildStarted, BuildSucceeded
+from events.build import BuildFailed, BuildRequested, BuildStarted, BuildStopped, BuildSucceeded
 from events.node import NodeJoined, NodeLeft, WeightsPrefetched, WeightsPrefetchLate, WeightsPrefetchRequested
 from events.replica import ReplicaAssigned, ReplicaWeightsReady
 from events.signals.log_lines import LogFiles, LogLine
@@ -132,6 +132,16 @@ class Life:
 async def life(stand: Stand) -> Life:
     manifest_id = await mirrored(FolderObjects(stand.state / "blobs"), FILES)
     return Life(stand, await stand.pushed(), manifest_id)
+
+
+async def test_a_push_that_is_given_up_mirrors_no_more(stand: Stand, browser: httpx.AsyncClient, life: Life) -> None:
+    await life.pinned()
+    assert "Being mirrored" in await shown(browser, "/weights")
+    assert f"are being mirrored: {3 << 20:,} bytes" in await shown(browser, f"/deployments/{life.deployment}")
+    stopped = BuildStopped(build_id=life.build, deployment_id=life.deployment, reason="the deployment was deactivated")
+    await stand.happened("build", life.build, stopped)
+    page = await shown(browser, "/weights")
+    assert "Being mirrored" not in page and "the deployment was deactivated" in page
 
 
 async def test_from_a_pin_to_the_nodes_and_back_in_time(stand: Stand, browser: httpx.AsyncClient, life: Life) -> None:
