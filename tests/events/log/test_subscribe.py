@@ -1,7 +1,11 @@
 """Subscribing from programs of their own: nats-py and msgspec alone; killed and begun again; the page's examples."""
 
 import asyncio
+import os
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +18,7 @@ from standardwebhooks.webhooks import Webhook as Signer
 
 from events.base import Actor, CommandId, CorrelationId, EventId, Metadata, NodeId, Position, StreamName
 from events.log.jetstream import JetStreamLog
+from events.log.jetstream_link import settled
 from events.log.subscribe import subscribe
 from events.node import NodeDraining, NodeLeft
 from gateway.webhooks.post import signed
@@ -64,11 +69,14 @@ async def program(text: str, url: str, site: Path, *, bare: bool = True) -> Asyn
             with suppress(FileExistsError):
                 (site / package.name).symlink_to(package)
         path = f"{site}:{ROOT}"
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, *(["-S"] if bare else []), "-c", text, url,
-        env={"PYTHONPATH": path, "CAUSEWAY_NATS_URL": url, "PATH": "/usr/bin:/bin"},
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    command = [sys.executable, *(["-S"] if bare else []), "-c", text, url]
+    async with child_of(command, {"PYTHONPATH": path, "CAUSEWAY_NATS_URL": url, "PATH": "/usr/bin:/bin"}) as out:
+        yield out
+
+
+@asynccontextmanager
+async def child_of(command: list[str], env: dict[str, str], folder: Path = ROOT) -> AsyncIterator[asyncio.StreamReader]:
+    child = await asyncio.create_subprocess_exec(*command, env=env, cwd=folder, stdout=asyncio.subprocess.PIPE)
     assert child.stdout is not None
     try:
         yield child.stdout
@@ -147,8 +155,8 @@ async def test_a_name_is_fit_for_a_subject(name: str) -> None:
         await anext(subscribe("nats://127.0.0.1:1", name))
 
 
-def example(name: str) -> str:
-    found = re.search(rf"```python {name}\n(.*?)```", PAGE, re.DOTALL)
+def example(name: str, language: str = "python") -> str:
+    found = re.search(rf"```{language} {name}\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -167,10 +175,51 @@ async def test_the_pages_examples_for_nats_run(log: tuple[NatsServer, JetStreamL
             await acknowledged(server, int(expected[-1][0]))
 
 
-async def acknowledged(server: NatsServer, position: int) -> None:
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A folder with the packages that the page's JavaScript names, by the lock file."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("there is no node with npm on PATH (Debian: apt-get install nodejs npm), so no JavaScript was run")
+    folder = tmp_path / "javascript"
+    shutil.copytree(Path(__file__).parent / "javascript", folder)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=5"]
+    subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL, timeout=300)
+    return folder
+
+
+async def test_the_pages_examples_in_javascript_run(log: tuple[NatsServer, JetStreamLog], packages: Path) -> None:
+    server, events = log
+    env = {"CAUSEWAY_NATS_URL": server.url, "PATH": os.environ["PATH"]}
+    for name in ("live", "durable"):
+        (packages / f"{name}.mjs").write_text(example(name, "javascript"))
+    async with child_of(["node", "live.mjs"], env, packages) as out:
+        assert await lines(out, 1) == ["listening"]
+        await happen(events, "a")
+        [said] = await lines(out, 1)
+        assert said.startswith("evt.node.NodeDraining-a.NodeDraining a ")
+    for expected in (["1 a", "3 b"], ["5 c"]):
+        await happen(events, *(each[2:] for each in expected if each != "1 a"))
+        async with child_of(["node", "durable.mjs"], env, packages) as out:
+            assert await lines(out, len(expected)) == expected
+            await acknowledged(server, int(expected[-1][0]), "pager-js")
+
+
+async def test_the_subject_of_the_pages_command_is_one(log: tuple[NatsServer, JetStreamLog]) -> None:
+    """No package registry has the command `nats` itself."""
+    server, events = log
+    *_, verb, subject = shlex.split(example("command", "sh"))
+    assert verb == "subscribe"
+    async with plain_client(server) as client:
+        reading = await client.subscribe(subject)
+        await settled(client)
+        await happen(events, "a")
+        assert (await reading.next_msg(PATIENCE_S)).subject == "evt.node.NodeDraining-a.NodeDraining"
+
+
+async def acknowledged(server: NatsServer, position: int, durable: str = "pager") -> None:
     async with plain_client(server) as client, asyncio.timeout(PATIENCE_S):
         while True:
-            consumer = await client.jetstream(timeout=PATIENCE_S).consumer_info("CAUSEWAY", "pager")
+            consumer = await client.jetstream(timeout=PATIENCE_S).consumer_info("CAUSEWAY", durable)
             if consumer.ack_floor is not None and consumer.ack_floor.stream_seq >= position:
                 break
             await asyncio.sleep(0.05)
