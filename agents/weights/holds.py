@@ -58,7 +58,7 @@ class Hold:
         return len(dead) < len(found)
 
     async def drop(self) -> None:
-        with suppress(StoreUnavailable, OSError):  # Then it grows old.
+        with suppress(StoreUnavailable):  # Then it grows old.
             await self._objects.remove(self.key)
 
     @asynccontextmanager

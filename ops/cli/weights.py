@@ -127,12 +127,10 @@ def check(
         session.out.print(f"{each.manifest_id[:12]} chunk {each.chunk or '-'}: {each.why}", soft_wrap=True)
     if bad:
         known = {state.mirrored[each.manifest_id].source for each in bad if each.manifest_id in state.mirrored}
-        what = "removed, being wrong" if remove else "wrong"
+        first = "" if remove else "`--remove` removes what is wrong; then "
         raise Failure(
-            f"{render.counted(len(bad), 'part')} of the store: {what}",
-            f"push again what mounts {', '.join(sorted(known))}: what is missing is mirrored anew"
-            if remove
-            else "`--remove` removes them; then push again what mounts them, which mirrors them anew",
+            f"{render.counted(len(bad), 'part')} of the store: missing or wrong" + ", removed now" * remove,
+            f"{first}push again what mounts {', '.join(sorted(known))}: what is missing is mirrored anew",
         )
     if output is Format.table:
         session.out.print(f"{render.counted(len(chosen), 'manifest')}: every byte is what it must be")

@@ -93,7 +93,8 @@ class FolderObjects:
             raise StoreUnavailable(f"{key} cannot be looked up: {error}") from error
 
     async def list(self, prefix: str) -> AsyncIterator[Stored]:
-        for folder, folders, names in os.walk(self.path(prefix.removesuffix("/")) if prefix else self.root):
+        top = self.path(prefix.removesuffix("/")) if prefix else self.root
+        for folder, folders, names in os.walk(top, onerror=_unless_gone):
             folders[:] = sorted(each for each in folders if each != ASIDE)
             await asyncio.sleep(0)  # There may be thousands of folders, and others have work too.
             for name in sorted(names):
@@ -105,7 +106,16 @@ class FolderObjects:
                 yield Stored(path.relative_to(self.root).as_posix(), found.st_size, found.st_mtime)
 
     async def remove(self, key: str) -> None:
-        self.path(key).unlink(missing_ok=True)
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"{key} cannot be removed: {error}") from error
+
+
+def _unless_gone(error: OSError) -> None:
+    """What cannot be listed is not what is not there."""
+    if not isinstance(error, FileNotFoundError):
+        raise StoreUnavailable(f"a folder cannot be listed: {error}") from error
 
 
 def _read(path: Path, start: int, length: int | None) -> bytes:

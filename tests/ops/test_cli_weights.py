@@ -176,7 +176,7 @@ def test_what_is_wrong_is_removed_so_that_the_next_push_mirrors_it_anew(shell: S
     path = FolderObjects(shell.settings.folder("blobs")).path(chunk_key(chunk_hash(BASE)))
     path.chmod(0o644)
     path.write_bytes(bytes(len(BASE)))
-    assert "`--remove` removes them" in shell.run("weights verify").err and path.exists()
+    assert "`--remove` removes what is wrong" in shell.run("weights verify").err and path.exists()
     answer = shell.run("weights verify --remove -o json")
     assert answer.code == 1 and "push again what mounts hf://owner/model" in answer.err and not path.exists()
     (wrong,) = answer.json["wrong"]

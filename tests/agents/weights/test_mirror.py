@@ -1,6 +1,8 @@
 """The mirror against a hub: every byte once, checked, resumed, shared, and refused when it is not what was listed."""
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from agents.weights.manifest import CHUNKS, MANIFESTS, Manifest, chunk_key, deco
 from agents.weights.mirror import Mirror, Mirrored, Moved
 from agents.weights.store import clear, garbage_of
 from agents.weights.wanted import Wanted
-from projections.stores.objects import FolderObjects
+from projections.stores.objects import FolderObjects, StoreUnavailable
 from tests.weights.hub import COMMIT, SECOND, Hub, Repo, running
 
 RANDOM = Random(7)
@@ -107,6 +109,32 @@ async def test_what_was_cleared_away_is_mirrored_again_when_it_is_asked_for_agai
     again = await site.mirror()
     assert again.bytes_read == again.bytes_stored == ALL and hub.bytes == 2 * ALL
     assert again.manifest_id == first.manifest_id and await site.files(again) == FILES
+
+
+class SmallDisk(FolderObjects):
+    """With room for so many bytes of chunks."""
+
+    room = 0
+
+    async def put(self, key: str, body: bytes | memoryview) -> None:
+        if self.room < len(body):
+            raise StoreUnavailable(f"{key} cannot be written: {os.strerror(errno.ENOSPC)}")
+        self.room -= len(body)
+        await super().put(key, body)
+
+
+async def test_a_full_disk_is_said_and_gone_on_from_when_there_is_room(tmp_path: Path, site: Site, hub: Hub) -> None:
+    hub.repos["owner/big"] = Repo({COMMIT: {"big.safetensors": RANDOM.randbytes(40_000_000)}})
+    site.objects = disk = SmallDisk(tmp_path / "blobs")
+    disk.room = 25_000_000
+    with pytest.raises(StoreUnavailable, match=r"weights/chunks/.* cannot be written: No space left"):
+        await site.mirror("hf://owner/big")
+    assert not [each async for each in disk.list(MANIFESTS)]
+    stored = sum([each.size async for each in disk.list(CHUNKS)])
+    disk.room = 1 << 30
+    mirrored = await site.mirror("hf://owner/big")
+    assert mirrored.bytes_read <= 40_000_000 - stored + (16 << 20), "what had been stored is not read again"
+    assert await site.files(mirrored) == hub.repos["owner/big"].commits[COMMIT]
 
 
 async def test_patterns_choose_files(site: Site) -> None:
