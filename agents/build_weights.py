@@ -71,7 +71,7 @@ async def bring_weights(
     revisions = {(pin.source, pin.mount_location): pin.revision for pin in pins}
     came = []
     for each in wanted:
-        bringing = _Bringing(each, revisions.get((each.source, each.mount_location)), mirroring, tell)
+        bringing = _Bringing(each, revisions.get((each.shown, each.mount_location)), mirroring, tell)
         came.append(await bringing.run(secret_of, work, on_line))
     return Brought(
         tuple(Mount(one.manifest_id, one.mount_location) for one in came),
@@ -86,7 +86,7 @@ async def _secret(wanted: Wanted, secret_of: Callable[[str], Awaitable[bytes | N
         return None
     value = await secret_of(wanted.secret)
     if value is None:
-        raise MirrorFailed("private", f"{wanted.source}: secret {wanted.secret} is not set: set it, then push again")
+        raise MirrorFailed("private", f"{wanted.shown}: secret {wanted.secret} is not set: set it, then push again")
     return value.decode(errors="replace")
 
 
@@ -121,12 +121,12 @@ class _Bringing:
                 check()
                 fields = msgspec.structs.asdict(done.mirrored)
                 came = WeightsIn(
-                    wanted.source, wanted.mount_location, self._revision, seconds=self._seconds(), **fields
+                    wanted.shown, wanted.mount_location, self._revision, seconds=self._seconds(), **fields
                 )  # fmt: skip
                 await self._tell(came)
         except MirrorFailed as failed:
             await self._told()
-            out = WeightsOut(wanted.source, wanted.mount_location, failed.kind, failed.reason, self._seconds())
+            out = WeightsOut(wanted.shown, wanted.mount_location, failed.kind, failed.reason, self._seconds())
             await self._tell(out)
             raise
         finally:
@@ -137,9 +137,7 @@ class _Bringing:
     def _pinned(self, pinned: Pinned) -> None:
         if self._revision is None:  # Told at once, for who is killed after this must find the same again.
             self._revision = pinned.revision
-            news = Pinning(
-                self._wanted.source, self._wanted.mount_location, pinned.revision, pinned.files, pinned.bytes
-            )
+            news = Pinning(self._wanted.shown, self._wanted.mount_location, pinned.revision, pinned.files, pinned.bytes)
             self._telling = asyncio.create_task(self._tell(news))
 
     async def _told(self) -> None:

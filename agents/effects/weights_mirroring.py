@@ -68,7 +68,7 @@ class Mirroring(msgspec.Struct, frozen=True):
         """
 
         def waits(why: str) -> None:
-            on_line(f"weights {wanted.source}: waits, {why}")
+            on_line(f"weights {wanted.shown}: waits, {why}")
 
         try:
             plane = await self.plane()
@@ -76,7 +76,7 @@ class Mirroring(msgspec.Struct, frozen=True):
                 await join(objects, plane)
                 yield hold.sure
         except StoreUnavailable as error:
-            raise MirrorFailed("unavailable", f"{wanted.source}: the blob store: {error}") from error
+            raise MirrorFailed("unavailable", f"{wanted.shown}: the blob store: {error}") from error
 
     async def mirror(
         self,
@@ -109,7 +109,7 @@ class Mirroring(msgspec.Struct, frozen=True):
         if isinstance(heard.end, Failed):
             raise MirrorFailed(heard.end.kind, heard.end.reason)
         why = next((line for line in reversed(child.lines) if line.strip()), "it said nothing")
-        raise MirrorFailed("unavailable", f"{wanted.source}: the mirror ended with code {child.code}: {why}")
+        raise MirrorFailed("unavailable", f"{wanted.shown}: the mirror ended with code {child.code}: {why}")
 
 
 class _Ear:
@@ -132,7 +132,7 @@ class _Ear:
         if isinstance(said, Pinned):
             self._began = self._clock()  # Until then it loaded the source's client and listed files.
             self._on_line(
-                f"weights {self._wanted.source}: pinned to {said.revision}, {said.files} files, {_size(said.bytes)}"
+                f"weights {self._wanted.shown}: pinned to {said.revision}, {said.files} files, {_size(said.bytes)}"
             )
             for note in said.notes:
                 self._on_line(f"warning: weights: {note}")
@@ -149,7 +149,7 @@ class _Ear:
         self._said = now
         rate = moved.bytes_read / max(now - self._began, 1e-3)
         self._on_line(
-            f"weights {self._wanted.source}: {_size(moved.bytes)} of {_size(moved.bytes_total)}, "
+            f"weights {self._wanted.shown}: {_size(moved.bytes)} of {_size(moved.bytes_total)}, "
             f"{moved.files} of {moved.files_total} files, {_size(rate)}/s from the source"
         )
 

@@ -87,7 +87,7 @@ class Mirror:
         try:
             manifest_id, body = encode(manifest)
         except BadManifest as error:
-            raise SourceFailed("invalid", f"{wanted.source}: {error}") from error
+            raise SourceFailed("invalid", f"{wanted.shown}: {error}") from error
         await self._objects.put(manifest_key(manifest_id), body)
         return Mirrored(
             manifest_id,
@@ -197,13 +197,13 @@ def chosen(listing: Listing, wanted: Wanted) -> list[SourceFile]:
     if not files:
         raise SourceFailed(
             "missing",
-            f"{wanted.source}: none of its {len(by_path)} files is let through by allow_patterns and ignore_patterns",
+            f"{wanted.shown}: none of its {len(by_path)} files is let through by allow_patterns and ignore_patterns",
         )
     for file in files:
         try:
             check_path(file.path)
         except BadManifest as error:
-            raise SourceFailed("invalid", f"{wanted.source}: {error}") from None
+            raise SourceFailed("invalid", f"{wanted.shown}: {error}") from None
     return files
 
 

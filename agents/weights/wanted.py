@@ -30,6 +30,11 @@ class Wanted(msgspec.Struct, frozen=True):
     allow: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
 
+    @property
+    def shown(self) -> str:
+        """The source as anybody may read it: what is behind the question mark of a URL is often a signature."""
+        return self.source.partition("?")[0] if self.source.startswith("https://") else self.source
+
 
 class Address(msgspec.Struct, frozen=True):
     """A source taken apart."""

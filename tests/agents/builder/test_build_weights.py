@@ -72,6 +72,7 @@ async def test_what_fails_says_what_and_how_to_mend_it(plant: Plant, hub: Hub) -
     cases = {
         "none": (asking("hf://owner/nothing"), "missing", "does not exist, or is private"),
         "unset": (asking(secret="never-set"), "private", "secret never-set is not set: set it, then push again"),
+        "signed": (asking("https://h/m.bin?sign=hush", "never-set"), "private", "https://h/m.bin: secret never-set is"),
         "place": (
             asking("file:///srv/models"),
             "private",
@@ -84,6 +85,7 @@ async def test_what_fails_says_what_and_how_to_mend_it(plant: Plant, hub: Hub) -
         assert isinstance(ended, BuildFailed) and ended.step == "weights" and why in ended.reason, ended
         (failed,) = await told(plant, build, WeightsMirrorFailed)
         assert isinstance(failed, WeightsMirrorFailed) and failed.kind == kind and failed.reason == ended.reason
+        assert "hush" not in f"{failed.source} {failed.reason} {plant.said(build)}"
 
 
 async def test_a_builder_killed_while_it_mirrors_goes_on_with_the_same_commit(tmp_path: Path, hub: Hub) -> None:
