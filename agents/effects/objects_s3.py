@@ -1,7 +1,8 @@
 """Objects in an S3 bucket, by aioboto3, at any endpoint; credentials are the operator's, from the AWS variables.
 
-No conditional write is relied upon: what lies under a key never differs. A body is checked by its MD5 on the way in and
-by its length on the way out. `objects.py` imports this only where a bucket is used: the client takes a second.
+What is asked for each chunk is first asked past the client (`s3_direct.py`). No conditional write is relied upon: what
+lies under a key never differs. A body is checked on the way in by the SHA-256 that is signed with it or by its MD5, on
+the way out by its length. `objects.py` imports this only where a bucket is used: the client takes a second.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import aiohttp
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from agents.effects.s3_direct import Direct, direct
 from projections.stores.objects import ObjectMissing, Objects, Stored, StoreUnavailable
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
@@ -25,13 +27,15 @@ _ABSENT = ("NoSuchKey", "404", "NotFound")
 async def open_bucket(store: str, surroundings: Mapping[str, str]) -> AsyncIterator[Objects]:
     bucket, _, prefix = store.removeprefix("s3://").partition("/")
     endpoint = surroundings.get("AWS_ENDPOINT_URL_S3") or surroundings.get("AWS_ENDPOINT_URL") or None
-    client = aioboto3.Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=surroundings.get("AWS_REGION") or surroundings.get("AWS_DEFAULT_REGION") or "us-east-1",
+    session = aioboto3.Session(
         aws_access_key_id=surroundings.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=surroundings.get("AWS_SECRET_ACCESS_KEY"),
         aws_session_token=surroundings.get("AWS_SESSION_TOKEN"),
+        region_name=surroundings.get("AWS_REGION") or surroundings.get("AWS_DEFAULT_REGION") or "us-east-1",
+    )
+    client = session.client(
+        "s3",
+        endpoint_url=endpoint,
         config=Config(
             s3={"addressing_style": "path" if endpoint else "auto"},
             retries={"mode": "standard", "max_attempts": 3},
@@ -42,19 +46,22 @@ async def open_bucket(store: str, surroundings: Mapping[str, str]) -> AsyncItera
             response_checksum_validation="when_required",
         ),
     )
-    async with client as opened:
-        yield S3Objects(opened, bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "")
+    async with client as opened, direct(opened, await session.get_credentials(), bucket, surroundings) as first:
+        yield S3Objects(opened, first, bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "")
 
 
 class S3Objects:
-    """`client` is aioboto3's."""
+    """`client` is aioboto3's; `first` is asked before it."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
+    def __init__(self, client: Any, first: Direct, bucket: str, prefix: str = "") -> None:
         self._client = client
+        self._first = first
         self._bucket = bucket
         self._prefix = prefix
 
     async def put(self, key: str, body: bytes | memoryview) -> None:
+        if await self._first.ask("PUT", self._prefix + key, body=body):
+            return
         md5 = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         with _told(key):
             await self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=bytes(body), ContentMD5=md5)
@@ -64,6 +71,10 @@ class S3Objects:
             return b""
         end = "" if length is None else str(start + length - 1)
         options = {"Range": f"bytes={start}-{end}"} if start or length is not None else {}
+        if (found := await self._first.ask("GET", self._prefix + key, options)) and (found.status == 206) == bool(
+            options
+        ):
+            return found.body
         with _told(key):
             try:
                 answer = await self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **options)
@@ -78,6 +89,11 @@ class S3Objects:
         return body
 
     async def size(self, key: str) -> int | None:
+        if found := await self._first.ask("HEAD", self._prefix + key):
+            if found.status == 404:
+                return None
+            if length := found.headers.get("Content-Length"):
+                return int(length)
         try:
             with _told(key):
                 head = await self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)

@@ -2,7 +2,8 @@
 
 Credentials are those of the named secret and never the operator's own; without one the bucket must be public. The pin
 is a digest of all keys with their ETags; every read demands the ETag that was listed. Where the bucket keeps versions,
-what has been overwritten or removed since is read by its version.
+what has been overwritten or removed since is read by its version. What is plain is read past the client
+(`s3_direct.py`).
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from agents.effects.s3_direct import Direct, direct
 from agents.effects.weights_buckets import below, path_below, pinned
 from agents.effects.weights_sources import (
     Access,
@@ -76,24 +78,26 @@ async def bucket(source: str, address: Address, access: Access) -> AsyncIterator
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    client = aioboto3.Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=keys.region or keys.aws_region or ("auto" if address.scheme == "r2" else "us-east-1"),
+    session = aioboto3.Session(
         aws_access_key_id=keys.access_key_id or keys.aws_access_key_id,
         aws_secret_access_key=keys.secret_access_key or keys.aws_secret_access_key,
         aws_session_token=keys.session_token or keys.aws_session_token,
-        config=path_style,
+        region_name=keys.region or keys.aws_region or ("auto" if address.scheme == "r2" else "us-east-1"),
     )
-    async with client as opened:
-        yield Bucket(source, address, opened, endpoint or "aws")
+    credentials = await session.get_credentials() if access.secret else None
+    async with (
+        session.client("s3", endpoint_url=endpoint, config=path_style) as client,
+        direct(client, credentials, address.place, access.surroundings) as first,
+    ):
+        yield Bucket(source, address, client, first, endpoint or "aws")
 
 
 class Bucket:
-    def __init__(self, source: str, address: Address, client: Any, endpoint: str) -> None:
+    def __init__(self, source: str, address: Address, client: Any, first: Direct, endpoint: str) -> None:
         self._source = source
         self._address = address
         self._client = client
+        self._first = first
         self._endpoint = endpoint
 
     async def pin(self, revision: str | None) -> Listing:
@@ -102,6 +106,10 @@ class Bucket:
 
     async def stream(self, file: SourceFile, start: int) -> AsyncIterator[bytes]:
         async def read(at: int, length: int) -> bytes:
+            wanted = {"Range": f"bytes={at}-{at + length - 1}", "If-Match": file.etag or ""}
+            found = await self._first.ask("GET", file.location, wanted)
+            if found and len(found.body) == length and found.headers.get("ETag") == file.etag:
+                return found.body
             try:
                 return await self._read(file, at, length, IfMatch=file.etag)
             except SourceFailed as failed:
