@@ -12,11 +12,12 @@ import msgspec
 
 from gateway.addresses import UNNAMED, Address, Catalogue, Target, Unnamed, for_target, host_name, parse
 from gateway.bucket import Buckets, RateLimit
-from gateway.choose import affinity_of, catalogue, named
+from gateway.choose import affinity_of
 from gateway.dataplane.heads import RequestHead
 from gateway.dataplane.limits import Limits, limits_of
 from gateway.errors import Problem, client_error, not_found
 from gateway.keys import BARE_HEADER, CHALLENGE, KeyRefused, bare, check, check_reach
+from gateway.resolve import catalogue, named
 from projections.access import Access, Key
 from projections.routing import RoutingTable
 from projections.view import View

@@ -16,7 +16,7 @@ import msgspec
 from events.base import DeploymentId, Position
 from events.signals import Signals, WakeAsked
 from gateway.addresses import Target
-from gateway.choose import Aim, Park, Route, Unroutable, aim_of, choose_of, resolve
+from gateway.choose import Aim, Park, Route, Unroutable, aim_of, choose_of
 from gateway.circuit import Circuits
 from gateway.dataplane.clock import Clock
 from gateway.dataplane.gate import Gate
@@ -28,6 +28,7 @@ from gateway.errors import Problem
 from gateway.insight.worker import Insight, Moment, descriptors, resident_bytes
 from gateway.load import LoadReports, Loads
 from gateway.parking import Parking
+from gateway.resolve import resolve
 from projections.access import Access
 from projections.routing import RoutingTable
 from projections.view import View

@@ -22,6 +22,7 @@ PURE = (
     "handlers/redecide.py",
     "projections/*.py",
     "gateway/choose.py",
+    "gateway/resolve.py",
     "gateway/webhooks/lanes.py",
     "agents/reconcile.py",
     "agents/state.py",

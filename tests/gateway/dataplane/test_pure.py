@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from events.base import DeploymentId, KeyId, ModelId, ReplicaId
 from gateway.addresses import Address, Target, parse
-from gateway.choose import Park, Route, Unroutable, choose, resolve
+from gateway.choose import Park, Route, Unroutable, choose
 from gateway.circuit import Circuits, CircuitSettings
 from gateway.dataplane.framing import LAST_CHUNK, BadFraming, Chunked, Sized, chunk
 from gateway.dataplane.heads import BadHead, read_request
@@ -16,6 +16,7 @@ from gateway.errors import Problem
 from gateway.keys import KeyRefused, check, hash_of, identify
 from gateway.load import Loads
 from gateway.parking import Parking, Ticket
+from gateway.resolve import resolve
 from projections.access import Access, Key
 from projections.routing import DeploymentRoutes, ModelRoutes, ReplicaRoute, RoutingTable
 
