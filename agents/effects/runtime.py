@@ -5,7 +5,6 @@ its process ended is written by its keeper (`keeper.py`), and what it printed is
 """
 
 import asyncio
-import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -38,10 +37,11 @@ from agents.effects import (
     WeightsHere,
     WeightsLack,
 )
+from agents.effects.ending import how_it_ended
 from agents.effects.environments import Environment, EnvironmentFailed
 from agents.effects.interpreters import PythonMissing
 from agents.effects.keeper import MARKER_VARIABLE, KeeperFailed, begin, begun, gone, kill, reap, server_of, terminate
-from agents.effects.limits import Limits, join_files, ran_out_of_memory, remove_group
+from agents.effects.limits import Limits, join_files, remove_group
 from agents.effects.live_reload import Tools, copy_environment, set_up, sync
 from agents.effects.news import Newsroom
 from agents.effects.output import Output
@@ -55,6 +55,7 @@ from agents.weights.fetch import WeightsLate
 from events.base import BlobDigest, DeploymentId, ReplicaId
 from events.signals.log_lines import LogFiles
 from events.weights import ManifestId
+from projections.patches import Patches
 from projections.replica_targets import ReplicaTarget
 from projections.stores.blobs import BlobMissing, FolderBlobs
 
@@ -202,23 +203,17 @@ class LocalRuntime:
         facts, marker = folder.facts(), _marker(folder)
         prepared, environment = self._prepared_as(target.replica_id, folder)
         port = self._ports.pick()
+        address = f"{self._host}:{port}"
         reloader = None
         if target.patches is not None:
-            reloader = await set_up(
-                folder,
-                target.patches,
-                Reloader(f"{self._host}:{port}", f"{self._host}:{self._ports.pick()}", facts.truss_hash),
-                tools=self._reload_with,
-                home=self._sandbox.home(folder),
-                command=self._sandbox.model_server(folder, environment, self._host),
-                read=self._blobs.read,
-            )
+            own = Reloader(address, f"{self._host}:{self._ports.pick()}", facts.truss_hash)
+            reloader = await self._set_up(target.patches, own, folder, environment)
         record = Record(
             replica_id=target.replica_id,
             deployment_id=target.deployment_id,
             prepared=prepared,
             environment=str(environment),
-            address=f"{self._host}:{port}",
+            address=address,
             started_at=datetime.now(UTC),
             marker=marker,
             secrets=facts.secrets,
@@ -254,6 +249,17 @@ class LocalRuntime:
             news.handed_over()
         output.say(f"started on {record.address} ({self._sandbox.name})")
         return Running(keeper.server, record.address, record.started_at)
+
+    async def _set_up(self, wanted: Patches, own: Reloader, folder: ReplicaFolder, environment: Path) -> Reloader:
+        return await set_up(
+            folder,
+            wanted,
+            own,
+            tools=self._reload_with,
+            home=self._sandbox.home(folder),
+            command=self._sandbox.model_server(folder, environment, self._host),
+            read=self._blobs.read,
+        )
 
     async def _patch(self, target: ReplicaTarget, folder: ReplicaFolder) -> Result:
         record = folder.record()
@@ -298,23 +304,9 @@ class LocalRuntime:
             self._ports.release(address)
         self._news.forget(record.replica_id)
         await asyncio.to_thread(output.convert, to_the_end=True)
-        exited = self._how(folder, record, output)
+        exited = how_it_ended(folder, record, output)
         output.say(f"ended with exit code {exited.exit_code}: {exited.reason}", "warning")
         return exited
-
-    def _how(self, folder: ReplicaFolder, record: Record, output: Output) -> Exited:
-        code, said = folder.exit_code(), output.last_words()
-        if (reason := folder.asked_to_end()) is not None:
-            return Exited(code, reason, asked=True)
-        groups = [Path(group) for group in record.cgroups]
-        if ran_out_of_memory(groups):
-            return Exited(code, "ran out of memory: it needs more than its resources.memory allows")
-        if code is None:
-            return Exited(None, "ended while no agent was watching: the machine restarted or its keeper was killed")
-        taken = "address already in use" in output.tail().lower() and not folder.was_ready()
-        if code > 128:
-            said = _by_signal(code - 128, said, folder.was_ready())
-        return Exited(code, said or f"exited with code {code} and said nothing", port_taken=taken)
 
     async def _probe(self, folder: ReplicaFolder) -> Probed:
         record = folder.record()
@@ -372,15 +364,6 @@ class LocalRuntime:
         if not self._blobs.exists(digest):
             raise BlobMissing(f"no blob {digest} on this machine")
         return self._blobs.path(digest)
-
-
-def _by_signal(number: int, said: str, was_ready: bool) -> str:
-    """One that fails to load is killed by truss itself, having said why; later words may be about anything."""
-    names = {each.value: each.name for each in signal.Signals}
-    ended = f"ended by signal {number} ({names.get(number, 'unknown')})"
-    if not said:
-        return ended
-    return f"{ended}; it last said: {said}" if was_ready else f"{said}; {ended}"
 
 
 def _marker(folder: ReplicaFolder) -> str:
