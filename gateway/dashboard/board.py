@@ -37,6 +37,7 @@ from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS
 from projections.routing import ROUTING
+from projections.selection import no_such_type
 from projections.stores.audit import AuditUnavailable
 from projections.weights import Weights
 
@@ -108,8 +109,13 @@ class Board:
         )
 
     async def events(self, moment: Moment, asked: Asked) -> Page:
-        query = _query(asked, until_position=moment.position, limit=ROWS)
-        return "Events", events_page.events(await self.sources.rows(query), asked, ROWS, moment)
+        query = self._query(asked, until_position=moment.position, limit=ROWS)
+        unknown = no_such_type(query.types)
+        if unknown is not None:
+            found = Found((), f"There is no event type {unknown[0]!r}; {unknown[1]}")
+        else:
+            found = await self.sources.rows(query)
+        return "Events", events_page.events(found, asked, ROWS, moment)
 
     async def event(self, position: str, moment: Moment, asked: Asked) -> Page:
         at = Position(int(position)) if position.isascii() and position.isdigit() else Position(0)
@@ -143,6 +149,19 @@ class Board:
             for projection, state in zip(DIFFED, states, strict=True)
         }  # fmt: skip
 
+    def _query(self, asked: Asked, **place: Any) -> AuditQuery:
+        entity, since, until = asked.get("entity"), asked.get("since"), asked.get("until")
+        return AuditQuery(
+            types=tuple(each.strip() for each in asked.get("types", "").split(",") if each.strip()),
+            entity=None if entity is None else self.sources.world().id_of(entity.strip()),
+            actor=asked.get("actor"),
+            correlation=asked.get("correlation"),
+            since=None if since is None else time_of("since", since),
+            until=None if until is None else time_of("until", until),
+            newest=True,
+            **place,
+        )
+
     async def audit(self, moment: Moment, asked: Asked) -> Page:
         what = _one_of("what", asked, audit_page.WHATS, "done")
         filters = {name: value for name, value in asked.items() if name != "what"}
@@ -153,7 +172,7 @@ class Board:
         place: dict[str, Any] = {} if before is None else {"until_position": Position(int(before) - 1)}
         if what == "done":
             place = {"until_position": min(moment.position, place.get("until_position", moment.position))}
-        query = _query(filters, **place, limit=ROWS)
+        query = self._query(filters, **place, limit=ROWS)
         try:
             if what == "done":
                 found = await self.sources.done(query)
@@ -220,27 +239,12 @@ def _one_of(name: str, asked: Asked, known: Collection[Word], default: Word) -> 
     raise Refusal(400, f"{name} must be one of {', '.join(known)}, not {given[:40]!r}")
 
 
-def _query(asked: Asked, **place: Any) -> AuditQuery:
-    return AuditQuery(
-        types=tuple(each.strip() for each in asked.get("types", "").split(",") if each.strip()),
-        entity=asked.get("entity"),
-        actor=asked.get("actor"),
-        correlation=asked.get("correlation"),
-        since=_time("since", asked),
-        until=_time("until", asked),
-        newest=True,
-        **place,
-    )
-
-
-def _time(name: str, asked: Asked) -> datetime | None:
-    given = asked.get(name)
-    if given is None:
-        return None
+def time_of(name: str, given: str, what: str = "a time") -> datetime:
+    """UTC where it names no zone. Raises Refusal."""
     try:
         at = datetime.fromisoformat(given)
     except ValueError:
-        raise Refusal(400, f"{name} must be a time such as 2026-11-21 19:30 (UTC), not {given[:40]!r}") from None
+        raise Refusal(400, f"{name} must be {what} such as 2026-11-21 19:30 (UTC), not {given[:40]!r}") from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 

@@ -1,12 +1,12 @@
 """The timeline with its filters, and one event whole: what it changed, what it followed from, what followed. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlencode
 
 import msgspec
 
 from gateway.dashboard.graph import graph
-from gateway.dashboard.markup import Markup, join, tag
+from gateway.dashboard.markup import Child, Markup, join, tag
 from gateway.dashboard.moment import ROOT, Moment
 from gateway.dashboard.sources import Found
 from gateway.dashboard.words import entity, fields, notice, section, timeline
@@ -14,14 +14,15 @@ from projections.audit import AuditRow
 from projections.diff import Change, show
 
 FILTERS = {
-    "types": ("event", "Replica*, Promotion*"),
-    "entity": ("id", "of a deployment, a replica, …"),
+    "types": ("event", "Replica*"),
+    "entity": ("of", "iris/production"),
     "actor": ("by", "key:*"),
     "correlation": ("request", "id of a request"),
     "since": ("from (UTC)", "2026-11-21 19:30"),
     "until": ("before (UTC)", "2026-11-21 20:00"),
 }
 VALUE_MAX = 400
+Label = Callable[[str], str]
 VIEWS = {
     "deployments": "Deployments",
     "environments": "Environments",
@@ -84,7 +85,7 @@ def event(shown: OneEvent, moment: Moment) -> Markup:
             "by": (tag("a", row.actor, href=moment.link("/events", actor=row.actor)), f" ({row.actor_how})"),
             "request": began,
         }),
-        section("What it changed", _changes(shown.changes)),
+        section("What it changed", _changes(shown.changes, moment.label)),
         section("Why, and what followed", notice(shown.related.note) if shown.related.note else None,
                 graph(shown.related.rows, row.event_id, moment)),
         section("The event itself", tag("pre", body, tabindex=0)),
@@ -102,36 +103,47 @@ def _ways(row: AuditRow, moment: Moment) -> Markup:
     return tag("p", neighbours, before if row.position > moment.beginning else None, after, class_="ways")
 
 
-def _changes(changes: Mapping[str, Sequence[Change]] | None) -> Markup:
+def _changes(changes: Mapping[str, Sequence[Change]] | None, label: Label) -> Markup:
     if changes is None:
         return tag("p", "What was before cannot be told here.", class_="empty")
     told = [
-        tag("div", tag("h3", VIEWS.get(name, name)), tag("ul", [_change(each) for each in found], class_="diff"))
+        tag("div", tag("h3", VIEWS.get(name, name)), tag("ul", [_change(each, label) for each in found], class_="diff"))
         for name, found in changes.items()
         if found
     ]
     return join(told) if told else tag("p", "Nothing that pages, routing or nodes go by.", class_="empty")
 
 
-def _leaves(record: Mapping[str, object], below: str = "") -> Iterator[tuple[str, str]]:
+def _leaves(record: Mapping[str, object], below: str = "") -> Iterator[tuple[str, object]]:
     for name, value in record.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{below}{name} ")
         elif value not in (None, "", False, [], 0):
-            yield f"{below}{name}", show(value)
+            yield f"{below}{name}", value
 
 
-def _change(change: Change) -> Markup:
-    where = tag("span", " ".join(each for each in change.path if each), class_="path")
-    was = tag("del", _short(change.before)) if change.kind != "added" else None
-    is_now = tag("ins", _short(change.after)) if change.kind != "removed" else None
+def _change(change: Change, label: Label) -> Markup:
+    where = tag("span", [(_named(each, label), " ") for each in change.path if each], class_="path")
+    was = tag("del", _short(change.before, label)) if change.kind != "added" else None
+    is_now = tag("ins", _short(change.after, label)) if change.kind != "removed" else None
     arrow = tag("span", " → ", class_="dim") if was and is_now else None
     return tag("li", where, tag("div", was, arrow, is_now))
 
 
-def _short(value: object) -> Markup | str:
+def _short(value: object, label: Label) -> Child:
     """A record as its fields, without those that are empty."""
     if isinstance(value, dict) and len(value) > 1:
-        return tag("ul", [tag("li", tag("span", name, class_="path"), " ", each) for name, each in _leaves(value)])
+        leaves = ((tag("span", name, class_="path"), " ", _short(each, label)) for name, each in _leaves(value))
+        return tag("ul", [tag("li", leaf) for leaf in leaves])
+    if isinstance(value, str) and value:
+        return _named(value, label)
     text = show(value)
+    return text if len(text) <= VALUE_MAX else text[: VALUE_MAX - 1] + "…"
+
+
+def _named(text: str, label: Label) -> Child:
+    """An id by the name that people know, the id in its title."""
+    known = label(text)
+    if known != text:
+        return tag("span", known, title=text)
     return text if len(text) <= VALUE_MAX else text[: VALUE_MAX - 1] + "…"

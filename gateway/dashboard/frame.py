@@ -70,7 +70,10 @@ def _stale(moment: Moment) -> Markup | None:
 def slider(moment: Moment, path: str, kept: Mapping[str, str]) -> Markup:
     hidden = [tag("input", type="hidden", name=name, value=value) for name, value in kept.items()]
     least, most, at = moment.beginning, moment.head, moment.position
-    number = tag("input", type="number", name="at", min=least, max=most, value=at, id="at", required=True)
+    hint = f"a position from {least} to {most}, or a time (UTC): 2026-11-21 19:30"
+    number = tag(
+        "input", name="at", value=at, id="at", required=True, title=hint, autocomplete="off", spellcheck="false"
+    )
     back = _step("‹", Position(at - 1), "prev", "one event back", moment, path, kept)
     forth = _step("›", Position(at + 1), "next", "one event forward", moment, path, kept)
     when = f"{moment.at:%Y-%m-%d %H:%M:%S} UTC" if moment.at is not None else "before the first event"
@@ -81,7 +84,7 @@ def slider(moment: Moment, path: str, kept: Mapping[str, str]) -> Markup:
     else:
         said, now = tag("span", tag("b", present), f" last event {when}", class_="when"), None
     span = tag("input", type="range", min=least, max=most, value=at, id="slider", aria_label="position in the history")
-    place = tag("label", tag("span", "position", class_="unseen"), number)
+    place = tag("label", tag("span", "position or time", class_="unseen"), number)
     form = (hidden, said, back, span, forth, place, tag("button", "Go"), now)
     return tag("form", form, method="get", action=f"{ROOT}{path}", class_=f"time{' fixed' if moment.fixed else ''}",
                aria_label="moment shown")  # fmt: skip

@@ -1,5 +1,6 @@
 """Which moment a page shows, and the world as it was then. Pure."""
 
+from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import quote, urlencode
 
@@ -27,6 +28,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """The file that is shown; empty: a running plane."""
     stale_for_s: float | None = None
     """For how long the log has been out of reach."""
+    label: Callable[[str], str] = str
+    """What people call what has this id; the id itself where it has no name."""
 
     @property
     def until(self) -> datetime:
@@ -70,6 +73,38 @@ class World(msgspec.Struct, frozen=True):
     def model_name(self, model_id: ModelId) -> str:
         model = self.catalogue.models.get(model_id)
         return model_id if model is None else model.name
+
+    def label(self, entity: str) -> str:
+        """The name of a model, a deployment, an environment or a replica; the id of anything else."""
+        models, deployments = self.catalogue.models, self.catalogue.deployments
+        if ModelId(entity) in models:
+            return models[ModelId(entity)].name
+        if DeploymentId(entity) in deployments:
+            return self.name(DeploymentId(entity))
+        head, dash, last = entity.rpartition("-")
+        if dash and last.isdecimal() and DeploymentId(head) in deployments:
+            return f"{self.name(DeploymentId(head))}-{last}"
+        model_id, dash, environment = entity.partition("-")
+        return f"{models[ModelId(model_id)].name}/{environment}" if dash and ModelId(model_id) in models else entity
+
+    def id_of(self, text: str) -> str:
+        """The id of what is called so, as `label` says it; other text stays."""
+        deployments = self.catalogue.deployments
+        for model_id, model in self.catalogue.models.items():
+            if text == model.name:
+                return model_id
+            if text.startswith(f"{model.name}/"):
+                rest = text.removeprefix(f"{model.name}/")
+                if rest in self.environments.of(model_id):
+                    return f"{model_id}-{rest}"
+                for deployment in (deployments[each] for each in model.deployments if each in deployments):
+                    if rest == deployment.name:
+                        return deployment.deployment_id
+                    if rest.startswith(f"{deployment.name}-"):
+                        ordinal = rest.removeprefix(f"{deployment.name}-")
+                        if ordinal.isdecimal():
+                            return f"{deployment.deployment_id}-{ordinal}"
+        return text
 
     def serves(self, deployment: Deployment) -> tuple[str, ...]:
         """The environments where it is current."""

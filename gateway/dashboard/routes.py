@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from importlib import resources
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 
 from gateway.control.errors import ApiError
 from gateway.dashboard import frame, rehearsal, tail
-from gateway.dashboard.board import Asked, Board, Page
+from gateway.dashboard.board import Asked, Board, Page, time_of
 from gateway.dashboard.markup import Markup
 from gateway.dashboard.moment import ROOT, Moment, deployment_path, environment_path, weights_path
 from gateway.dashboard.sources import Refusal
@@ -64,14 +64,22 @@ class Desk:
             to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{ROOT}/login?to={quote(to, safe='')}", 303)
         asked = {name: value for name, value in request.query_params.items() if name != "at" and value}
-        moment = None
+        moment, at = None, request.query_params.get("at")
         try:
-            moment = await self.board.sources.moment(request.query_params.get("at"))
+            if at and not (at.isascii() and at.isdigit()):
+                return await self._at_time(request, path, at)
+            moment = await self.board.sources.moment(at)
             title, content = await page(moment, asked)
         except Refusal as refused:
             return await self._problem(refused, moment)
         carried = {name: asked[name] for name in kept if name in asked}
         return html(frame.page(title, content, moment, path, carried, sign_out=self.entrance.signs_in, live=live))
+
+    async def _at_time(self, request: Request, path: str, text: str) -> Response:
+        """The address of a moment has its position, which means the same for ever. Raises Refusal."""
+        position = await self.board.sources.last_by(time_of("at", text.strip(), "a position, or a time"))
+        kept = {name: value for name, value in request.query_params.items() if value} | {"at": str(position)}
+        return RedirectResponse(f"{ROOT}{path}?{urlencode(kept)}", 303)
 
     async def _problem(self, refused: Refusal, moment: Moment | None) -> Response:
         shown = moment or await self.board.sources.moment(None)

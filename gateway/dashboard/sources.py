@@ -34,6 +34,7 @@ Files = Callable[[ManifestId], Awaitable[Sequence["File"]]]
 """Of a manifest, in the order in which they are fetched. Raises FilesUnknown."""
 SEARCHED, PIECE = 5000, 500
 """Events of the log that are looked through without an audit trail, and at a time."""
+NEAR = 256
 AUDIT_DEADLINE_S, LOADS_DEADLINE_S, FILES_DEADLINE_S = 5.0, 3.0, 10.0
 T = TypeVar("T")
 
@@ -105,7 +106,22 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
             beginning=self.beginning,
             source=self.source,
             stale_for_s=self.stale_for_s(),
+            label=self.world().label,
         )
+
+    async def last_by(self, time: datetime) -> Position:
+        """The last position at that time. Clocks of several machines may differ: a few events around it are asked."""
+        await self.catch_up()
+        early, late = self.beginning, Position(self.head() + 1)
+        try:
+            while late - early > 1:
+                middle = Position((early + late) // 2)
+                event = await self.one(middle)
+                early, late = (middle, late) if event is not None and event.meta.at <= time else (early, middle)
+            near = await self.read(early, Position(min(self.head(), early + NEAR)))
+        except LogUnavailable as away:
+            raise Refusal(503, f"the log, which knows what happened when, is away: {away}") from away
+        return max((each.position for each in near if each.meta.at <= time), default=early)
 
     async def _time_of(self, position: Position) -> datetime | None:
         try:

@@ -113,5 +113,7 @@ def timeline(rows: Sequence[AuditRow], moment: Moment, empty: str = "No such eve
 
 
 def entity(row: AuditRow, moment: Moment) -> Markup:
-    name = tag("a", row.entity, href=moment.link("/events", entity=row.entity), class_="id")
+    label = moment.label(row.entity)
+    title = row.entity if label != row.entity else None
+    name = tag("a", label, href=moment.link("/events", entity=row.entity), class_="id", title=title)
     return join((tag("span", f"{row.category} ", class_="dim"), name))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 
@@ -130,10 +131,40 @@ async def test_a_past_position_is_shown_as_it_was_and_stays_in_every_link(
     assert all(f"at={head - 2}" in each for each in re.findall(r'href="(/dashboard[^"]*)"', inner))
     assert (await browser.get(f"/dashboard/deployments/{me}?at=2")).status_code == 404
     assert "as it was" in then and f'value="{head - 2}"' in then
-    for wrong in ("x", "-1", str(head + 1)):
+    for wrong in ("x", "2026-13-01", str(head + 1)):
         answer = await browser.get(f"/dashboard?at={wrong}")
         assert answer.status_code == 400 and "at must be a position" in answer.text
         Checked(answer.text)
+
+
+async def test_a_time_leads_to_the_last_position_by_then(stand: Stand, browser: httpx.AsyncClient) -> None:
+    me = await scaled(stand)
+    head = await stand.log.head()
+    *_, last = await stand.log.read()
+    far = last.meta.at + timedelta(days=1)
+    for time, position in (
+        (f"{last.meta.at:%Y-%m-%dT%H:%M:%S.%fZ}", head),
+        (f"{far:%Y-%m-%d %H:%M}", head),
+        ("2020-01-01", 0),
+    ):
+        answer = await browser.get(f"/dashboard/deployments/{me}", params={"at": time, "span": "6h"})
+        assert answer.status_code == 303
+        assert answer.headers["location"] == f"/dashboard/deployments/{me}?at={position}&span=6h", time
+
+
+async def test_events_are_found_by_names_and_a_misspelt_type_is_told(stand: Stand, browser: httpx.AsyncClient) -> None:
+    me = await scaled(stand)
+    await settled(stand)
+
+    async def rows(query: str) -> int:
+        return (await browser.get(f"/dashboard/events?{query}")).text.count("<tr>")
+
+    model = (await stand.client.get("/v1/models")).json()["models"][0]["id"]
+    assert await rows(f"entity={me}") == await rows("entity=iris/deployment-1") > 3
+    assert await rows(f"entity={model}") == await rows("entity=iris") > 3
+    assert await rows("entity=iris/production") == await rows("entity=nothing") == 0
+    misspelt = (await browser.get("/dashboard/events?types=Replca")).text
+    assert "There is no event type &#x27;Replca&#x27;; did you mean" in misspelt
 
 
 async def test_events_are_filtered_and_paged_and_one_shows_cause_and_effects(

@@ -155,6 +155,8 @@ async def test_every_page_fits_a_phone_in_the_dark_and_has_names_for_what_is_pre
             await seen.go(path)
             wide = await seen.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= PHONE["width"], (path, wide)
+            hidden = await seen.page.evaluate(CUT_OFF)
+            assert hidden == [], (path, hidden)
             nameless = await seen.page.evaluate(NAMELESS)
             assert nameless == [], (path, nameless)
             ink, paper = await seen.page.evaluate(
@@ -164,6 +166,9 @@ async def test_every_page_fits_a_phone_in_the_dark_and_has_names_for_what_is_pre
         assert seen.wrong == []
 
 
+CUT_OFF = """[...document.querySelectorAll('header a, header button, .time input, .time button, .time a')]
+  .filter((each) => each.getBoundingClientRect().right > innerWidth || each.getBoundingClientRect().left < 0)
+  .map((each) => each.textContent || each.id)"""
 NAMELESS = """[...document.querySelectorAll('a, button, input:not([type=hidden]), select')]
   .filter((each) => !(each.textContent.trim() || each.ariaLabel || each.labels?.length))
   .map((each) => each.outerHTML)"""

@@ -57,7 +57,8 @@ async def test_an_event_shows_what_it_changed_and_the_chain_that_it_is_in(
     rows = await stand.audit.page(AuditQuery(types=("ReplicaReady",), limit=1))
     page = await shown(browser, f"/events/{rows[0].position}")
     assert "<del>LOADING_MODEL</del>" in page or "<ins>ACTIVE</ins>" in page
-    assert f"deployments {first} replicas" in page and "Routing" in page and 'aria-current="true"' in page
+    named = f'deployments <span title="{first}">iris/deployment-1</span> replicas'
+    assert named in page and "Routing" in page and 'aria-current="true"' in page
     drained = await shown(browser, "/events/3")  # The node joins: nothing routes by it.
     assert "<h3>Fleet</h3>" in drained and "<h3>Routing</h3>" not in drained
 

@@ -12,10 +12,13 @@ from gateway.dashboard.axes import nice, ticks
 from gateway.dashboard.changes import changes
 from gateway.dashboard.chart import story
 from gateway.dashboard.graph import family, placed
+from gateway.dashboard.moment import World
 from projections.audit import AuditRow
-from projections.base import Projection
+from projections.base import Projection, fold
 from projections.deployments import DEPLOYMENTS
-from tests.histories import history
+from projections.environments import ENVIRONMENTS
+from projections.fleet import FLEET
+from tests.histories import history, two_versions_of_iris
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -131,3 +134,17 @@ def test_an_event_that_a_fold_passes_over_changes_nothing() -> None:
     )  # fmt: skip
     event = Recorded(Position(1), StreamName("scaling", "d"), raised, meta)
     assert changes(DEPLOYMENTS, DEPLOYMENTS.initial(), event) == ()
+
+
+async def test_what_has_a_name_is_called_by_it_and_found_by_it() -> None:
+    events = await (await two_versions_of_iris()).read()
+    world = World(*(fold(each, events) for each in (DEPLOYMENTS, ENVIRONMENTS, FLEET)))
+    (model_id,) = world.catalogue.models
+    named = {model_id: "iris", f"{model_id}-production": "iris/production"}
+    for deployment in world.catalogue.deployments.values():
+        named[deployment.deployment_id] = f"iris/{deployment.name}"
+        named[f"{deployment.deployment_id}-2"] = f"iris/{deployment.name}-2"
+    for entity, name in named.items():
+        assert (world.label(entity), world.id_of(name), world.id_of(entity)) == (name, entity, entity)
+    for other in ("", "-", "node-1", "nobody-production", "iris/", "iris/nothing", "iris/deployment-1-x"):
+        assert world.label(other) == world.id_of(other) == other
