@@ -138,7 +138,7 @@ def test_an_event_that_a_fold_passes_over_changes_nothing() -> None:
 
 async def test_what_has_a_name_is_called_by_it_and_found_by_it() -> None:
     events = await (await two_versions_of_iris()).read()
-    world = World(*(fold(each, events) for each in (DEPLOYMENTS, ENVIRONMENTS, FLEET)))
+    world = World(fold(DEPLOYMENTS, events), fold(ENVIRONMENTS, events), fold(FLEET, events))
     (model_id,) = world.catalogue.models
     named = {model_id: "iris", f"{model_id}-production": "iris/production"}
     for deployment in world.catalogue.deployments.values():
