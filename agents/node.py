@@ -24,7 +24,7 @@ from events.log import LogUnavailable
 from events.signals import Heartbeat, Signals
 from handlers.base import Command
 from handlers.clock import Clock
-from handlers.deciders.node import JoinNode, LeaveNode, ReportWeightsCorrupt
+from handlers.deciders.node import JoinNode, LeaveNode, ReportWeightsCorrupt, ResumeNode
 from handlers.dispatch import Contended
 from projections.fleet import Fleet
 from projections.fleet import Node as Member
@@ -119,6 +119,10 @@ class Node:
             tasks.create_task(self.loop.run(), name="replicas")
 
     async def _stay_joined(self) -> None:
+        node = self._fleet.state.nodes.get(self.offer.node_id)
+        if node is not None and node.status in ("up", "draining") and node.boot_id == self.offer.boot_id:
+            resume = self._identity("resume")
+            await self._insist(ResumeNode(**resume, node_id=self.offer.node_id, boot_id=self.offer.boot_id))
         while True:
             self._changed.clear()
             node = self._fleet.state.nodes.get(self.offer.node_id)

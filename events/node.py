@@ -18,6 +18,15 @@ class NodeJoined(Event, frozen=True, kw_only=True):
     """`host:port` where other nodes get weights of it; empty: nowhere."""
 
 
+class NodeResumed(Event, frozen=True, kw_only=True):
+    """Its agent began anew after one that did not say goodbye: it was killed, or stopped to be started again. Replicas
+    lived on meanwhile, and what was being made or fetched for others goes on where it was.
+    """
+
+    node_id: NodeId
+    boot_id: str
+
+
 class NodeDraining(Event, frozen=True, kw_only=True):
     """It takes no new replica and lets those that it runs come to their end, to leave afterwards."""
 

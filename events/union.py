@@ -65,6 +65,7 @@ AnyEvent = (
     | replica.ReplicaLost
     | node.NodeJoined
     | node.NodeDraining
+    | node.NodeResumed
     | node.NodeLost
     | node.NodeLeft
     | node.WeightsFoundCorrupt

@@ -25,8 +25,9 @@ from handlers.decisions import DECISIONS, Aggregate, Aggregates
 from handlers.reactors import REACTORS
 
 KNOWN_AGAIN = frozenset((
-    "NodeJoined", "NodeDraining", "NodeLost", "NodeLeft", "BuildRequested", "BuildStarted", "BuildStepFinished",
-    "BuildSucceeded", "BuildFailed", "BuildStopped", "ReplicaAssigned", "ReplicaEnvironmentReady",
+    "NodeJoined", "NodeResumed", "NodeDraining", "NodeLost", "NodeLeft",
+    "BuildRequested", "BuildStarted", "BuildStepFinished", "BuildSucceeded", "BuildFailed", "BuildStopped",
+    "ReplicaAssigned", "ReplicaEnvironmentReady",
     "WeightsPinned", "WeightsMirrored", "WeightsMirrorFailed", "WeightsDiscarded",
     "ReplicaWeightsReady", "ReplicaWeightsLate", "WeightsFoundCorrupt",
     "WeightsPrefetchRequested", "WeightsPrefetched", "WeightsPrefetchLate", "WeightsPrefetchFailed",

@@ -11,6 +11,7 @@ from events.node import (
     NodeJoined,
     NodeLeft,
     NodeLost,
+    NodeResumed,
     WeightsFoundCorrupt,
     WeightsPrefetched,
     WeightsPrefetchFailed,
@@ -30,6 +31,11 @@ class JoinNode(Command, frozen=True, kw_only=True):
     memory_bytes: int
     isolation: str
     weights_address: str = ""
+
+
+class ResumeNode(Command, frozen=True, kw_only=True):
+    node_id: NodeId
+    boot_id: str
 
 
 class DrainNode(Command, frozen=True, kw_only=True):
@@ -89,6 +95,7 @@ class ReportPrefetchFailed(Command, frozen=True, kw_only=True):
 PrefetchReport = ReportPrefetched | ReportPrefetchLate | ReportPrefetchFailed
 NodeCommand = (
     JoinNode
+    | ResumeNode
     | DrainNode
     | LeaveNode
     | DeclareNodeLost
@@ -162,6 +169,9 @@ def decide(command: NodeCommand, state: NodeState, ctx: Context) -> Sequence[Eve
         return _drain(command, state)
     if state.status not in ("up", "draining"):
         return ()
+    if isinstance(command, ResumeNode):
+        same_boot = state.joined is not None and state.joined.boot_id == command.boot_id
+        return (told(NodeResumed, command),) if same_boot else ()
     return (told(NodeLeft if isinstance(command, LeaveNode) else NodeLost, command),)
 
 

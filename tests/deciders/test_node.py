@@ -8,6 +8,7 @@ from events.node import (
     NodeJoined,
     NodeLeft,
     NodeLost,
+    NodeResumed,
     WeightsFoundCorrupt,
     WeightsPrefetched,
     WeightsPrefetchFailed,
@@ -27,6 +28,7 @@ from handlers.deciders.node import (
     ReportPrefetchFailed,
     ReportPrefetchLate,
     ReportWeightsCorrupt,
+    ResumeNode,
     WithdrawPrefetch,
 )
 from tests.spec import changed, given, ids
@@ -60,6 +62,16 @@ def test_a_node_that_restarted_or_offers_something_else_joins_again() -> None:
 def test_a_node_that_was_lost_or_left_may_come_back() -> None:
     given(NODE, JOINED, LOST).when(JOIN).then(JOINED)
     given(NODE, JOINED, LEFT).when(JOIN).then(JOINED)
+
+
+def test_an_agent_that_begins_where_another_ended_without_a_goodbye_is_on_record() -> None:
+    resume, resumed = ResumeNode(**ids(), node_id=N, boot_id="b1"), NodeResumed(node_id=N, boot_id="b1")
+    given(NODE, JOINED).when(resume).then(resumed)
+    given(NODE, JOINED, DRAINING).when(resume).then(resumed)
+    given(NODE, JOINED).when(changed(resume, boot_id="b2")).unchanged()
+    for gone in (LOST, LEFT):
+        given(NODE, JOINED, gone).when(resume).unchanged()
+    given(NODE).when(resume).unchanged()
 
 
 def test_a_node_must_offer_something() -> None:

@@ -19,7 +19,7 @@ from handlers.deciders.build import (
     StartBuild,
 )
 from handlers.deciders.model import PushDeployment, RetryDeployment
-from handlers.deciders.node import ReportWeightsCorrupt
+from handlers.deciders.node import ReportWeightsCorrupt, ResumeNode
 from handlers.deciders.promotion_commands import StartPromotion
 from handlers.deciders.scaling import ScaleByLoad
 from handlers.deciders.weights import DiscardWeights
@@ -32,6 +32,7 @@ REPORTS = (
     ReportWeightsMirrored,
     ReportWeightsMirrorFailed,
     ReportWeightsCorrupt,
+    ResumeNode,
     DiscardWeights,
 )
 EACH_TIME_ANEW = (PushDeployment, RetryDeployment, StartBuild, *REPORTS, ScaleByLoad, StartPromotion)

@@ -12,7 +12,7 @@ from agents.effects.replica_folder import ReplicaFolder
 from agents.effects.runtime import LocalRuntime
 from agents.effects.sandbox import Sandbox
 from events.log.jetstream import JetStreamLog
-from events.node import NodeJoined
+from events.node import NodeJoined, NodeResumed
 from events.replica import ReplicaReady, ReplicaStopped
 from projections.stores.blobs import FolderBlobs
 from tests.agents.node.bundles import ROOT, Template
@@ -59,6 +59,7 @@ async def test_a_killed_agent_takes_no_replica_along(
                 stopped = await watcher.until(ReplicaStopped)
             assert stopped.exit_code in (0, 143)
             assert (await watcher.names_of()).count("ReplicaProcessStarted") == 1
-            joined = [each.event for each in await log.read() if isinstance(each.event, NodeJoined)]
-            assert len(joined) == 1, "the same machine joins once"
+            told = [type(each.event) for each in await log.read()]
+            assert told.count(NodeJoined) == 1, "the same machine joins once"
+            assert told.count(NodeResumed) == 1, "that its agent had to begin anew is on record"
         await log.close()
