@@ -25,9 +25,9 @@ class NoSuchPosition(LookupError):
 
 
 class Keeper(Protocol):
-    """Gives kept states: the last one at or before a position."""
+    """Gives kept states: the last one at or before a position. `in_part`: one whose mappings may be `Unread`."""
 
-    async def nearest(self, projection: Projection[S], until: Position) -> Kept[S] | None: ...
+    async def nearest(self, projection: Projection[S], until: Position, in_part: bool = False) -> Kept[S] | None: ...
 
 
 class Past:
@@ -39,11 +39,11 @@ class Past:
         self._log, self._keeper, self._index = log, keeper, index
         self.beginning = beginning
 
-    async def start(self, projection: Projection[S], until: Position) -> tuple[S, Position]:
+    async def start(self, projection: Projection[S], until: Position, in_part: bool) -> tuple[S, Position]:
         """From where to fold to get to `until`. Raises NoSuchPosition."""
         if until < self.beginning:
             raise NoSuchPosition(f"the history begins at position {self.beginning}, after {until}")
-        found = await self._keeper.nearest(projection, until)
+        found = await self._keeper.nearest(projection, until, in_part)
         if found is not None and (found.position == self.beginning or await belongs(self._log, found)):
             return found.state, found.position
         if self.beginning > ORIGIN:
@@ -79,10 +79,13 @@ def past_of(log: Log, snapshots: Path) -> Past:
     return Past(log, KeptSnapshots(snapshots / HISTORY), index=KeptWhereabouts(snapshots / HISTORY))
 
 
-async def start_of(log: Log, projection: Projection[S], until: Position) -> tuple[S, Position]:
-    """A state at `until` or before, and its position: as near as is kept. Raises NoSuchPosition."""
+async def start_of(log: Log, projection: Projection[S], until: Position, in_part: bool = False) -> tuple[S, Position]:
+    """A state at `until` or before, and its position: as near as is kept. Raises NoSuchPosition.
+
+    `in_part`: only a few of its values will be asked for, so its mappings may be `Unread`.
+    """
     if isinstance(log, Past):
-        return await log.start(projection, until)
+        return await log.start(projection, until, in_part)
     return projection.initial(), ORIGIN
 
 

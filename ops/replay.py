@@ -5,8 +5,9 @@ earlier one. It is found by halving, which is exact as long as no clock of the p
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,18 +24,22 @@ from projections.diff import Change, Tree, diff, part_about
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS
-from projections.routing import ROUTING
+from projections.routing import ROUTING, RoutingTable
+from projections.stores.kept import collecting_later
+from projections.stores.unread import Unread, read_whole, stored
 from projections.view import View
 from projections.weights import WEIGHTS
 
 S = TypeVar("S")
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder(enc_hook=stored).encode
 CHUNK = 20_000
 """Events held in memory at a time."""
 SKEW_S = 60.0
 PAUSE_EVERY = 500
 WORTH_A_JUMP = 1000
 """Events; a shorter way is folded rather than begun from another kept state."""
+AT_ONCE = 256
+"""Values that are looked through together for what mentions an entity; nearly all of them do not."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -47,7 +52,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 def _plain(state: Any) -> Tree:
-    return msgspec.to_builtins(state, order="deterministic")
+    return msgspec.to_builtins(state, enc_hook=read_whole)
+
+
+def _table(table: RoutingTable) -> Tree:
+    """With its sets in order. Nothing else is sorted: of a large state that would take the longest of all."""
+    tree = _plain(table)
+    tree["draining"].sort()
+    for model in tree["models"].values():
+        model["deployments"].sort()
+    return tree
 
 
 def _catalogue(catalogue: Catalogue) -> Tree:
@@ -59,7 +73,7 @@ def _catalogue(catalogue: Catalogue) -> Tree:
 
 
 VIEWS: dict[str, tuple[Projection[Any], Callable[[Any], Tree]]] = {
-    "routing": (ROUTING, _plain),
+    "routing": (ROUTING, _table),
     "targets": (REPLICA_TARGETS, _plain),
     "fleet": (FLEET, _plain),
     "deployments": (DEPLOYMENTS, _catalogue),
@@ -159,16 +173,22 @@ class Replay:
         here = max(view.position for view in views)
         if position < here:
             raise ValueError(f"a replay goes forward: it is at {here}, past {position}")
-        if position - here > WORTH_A_JUMP or here <= beginning_of(self._log):
-            for view in views:
-                state, start = await start_of(self._log, view.projection, position)
-                if start > view.position:
-                    view.restore(state, start)
-        async for piece in history(self._log, min(view.position for view in views), position):
-            for view in views:
-                view.fold(piece)
-        there = await self._log.read(Position(position - 1), position) if position > ORIGIN else ()
-        return Snapshot(position, there[0].meta.at if there else None, self._tree())
+        with collecting_later():
+            if position - here > WORTH_A_JUMP or here <= beginning_of(self._log):
+                await self._jump(position)
+            async for piece in history(self._log, min(view.position for view in views), position):
+                for view in views:
+                    view.fold(piece)
+            there = await self._log.read(Position(position - 1), position) if position > ORIGIN else ()
+            return Snapshot(position, there[0].meta.at if there else None, self._tree())
+
+    async def _jump(self, position: Position) -> None:
+        async def jump(view: View[Any]) -> None:
+            state, start = await start_of(self._log, view.projection, position, in_part=self._entity is not None)
+            if start > view.position:
+                view.restore(state, start)
+
+        await asyncio.gather(*map(jump, self.views.values()))
 
     def _tree(self) -> Tree:
         if self._entity is not None:
@@ -187,19 +207,25 @@ def part_in(name: str, state: Any, entity: str) -> Tree | None:
 
 def _mentioning(value: Any, entity: str, mentioned: bytes) -> Any:
     match value:
-        case dict():
+        case dict() | Unread():
             kept: dict[Any, Any] = {}
-            for name, each in value.items():
-                if isinstance(each, dict) and mentioned not in _encode(name):
-                    if part := _mentioning(each, entity, mentioned):
-                        kept[name] = part
-                elif mentioned in _encode((name, each)):
-                    kept[name] = each
+            for name in _names_mentioning(value, mentioned):
+                each = value[name]
+                within = isinstance(each, dict | Unread) and mentioned not in _encode(name)
+                kept[name] = _mentioning(each, entity, mentioned) if within else each
             return kept
         case set():
             return value & {entity}
         case _:
             return value
+
+
+def _names_mentioning(values: Mapping[Any, Any], mentioned: bytes) -> Iterator[Any]:
+    """Of the values that do, or whose own name does."""
+    every = iter((values.kept if isinstance(values, Unread) else values).items())
+    while several := list(islice(every, AT_ONCE)):
+        if mentioned in _encode(several):
+            yield from [name for name, each in several if mentioned in _encode((name, each))]
 
 
 async def snapshot_at(log: Log, what: str | None, moment: Moment = None) -> Snapshot:

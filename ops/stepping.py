@@ -12,6 +12,7 @@ from ops.replay import VIEWS, Replay, history, part_in
 from projections.audit import AuditRow, audit_row
 from projections.diff import Change, Tree, diff
 from projections.entities import entities
+from projections.stores.unread import stored
 
 
 class Stepped(msgspec.Struct, frozen=True):
@@ -49,7 +50,7 @@ class Walk:
     def _look(self, name: str) -> bool:
         """Whether it has changed since the last look."""
         state: Any = self._replay.views[name].state
-        encoded = msgspec.msgpack.encode(state)
+        encoded = msgspec.msgpack.encode(state, enc_hook=stored)
         if self._encoded.get(name) == encoded:
             return False
         self._encoded[name] = encoded

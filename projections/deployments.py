@@ -175,15 +175,15 @@ def status(deployment: Deployment) -> Status:
 
 def evolve(catalogue: Catalogue, recorded: Recorded) -> Catalogue:
     event = recorded.event
-    at = recorded.meta.at.isoformat()
     match event:
         case ModelRegistered():
+            at = recorded.meta.at.isoformat()
             catalogue.models[event.model_id] = Model(event.model_id, event.name, event.team, at)
         case ModelDeleted():
             for each in catalogue.models.pop(event.model_id).deployments:
                 del catalogue.deployments[each]
         case DeploymentPushed():
-            _push(catalogue, event, at, recorded.position)
+            _push(catalogue, event, recorded.meta.at.isoformat(), recorded.position)
         case DeploymentDeleted():
             catalogue.models[event.model_id].deployments.remove(event.deployment_id)
             del catalogue.deployments[event.deployment_id]

@@ -87,10 +87,14 @@ class Environments(msgspec.Struct):
         return self.current_in(model_id, deployment_id) or next(iter(coming), None)
 
 
+Changing = EnvironmentConfigured | RequestLimitsSet | PromotionSettingsSet | PromotionEvent
+
+
 def evolve(environments: Environments, recorded: Recorded) -> Environments:
-    event, at = recorded.event, recorded.meta.at.isoformat()
+    event = recorded.event
     match event:
         case ModelRegistered(model_id=model_id):
+            at = recorded.meta.at.isoformat()
             environments.models[model_id] = {PRODUCTION: Environment(model_id, PRODUCTION, at)}
         case ModelDeleted(model_id=model_id):
             environments.models.pop(model_id, None)
@@ -102,7 +106,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
         case EnvironmentCreated():
             if event.model_id not in environments.models:
                 return environments  # The model was deleted meanwhile; the promote reactor clears this away.
-            own = environments.models[event.model_id]
+            own, at = environments.models[event.model_id], recorded.meta.at.isoformat()
             own[event.environment] = Environment(event.model_id, event.environment, at, autoscaling=event.autoscaling)
         case EnvironmentDeleted():
             environments.of(event.model_id).pop(event.environment, None)
@@ -111,7 +115,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
             for environment in environments.of(model_id).values():
                 if environment.current == deployment_id:
                     environment.current = None
-        case _ if isinstance(event, EnvironmentConfigured | RequestLimitsSet | PromotionSettingsSet | PromotionEvent):
+        case _ if isinstance(event, Changing):
             environment_or_none = environments.of(event.model_id).get(event.environment)
             if environment_or_none is not None:
                 _change(environment_or_none, event)
@@ -122,9 +126,7 @@ def evolve(environments: Environments, recorded: Recorded) -> Environments:
     return environments
 
 
-def _change(
-    environment: Environment, event: EnvironmentConfigured | RequestLimitsSet | PromotionSettingsSet | PromotionEvent
-) -> None:
+def _change(environment: Environment, event: Changing) -> None:
     match event:
         case EnvironmentConfigured():
             environment.autoscaling = event.autoscaling

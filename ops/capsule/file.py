@@ -156,7 +156,7 @@ class _States:
     def __init__(self, capsule: Capsule) -> None:
         self._capsule = capsule
 
-    async def nearest(self, projection: Projection[S], until: Position) -> Kept[S] | None:
+    async def nearest(self, projection: Projection[S], until: Position, in_part: bool = False) -> Kept[S] | None:
         content = self._capsule.states.get(state_name(projection))
         if content is None or until < self._capsule.manifest.begin:
             return None

@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import shutil
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,20 +16,25 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
+from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
 from events.base import EventId, Position
 from events.log import Log
 from projections.base import Projection
 from projections.follow import Follower
+from projections.stores.unread import read_state
 from projections.view import View
 
 _log = structlog.get_logger()
 S = TypeVar("S")
-EVERY, MOST = 8192, 64
+FORMAT = 2
+"""Of the files. Those of another format are deleted like those of another version of the fold, and made anew."""
+EVERY, MOST = 8192, 128
 """Events between two snapshots while the log is short; how many there are at most, of each fold."""
 BYTES_MAX = 1 << 30
 """Of all files together."""
 _QUICK = 1
+"""The level: it packs five times and unpacks three times as fast as the quickest of zlib, into four fifths."""
 
 
 class Kept(msgspec.Struct, Generic[S], frozen=True):
@@ -46,17 +50,18 @@ class KeptSnapshots:
         self._folder = folder
 
     def _of(self, projection: Projection[Any]) -> Path:
-        return self._folder / f"{projection.name}.v{projection.version}"
+        return self._folder / f"{projection.name}.v{projection.version}.f{FORMAT}"
 
     def positions(self, projection: Projection[Any]) -> tuple[Position, ...]:
         """In rising order."""
         return tuple(sorted(Position(int(each.stem)) for each in self._of(projection).glob("*.snapshot")))
 
-    async def nearest(self, projection: Projection[S], until: Position) -> Kept[S] | None:
-        """The last good one at this position or before it."""
+    async def nearest(self, projection: Projection[S], until: Position, in_part: bool = False) -> Kept[S] | None:
+        """The last good one at this position or before it. `in_part`: with mappings that are `Unread`."""
         for position in reversed(self.positions(projection)):
             if position <= until:
-                found = await asyncio.to_thread(_read, self._path(projection, position), projection, position)
+                path = self._path(projection, position)
+                found = await asyncio.to_thread(_read, path, projection, position, in_part)
                 if found is not None:
                     return found
         return None
@@ -155,22 +160,27 @@ def collecting_later() -> Iterator[None]:
             gc.enable()
 
 
-def _read(path: Path, projection: Projection[S], position: Position) -> Kept[S] | None:
+def _read(path: Path, projection: Projection[S], position: Position, in_part: bool) -> Kept[S] | None:
     try:
-        content = zlib.decompress(path.read_bytes())
+        content = ZstdDecompressor().decompress(path.read_bytes())
         with collecting_later():
-            event_id, state = msgspec.msgpack.decode(content, type=tuple[EventId, projection.state_type])  # type: ignore[name-defined]
+            event_id, raw = msgspec.msgpack.decode(content, type=tuple[EventId, msgspec.Raw])
+            read = read_state if in_part else _whole
+            return Kept(read(projection.state_type, raw), position, event_id)
     except FileNotFoundError:
         return None
-    except (zlib.error, msgspec.MsgspecError) as error:
+    except (ZstdError, msgspec.MsgspecError) as error:
         _log.warning("snapshot ignored", path=str(path), error=str(error))
         return None
-    return Kept(state, position, event_id)
+
+
+def _whole(kind: Any, raw: msgspec.Raw) -> Any:
+    return msgspec.msgpack.decode(raw, type=kind)
 
 
 def _write_all(contents: Sequence[tuple[Path, bytes]]) -> None:
     for path, content in contents:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_bytes(zlib.compress(content, _QUICK))
+        aside.write_bytes(ZstdCompressor(_QUICK, write_checksum=True).compress(content))
         aside.replace(path)
