@@ -14,7 +14,7 @@ from events.base import ORIGIN, ModelId, Position
 from events.codec import Recorded
 from events.log import Log
 from ops.moments import Moment
-from ops.names import Names, UnknownName, known, similar
+from ops.names import Names, UnknownName, similar
 from ops.past import beginning_of, start_of
 from ops.replay import VIEWS, history, position_of
 from ops.whence import Whence, whence_of
@@ -186,7 +186,7 @@ async def _entity_and_field(whence: Whence, text: str) -> tuple[str, str, Path]:
     prefix, _, bare = text.partition(":") if text.partition(":")[0] in KINDS else ("", "", text)
     words = bare.split(".")
     for count in range(len(words), 0, -1):
-        entity = known(whence.names, ".".join(words[:count]))
+        entity = await whence.entity(".".join(words[:count]))
         if entity is None:
             continue
         kind = await _kind_of(whence, entity)

@@ -1,6 +1,7 @@
 """Names that people use for entities, folded from the log: `iris`, `iris/deployment-2`, `iris/production`. Pure.
 
-What was deleted keeps its name here: its history stays, and people ask for it by the name that it had.
+What was deleted keeps its name here: its history stays, and people ask for it by the name that it had. Ids of what has
+no name (replicas, builds) are not here, there may be hundreds of thousands: ops/whence.py looks for them in the log.
 """
 
 from difflib import get_close_matches
@@ -12,7 +13,6 @@ from events.codec import Recorded
 from events.environment import EnvironmentCreated
 from events.model import DeploymentPushed, DeploymentRenamed, ModelRegistered
 from projections.base import Projection
-from projections.entities import entities
 from projections.environments import PRODUCTION
 
 
@@ -29,13 +29,10 @@ class Names(msgspec.Struct):
     """Id of the environment's history by `model/environment`."""
     of: dict[str, str] = {}
     """Name by id."""
-    ids: set[str] = set()
-    """Every id that any event names."""
 
 
 def evolve(names: Names, recorded: Recorded) -> Names:
     event = recorded.event
-    names.ids.update(entities(recorded.stream, event))
     match event:
         case ModelRegistered():
             names.models[event.name] = event.model_id
@@ -58,8 +55,8 @@ def _environment(names: Names, model_id: ModelId, environment: str) -> None:
 
 
 def known(names: Names, text: str) -> str | None:
-    """The id that this id or name stands for."""
-    if text in names.ids or text in names.of:
+    """The id that this name stands for, or the id itself of what has a name."""
+    if text in names.of:
         return text
     return names.deployments.get(text) or names.environments.get(text) or names.models.get(text)
 
@@ -97,4 +94,4 @@ def resolve_deployment(names: Names, text: str) -> DeploymentId:
     raise UnknownName(f"there is no deployment {text!r}; {hint}")
 
 
-NAMES: Projection[Names] = Projection("names", 2, Names, Names, evolve)
+NAMES: Projection[Names] = Projection("names", 3, Names, Names, evolve)

@@ -6,12 +6,12 @@ What the index does not cover (the newest events, or all of a history that has n
 import asyncio
 from collections.abc import Callable, Sequence
 
-from events.base import Position
+from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log
-from ops.names import NAMES, Names
+from ops.names import NAMES, Names, known, resolve
 from ops.past import beginning_of, start_of, whereabouts_of
-from ops.replay import history
+from ops.replay import history, snapshot_at, state_at
 from projections.causality import Link, link
 from projections.entities import entities
 from projections.view import View
@@ -27,6 +27,17 @@ class Whence:
         self.log, self.names, self.head = log, names, head
         self._stretches = stretches
         self._read: dict[Position, Recorded] = {}
+
+    async def entity(self, text: str) -> str | None:
+        """The id that this id or name stands for."""
+        return known(self.names, text) or (text if await self._mentioned(text) else None)
+
+    async def _mentioned(self, entity: str) -> bool:
+        """By an event, or by a state with which the history begins."""
+        if await self.last(entity) is not None:
+            return True
+        beginning = beginning_of(self.log)
+        return beginning > ORIGIN and bool((await snapshot_at(self.log, entity, beginning)).state)
 
     async def at(self, position: Position) -> Recorded:
         if position not in self._read:
@@ -126,3 +137,9 @@ async def whence_of(log: Log) -> Whence:
             kept.append(stretch(after, new))
             after = new[-1].position
     return Whence(log, names.state, kept, head)
+
+
+async def entity_of(log: Log, text: str) -> str:
+    """The id that this id or name stands for. Raises UnknownName."""
+    names = await state_at(log, NAMES)
+    return known(names, text) or await (await whence_of(log)).entity(text) or resolve(names, text)

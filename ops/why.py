@@ -66,7 +66,7 @@ async def why(log: Log, what: str, *, latest: bool = False) -> Story:
     event = await whence.event(what)
     if event is not None:
         return await told(whence, what, event)
-    entity = resolve(whence.names, what)
+    entity = await whence.entity(what) or resolve(whence.names, what)
     last = await whence.last(entity)
     if last is None:
         raise UnknownName(f"nothing in this history, which begins at {beginning_of(log)}, is about {what!r}")

@@ -9,12 +9,12 @@ import typer
 
 from events.base import Position
 from events.log import Log
-from ops import event_query, render, replay
+from ops import event_query, render
 from ops import why as whys
 from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, session_of, time_or_none
 from ops.cli.session import Session
-from ops.names import NAMES, resolve
+from ops.whence import entity_of
 from projections.audit import AuditQuery, AuditRow
 from projections.describe import describe_body
 from projections.selection import no_such_type
@@ -119,8 +119,7 @@ def query_of(
 async def with_entity_resolved(log: Log, query: AuditQuery) -> AuditQuery:
     if query.entity is None:
         return query
-    names = await replay.state_at(log, NAMES)
-    return msgspec.structs.replace(query, entity=resolve(names, query.entity))
+    return msgspec.structs.replace(query, entity=await entity_of(log, query.entity))
 
 
 def _print_row(session: Session, row: AuditRow, output: Format) -> None:

@@ -15,9 +15,10 @@ from ops.cli.failures import USAGE, Failure
 from ops.cli.options import At, Format, Output, moment, session_of
 from ops.cli.session import Session
 from ops.moments import Moment
-from ops.names import NAMES, UnknownName, resolve
+from ops.names import UnknownName
 from ops.past import beginning_of
 from ops.stepping import Stepped, Walked, steps
+from ops.whence import entity_of
 from projections.describe import describe_body
 from projections.diff import Change, show
 
@@ -198,6 +199,6 @@ async def view_or_entity(log: Log, what: str | None) -> str | None:
     if what is None or what in replay.VIEWS:
         return what
     try:
-        return resolve(await replay.state_at(log, NAMES), what)
+        return await entity_of(log, what)
     except UnknownName as unknown:
         raise UnknownName(f"{unknown} (or one of {', '.join(replay.VIEWS)})") from None
