@@ -20,9 +20,10 @@ from events.union import UnknownEvent
 from ops.capsule.export import TAKEN, export
 from ops.capsule.file import CapsuleBroken, past_in, read
 from ops.capsule.redaction import PATTERNS, REMOVED, Redactor
-from ops.names import NAMES
+from ops.names import NAMES, UnknownName
 from ops.past import NoSuchPosition
 from ops.replay import VIEWS, difference, snapshot_at, state_at
+from ops.whence import entity_of
 from tests.histories import copied, history, random_history, two_versions_of_iris
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -69,6 +70,16 @@ async def test_a_capsule_knows_nothing_before_its_beginning_and_says_so(tmp_path
     assert (await snapshot_at(past, "fleet", manifest.begin)).state == VIEWS["fleet"][1](
         await state_at(log, VIEWS["fleet"][0], manifest.begin)
     )
+
+
+async def test_who_is_there_when_a_capsule_begins_is_known_in_it(tmp_path: Path) -> None:
+    log = await two_versions_of_iris()
+    ready = next(each for each in await log.read() if isinstance(each.event, ReplicaReady))
+    await export(log, ready.position, ready.position, tmp_path / "c", NOW)
+    past = past_in(read(tmp_path / "c"))
+    assert await entity_of(past, ready.stream.id) == ready.stream.id
+    with pytest.raises(UnknownName):
+        await entity_of(past, "nobody")
 
 
 SECRETS = [

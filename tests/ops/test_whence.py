@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from msgspec.structs import replace
@@ -11,9 +12,9 @@ from msgspec.structs import replace
 from events.base import ORIGIN, EventId, Position
 from events.codec import Recorded
 from events.log.closed import ClosedLog
-from ops.names import Names
+from ops.names import Names, UnknownName
 from ops.past import Past
-from ops.whence import Whence, whence_of
+from ops.whence import Whence, entity_of, whence_of
 from projections.base import fold
 from projections.entities import entities
 from projections.stores.kept import KeptSnapshots
@@ -84,3 +85,12 @@ async def test_an_index_of_another_log_or_a_damaged_one_is_not_believed(tmp_path
     assert [each.last for each in await kept.of(ClosedLog(ORIGIN, others))] == [4]
     await keep_whereabouts(ours, kept)
     assert [each.last for each in await kept.of(ours)] == list(range(4, len(events) + 1, 4))
+
+
+async def test_what_has_no_name_is_known_by_the_events_about_it() -> None:
+    events = history(0)
+    log = ClosedLog(ORIGIN, events)
+    for entity in sorted({each for recorded in events for each in entities(recorded.stream, recorded.event)})[::5]:
+        assert await entity_of(log, entity) == entity
+    with pytest.raises(UnknownName, match="nothing is called 'nobody'"):
+        await entity_of(log, "nobody")

@@ -116,7 +116,7 @@ async def test_their_number_is_bounded_and_they_stay_evenly_spread(
     assert max(b - a for a, b in pairwise(left)) <= apart_at(Position(2990))
 
 
-async def test_too_many_bytes_make_them_fewer_and_an_older_version_goes(
+async def test_too_many_bytes_make_them_fewer_and_older_versions_and_formats_go(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kept, view = KeptSnapshots(tmp_path), View(ROUTING)
@@ -124,6 +124,10 @@ async def test_too_many_bytes_make_them_fewer_and_an_older_version_goes(
     older = View(old)
     older.restore({}, Position(1))
     await kept.save([older], EventId(""))
+    older_format = tmp_path / f"{ROUTING.name}.v{ROUTING.version}"
+    older_format.mkdir()
+    (older_format / "000000000001.snapshot").write_bytes(b"as it once was packed")
+    assert await kept.nearest(ROUTING, Position(1)) is None
     for position in range(1, 33):
         view.restore(ROUTING.initial(), Position(position))
         await kept.save([view], EventId(""))
@@ -131,4 +135,4 @@ async def test_too_many_bytes_make_them_fewer_and_an_older_version_goes(
     monkeypatch.setattr(module, "BYTES_MAX", 9 * size)
     assert await kept.thin([ROUTING], 1) >= 4
     assert len(kept.positions(ROUTING)) <= 9 and kept.positions(ROUTING)[-1] == 32
-    assert not kept.positions(old)
+    assert not kept.positions(old) and not older_format.exists()

@@ -11,9 +11,11 @@ from hypothesis import strategies as some
 from agents.builds import BUILDS
 from handlers.decisions import DECISIONS
 from ops.names import NAMES
+from ops.replay import LOOKED_BACK_AT
 from projections.base import Projection, fold
 from projections.cold_starts import COLD_STARTS
 from projections.seals import SEALS
+from projections.stores.unread import read_state, stored
 from projections.view import View
 from projections.webhooks import TURN
 from projections.weights import WEIGHTS
@@ -55,3 +57,18 @@ def test_going_on_from_a_snapshot_gives_the_same(projection: Projection[Any], se
         content = msgspec.msgpack.encode(view.state)
         view.restore(msgspec.msgpack.decode(content, type=projection.state_type), view.position)
     assert view.state == fold(projection, history(seed))
+
+
+@pytest.mark.parametrize("projection", LOOKED_BACK_AT, ids=lambda projection: projection.name)
+@settings(max_examples=12, deadline=None)
+@given(seed=SEEDS, at=some.floats(0, 1))
+def test_going_on_from_one_that_is_read_as_far_as_the_fold_asks_gives_the_same(
+    projection: Projection[Any], seed: int, at: float
+) -> None:
+    view = View(projection)
+    for batch in batches(seed, [at]):
+        content = msgspec.msgpack.encode(view.state, enc_hook=stored)
+        view.restore(read_state(projection.state_type, content), view.position)
+        view.fold(batch)
+    content = msgspec.msgpack.encode(view.state, enc_hook=stored)
+    assert msgspec.msgpack.decode(content, type=projection.state_type) == fold(projection, history(seed))
