@@ -67,8 +67,8 @@ def _table(table: RoutingTable) -> Tree:
 def _catalogue(catalogue: Catalogue) -> Tree:
     """With the status that the page and the API show, which is worked out and not kept."""
     tree = _plain(catalogue)
-    for deployment_id, deployment in catalogue.deployments.items():
-        tree["deployments"][deployment_id]["status"] = status(deployment)
+    for plain, deployment in zip(tree["deployments"].values(), catalogue.deployments.values(), strict=True):
+        plain["status"] = status(deployment)
     return tree
 
 

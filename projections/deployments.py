@@ -122,7 +122,7 @@ class Deployment(msgspec.Struct):
     reason_position: Position = Position(0)
 
     def count(self, phase: ReplicaPhase) -> int:
-        return sum(1 for each in self.replicas.values() if each == phase)
+        return [*self.replicas.values()].count(phase)
 
 
 class Model(msgspec.Struct):

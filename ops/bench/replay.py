@@ -32,9 +32,12 @@ from ops.bench.peer import beside_eventsourcing
 from ops.bench.results import table, write_section
 from ops.blame import blame
 from ops.cli import SELDOM
+from ops.config import CHECKOUT, Settings, load
+from ops.local.nats_server import NatsAddress
 from ops.names import NAMES
-from ops.past import Past
+from ops.past import HISTORY, Past, past_of
 from ops.replay import LOOKED_BACK_AT, difference, position_of, snapshot_at, state_at
+from ops.whence import entity_of
 from ops.why import timeline, why
 from projections.routing import ROUTING
 from projections.stores.kept import KeptSnapshots, apart_at, keep_snapshots
@@ -61,8 +64,9 @@ async def folding(log: JetStreamLog, count: int) -> list[Row]:
     return rows
 
 
-async def keeping(log: JetStreamLog, count: int, folder: Path) -> tuple[Past, Row]:
+async def keeping(log: JetStreamLog, count: int, snapshots: Path) -> tuple[Past, Row]:
     """All snapshots of a log that nobody has looked at before."""
+    folder = snapshots / HISTORY
     kept, began = KeptSnapshots(folder), time.perf_counter()
     last = count // apart_at(Position(count)) * apart_at(Position(count))
     index = KeptWhereabouts(folder)
@@ -74,23 +78,28 @@ async def keeping(log: JetStreamLog, count: int, folder: Path) -> tuple[Past, Ro
     spent_s = time.perf_counter() - began
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    snapshots, indexes = (
+    states_mb, indexes_mb = (
         sum(each.stat().st_size for each in folder.glob(pattern)) / 1e6 for pattern in ("*/*.snapshot", "*/*.index")
     )
-    said = f"{count / spent_s:,.0f} events/s; {len(kept.positions(ROUTING))} of each, {snapshots:,.0f} MB in all"
-    return Past(log, kept, index=index), (
+    said = f"{count / spent_s:,.0f} events/s; {len(kept.positions(ROUTING))} of each, {states_mb:,.0f} MB in all"
+    return past_of(log, snapshots), (
         "keep snapshots and the index all along",
-        f"{said}; the index {indexes:,.0f} MB",
+        f"{said}; the index {indexes_mb:,.0f} MB",
         "",
         "",
     )
+
+
+async def drawn(past: Past, count: int) -> tuple[list[Position], list[str]]:
+    """Positions from the second half of the log, and names of deployments that were there by then."""
+    rng = random.Random(1)
+    positions = [Position(rng.randrange(count // 2, count)) for _ in range(SAMPLES)]
+    return positions, rng.sample(sorted((await state_at(past, NAMES, Position(count // 2))).deployments), SAMPLES)
 
 
 async def looking_back(log: JetStreamLog, past: Past, count: int) -> list[Row]:
-    rng = random.Random(1)
-    positions = [Position(rng.randrange(count // 2, count)) for _ in range(SAMPLES)]
+    positions, deployments = await drawn(past, count)
     names = await state_at(past, NAMES)
-    deployments = rng.sample(sorted(names.deployments), SAMPLES)
     replicas = [f"{derive(names.deployments[each], 1)}" for each in deployments]
     times = [(await past.read(Position(each - 1), each))[0].meta.at for each in positions]
     began = time.perf_counter()
@@ -121,18 +130,30 @@ async def looking_back(log: JetStreamLog, past: Past, count: int) -> list[Row]:
 
 
 async def _by_name(past: Past, name: str, position: Position) -> object:
-    found = (await state_at(past, NAMES)).deployments[name]
-    return await snapshot_at(past, found, position)
+    return await snapshot_at(past, await entity_of(past, name), position)
 
 
-def command_line() -> Row:
-    """What a person waits for besides: Python, and all that the command line imports."""
+def commands(address: NatsAddress, state: Path, positions: list[Position], deployments: list[str]) -> list[Row]:
+    """What a person waits for in all: Python, imports, the checks of the log, the answer, the printing."""
+    settings = load({}).but(state=state, nats_url=address.url, nats_monitor_url=address.monitor_url)
+    return [
+        _command("start of the command line (`causeway --help`)", settings, [["--help"]] * SAMPLES),
+        _command(
+            "the command `causeway state DEPLOYMENT --at POSITION`, from its start to its end",
+            settings,
+            [["state", name, "--at", str(at)] for name, at in zip(deployments, positions, strict=True)],
+        ),
+    ]
+
+
+def _command(what: str, settings: Settings, asked: list[list[str]]) -> Row:
+    env = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin"} | settings.environ()
     spent = []
-    for _ in range(SAMPLES):
+    for words in asked:
         began = time.perf_counter()
-        subprocess.run((sys.executable, "-m", "ops.cli", "--help"), stdout=subprocess.DEVNULL, check=True)
+        subprocess.run((sys.executable, "-m", "ops.cli", *words), env=env, check=True, capture_output=True)
         spent.append(time.perf_counter() - began)
-    return "start of the command line (`causeway --help`)", f"p50 {median(spent):.3f} s", "", ""
+    return what, f"p50 {median(spent):.3f} s, slowest {max(spent):.3f} s", "", ""
 
 
 async def _diff(past: Past, position: Position) -> object:
@@ -147,9 +168,10 @@ async def measure(count: int) -> tuple[list[Row], str]:
             await fill(client, count)
             print(f"filled {count:,} events in {time.perf_counter() - began:.0f} s", file=sys.stderr)
             rows = await folding(log, count)
-            past, row = await keeping(log, count, Path(folder) / "kept")
+            past, row = await keeping(log, count, Path(folder) / "snapshots")
             print(f"{row[0]}: {row[1]}", file=sys.stderr)
-            rows += [row, *await looking_back(log, past, count), command_line()]
+            rows += [row, *await looking_back(log, past, count)]
+            rows += commands(address, Path(folder), *await drawn(past, count))
             rows += await beside_eventsourcing(log, past, Path(folder))
             table = await state_at(past, ROUTING)
             live = sum(len(each.replicas) for each in table.deployments.values())

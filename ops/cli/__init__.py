@@ -13,8 +13,8 @@ import typer
 
 from ops.cli.commands import MARKUP, Commands
 
-SELDOM = 100_000
-"""New objects before Python looks for cycles, where a state of a million objects without any is asked one question."""
+SELDOM = 2_000_000
+"""New objects before Python looks for cycles: a state of a million objects, without any, is asked one question."""
 
 
 class _Group(Commands):
