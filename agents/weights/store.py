@@ -48,6 +48,8 @@ class Garbage(msgspec.Struct, frozen=True):
     """Which chunks some content was, pointing to what goes; what was pinned by builds that are long over."""
     chunks: tuple[Stored, ...]
     kept_chunks: int
+    young: int = 0
+    """Manifests that stay only because they are young."""
 
     @property
     def bytes(self) -> int:
@@ -106,18 +108,20 @@ async def garbage_of(objects: Objects, needed: Collection[ManifestId], before_s:
     """What is not needed and was written before. Raises BadManifest: then nobody knows what is needed."""
     chunks = {chunk_key(chunk.hash) for each in needed for chunk in (await manifest_of(objects, each)).chunks()}
     manifests = {manifest_key(each) for each in needed}
-    for each in [stored async for stored in objects.list(MANIFESTS) if stored.modified_s >= before_s]:
-        if each.key not in manifests:  # Young: it keeps its chunks, which may be old.
-            young = await manifest_of(objects, ManifestId(each.key.removeprefix(MANIFESTS)))
-            chunks.update(chunk_key(chunk.hash) for chunk in young.chunks())
+    others = [stored async for stored in objects.list(MANIFESTS) if stored.key not in manifests]
+    young = [stored for stored in others if stored.modified_s >= before_s]
+    for each in young:  # They keep their chunks, which may be old.
+        manifest = await manifest_of(objects, ManifestId(each.key.removeprefix(MANIFESTS)))
+        chunks.update(chunk_key(chunk.hash) for chunk in manifest.chunks())
     gone = [each async for each in objects.list(CHUNKS) if each.key not in chunks and each.modified_s < before_s]
     keys = {each.key for each in gone}
     unsure = [s async for s in objects.list(KNOWN) if await _points_to(objects, s, keys)]
     return Garbage(
-        tuple([s async for s in objects.list(MANIFESTS) if s.key not in manifests and s.modified_s < before_s]),
+        tuple(stored for stored in others if stored.modified_s < before_s),
         tuple(unsure + [s async for s in objects.list(PINS) if s.modified_s < before_s]),
         tuple(gone),
         len(chunks),
+        len(young),
     )
 
 

@@ -184,15 +184,19 @@ def collect(
             "chunks": len(gone.chunks),
             "bytes": gone.bytes,
             "kept_chunks": gone.kept_chunks,
+            "kept_young_manifests": gone.young,
         }
         render.as_json(session.out, shown)
         return
     what = "would be" if dry_run else "were"
     session.out.print(
         f"{render.counted(len(gone.manifests), 'manifest')}, {render.counted(len(gone.chunks), 'chunk')}, "
-        f"{gone.bytes:,} bytes {what} removed; {gone.kept_chunks:,} chunks are needed",
+        f"{gone.bytes:,} bytes {what} removed; {render.counted(gone.kept_chunks, 'chunk')} kept",
         soft_wrap=True,
     )
+    if gone.young:
+        young = render.counted(gone.young, "manifest")
+        session.out.print(f"{young} not needed, kept for being younger than {older_than_h:g} hours (--older-than)")
 
 
 async def _alone(objects: Objects, log: Log, store: str) -> None:
