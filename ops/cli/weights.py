@@ -5,8 +5,9 @@ They look into the store themselves, so they run where the plane's settings are.
 
 import asyncio
 import time
+from collections.abc import Iterator
 from secrets import token_hex
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +15,7 @@ from agents.weights.holds import clearing
 from agents.weights.manifest import MANIFESTS, PLANES, BadManifest, Manifest
 from agents.weights.mirror import forget_journals
 from agents.weights.store import Bad, Garbage, clear, garbage_of, manifest_of, other_planes, parts, verify
-from events.base import CommandId, CorrelationId
+from events.base import CommandId, CorrelationId, DeploymentId
 from events.log import Log
 from events.weights import ManifestId
 from handlers.deciders.weights import DiscardWeights
@@ -28,6 +29,7 @@ from ops.cli.stored import Which, manifest_named, named, store_of, weights_and_n
 from ops.operator_key import OPERATOR
 from ops.wiring.plane_name import plane_name
 from projections.stores.objects import Objects, StoreUnavailable
+from projections.weights import Pin, Weights
 
 weights = typer.Typer(no_args_is_help=True, help="Weights: mirrored once, checked, shared between models.")
 
@@ -47,40 +49,56 @@ def register(app: typer.Typer) -> None:
 
 
 def every(context: typer.Context, output: Output = Format.table) -> None:
-    """Which deployment mounts what, from where, and how large it is."""
+    """Which deployment mounts what, from where, and how large it is; what is being mirrored, or could not be."""
     session = session_of(context)
     state, names = session.with_log(weights_and_names)
-    found = [
-        {
-            "deployment": names.of.get(deployment_id, deployment_id),
-            "mount_location": mount.mount_location,
-            "source": known.source if known else "",
-            "revision": known.revision if known else "",
-            "files": known.files if known else 0,
-            "bytes": known.bytes if known else 0,
-            "manifest": mount.manifest_id,
-        }
-        for deployment_id, mounts in state.mounts.items()
-        for mount in mounts
-        for known in [state.mirrored.get(mount.manifest_id)]
-    ]
+    found = [{"deployment": names.of.get(of, of), **told} for of, told in _mounted(state)]
     if output is Format.json:
         render.as_json(session.out, found)
         return
     rows = (
         (
             str(each["deployment"]),
-            str(each["mount_location"]),
-            str(each["source"]),
-            str(each["revision"])[:12],
+            each["mount_location"],
+            each["source"],
+            each["revision"][:12],
             f"{each['files']:,}",
             f"{each['bytes']:,}",
-            str(each["manifest"])[:12],
+            each["manifest"][:12] if each["manifest"] else each["status"],
         )
         for each in found
     )
     columns = ("deployment", "mounted at", "source", "revision", "files", "bytes", "manifest")
     render.table(session.out, columns, rows, "no deployment mounts weights")
+
+
+def _mounted(state: Weights) -> Iterator[tuple[DeploymentId, dict[str, Any]]]:
+    """What each deployment has; what it asked for and has not got. A copy has what it copies, and asked for nothing."""
+    for deployment_id in state.model_of:
+        pins = state.pins.get(deployment_id, {})
+        there = {mount.mount_location: mount.manifest_id for mount in state.mounts.get(deployment_id, ())}
+        for place in there | pins:
+            manifest_id, pin = there.get(place), pins.get(place)
+            known = pin or (state.mirrored.get(manifest_id) if manifest_id else None)
+            yield (
+                deployment_id,
+                {
+                    "mount_location": place,
+                    "source": known.source if known else "",
+                    "revision": known.revision if known else "",
+                    "files": known.files if known else 0,
+                    "bytes": known.bytes if known else 0,
+                    "manifest": manifest_id,
+                    "status": "mounted" if manifest_id else _status(pin),
+                    "reason": pin.failed if pin and not manifest_id else "",
+                },
+            )
+
+
+def _status(pin: Pin | None) -> str:
+    if pin is not None and pin.failed:
+        return "failed"
+    return "being mirrored" if pin is None or pin.manifest_id is None else "mirrored"
 
 
 def show(context: typer.Context, manifest: Which, output: Output = Format.table) -> None:

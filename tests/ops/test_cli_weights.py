@@ -38,7 +38,7 @@ from events.node import (
     WeightsPrefetchRequested,
 )
 from events.union import AnyEvent
-from events.weights import ManifestId, Mount, WeightsDiscarded, WeightsMirrored
+from events.weights import ManifestId, Mount, WeightsDiscarded, WeightsMirrored, WeightsMirrorFailed, WeightsPinned
 from handlers.dispatch import Dispatch
 from ops.wiring.plane_name import plane_name
 from projections.stores.objects import FolderObjects, Stored
@@ -150,13 +150,27 @@ def stored(shell: Shell) -> set[bytes]:
 
 def test_ls_and_show(shell: Shell) -> None:
     rows = shell.run("weights ls -o json").json
-    assert [(row["deployment"], row["source"], row["bytes"]) for row in rows] == [
-        ("llm/deployment-1", "hf://owner/model", 20_000)
+    assert [(row["deployment"], row["source"], row["bytes"], row["status"]) for row in rows] == [
+        ("llm/deployment-1", "hf://owner/model", 20_000, "mounted"),
+        ("llm/deployment-3", "hf://owner/model", 20_000, "mirrored"),
     ]
     shown = shell.run(f"weights show {IDS[FIRST][:10]} -o json").json
     assert [file["path"] for file in shown["files"]] == ["0.bin", "1.bin"]
     assert "llm/deployment-1" in shell.run("weights ls").out and "10,000" in shell.run(f"weights show {IDS[FIRST]}").out
     assert "no manifest begins with 'zz'" in shell.run("weights show zz").err
+
+
+def test_ls_tells_what_is_being_mirrored_and_what_could_not_be(tmp_path: Path) -> None:
+    build: dict[str, Any] = {"build_id": BuildId("b"), "deployment_id": FIRST, "source": "hf://o/m"}
+    begun = BuildStarted(build_id=BuildId("b"), deployment_id=FIRST, builder=NodeId("n"), attempt=1)
+    pinned = WeightsPinned(**build, mount_location="/a", revision="c" * 40, files=1, bytes=7)
+    failed = WeightsMirrorFailed(**build, mount_location="/b", kind="missing", reason="is not there", seconds=1.0)
+    stream = StreamName("build", "b")
+    shell = Shell(tmp_path, history((stream, begun), (stream, pinned), (stream, failed)))
+    rows = {row["mount_location"]: row for row in shell.run("weights ls -o json").json}
+    assert (rows["/a"]["status"], rows["/a"]["bytes"], rows["/a"]["manifest"]) == ("being mirrored", 7, None)
+    assert (rows["/b"]["status"], rows["/b"]["reason"]) == ("failed", "is not there")
+    assert "being mirrored" in shell.run("weights ls").out
 
 
 def test_verify_reads_every_byte_that_is_needed(shell: Shell) -> None:
@@ -202,7 +216,8 @@ def test_gc_keeps_what_a_copy_will_run_though_the_original_was_deleted_before_it
     shell.history = history((model, pushed(4, COPY)), (model, copied_from), (model, deleted))
     shell.run("weights gc")
     assert stored(shell) == {SHARED, BASE, BUILDING}
-    assert [row["deployment"] for row in shell.run("weights ls -o json").json] == ["llm/deployment-4"]
+    mounted = [row["deployment"] for row in shell.run("weights ls -o json").json if row["status"] == "mounted"]
+    assert mounted == ["llm/deployment-4"]
 
 
 def test_what_gc_removes_is_on_record(shell: Shell) -> None:
