@@ -157,6 +157,11 @@ def _grounds(grounds: dict[str, Any]) -> Iterable[str]:
     if "rule" in grounds:
         settings = grounds.get("settings") or {}
         inputs = {name: value for name, value in grounds.items() if name not in ("settings", "note", "promotion_id")}
-        yield "grounds: " + ", ".join(f"{name} {show(value)}" for name, value in inputs.items() if value is not None)
+        yield "grounds: " + ", ".join(f"{name} {_short(value)}" for name, value in inputs.items() if value is not None)
         if settings:
             yield "settings: " + ", ".join(f"{name} {show(value)}" for name, value in settings.items())
+
+
+def _short(value: Any) -> str:
+    """Loads are measured, and nobody wants their seventeenth digit."""
+    return f"{value:.3g}" if isinstance(value, float) else show(value)

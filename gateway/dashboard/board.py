@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from events.base import DeploymentId, ModelId, Position
+from events.base import DeploymentId, ModelId, Position, WebhookId
 from events.codec import Recorded
 from events.log import LogUnavailable
 from events.signals.log_lines import BUILD, LEVELS, Level, LogFiles, LogLine
@@ -19,6 +19,7 @@ from gateway.dashboard import (
     events_page,
     logs_page,
     plane_page,
+    webhooks_page,
     weights_page,
 )
 from gateway.dashboard.changes import changes
@@ -182,6 +183,22 @@ class Board:
             return "Audit", audit_page.audit(await self.sources.refused(query), what, filters, ROWS, moment)
         except AuditUnavailable as away:
             return "Audit", audit_page.away(str(away), what, filters, moment)
+
+    async def webhooks(self, moment: Moment, asked: Asked) -> Page:
+        known, note = await self.sources.webhooks_at(moment)
+        found = await asyncio.gather(*(self.sources.place(each, moment) for each in known))
+        places = {each: place for each, place in zip(known, found, strict=True) if place is not None}
+        return "Webhooks", webhooks_page.webhooks(known, places, note, moment)
+
+    async def webhook(self, webhook_id: str, moment: Moment, asked: Asked) -> Page:
+        known, note = await self.sources.webhooks_at(moment)
+        found = known.get(WebhookId(webhook_id))
+        if found is None:
+            raise Refusal(404, f"there is no webhook {webhook_id[:80]} at position {moment.position}")
+        one = found.webhook_id
+        place, attempts = await self.sources.place(one, moment), await self.sources.attempts(one, moment)
+        shown = webhooks_page.Shown(found, place, attempts, await self.about(one, moment))
+        return f"Webhook {found.url}", webhooks_page.webhook(shown, note, moment)
 
     async def environments(self, moment: Moment, asked: Asked) -> Page:
         world = await self.sources.world_at(moment)

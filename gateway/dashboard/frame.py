@@ -16,12 +16,13 @@ PLACES = (
     ("Plane", "", "p"),
     ("Environments", "/environments", "e"),
     ("Weights", "/weights", "w"),
+    ("Webhooks", "/webhooks", "b"),
     ("Events", "/events", "t"),
     ("Audit", "/audit", "a"),
 )
 KEYS = (
     ("?", "these keys"),
-    ("g then p, e, w, t, a", "go to the plane, environments, weights, the timeline of events, audit"),
+    ("g then p, e, w, b, t, a", "go to the plane, environments, weights, webhooks, the timeline of events, audit"),
     ("/", "into the first filter"),
     ("j and k", "down and up in a table or a graph"),
     ("Enter", "open what is chosen"),

@@ -48,6 +48,8 @@ def install(
         logs=plane.logs,
         loads=loads,
         files=files,
+        webhooks=lambda: subscriptions.webhooks.state,
+        deliveries=subscriptions.deliveries,
     )
 
     def visitor(request: Request) -> Going | None:

@@ -20,6 +20,7 @@ from gateway.dashboard.board import Asked, Board, Page, time_of
 from gateway.dashboard.markup import Markup
 from gateway.dashboard.moment import ROOT, Moment, deployment_path, environment_path, weights_path
 from gateway.dashboard.sources import Refusal
+from gateway.dashboard.webhooks_page import webhook_path
 from gateway.dashboard.whatif_page import NUMBERS
 from gateway.dashboard.words import notice
 
@@ -138,6 +139,15 @@ def _pages(router: APIRouter, desk: Desk) -> None:
     async def manifest(request: Request, manifest_id: str) -> Response:
         path = weights_path(manifest_id)
         return await desk.show(request, path, (), lambda *asked: board.manifest(manifest_id, *asked))
+
+    @router.get(ROOT + "/webhooks")
+    async def webhooks(request: Request) -> Response:
+        return await desk.show(request, "/webhooks", (), board.webhooks)
+
+    @router.get(ROOT + "/webhooks/{webhook_id}")
+    async def webhook(request: Request, webhook_id: str) -> Response:
+        path = webhook_path(webhook_id)
+        return await desk.show(request, path, (), lambda *asked: board.webhook(webhook_id, *asked))
 
     @router.get(ROOT + "/environments")
     async def environments(request: Request) -> Response:

@@ -12,20 +12,23 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from events.base import ORIGIN, DeploymentId, Position
+from events.base import ORIGIN, DeploymentId, Position, WebhookId
 from events.codec import Recorded
 from events.log import LogUnavailable
+from events.signals.deliveries import Attempt, Deliveries, DeliveriesUnavailable, Place
 from events.signals.load_history import LoadHistory, LoadsUnavailable
 from events.signals.load_history import Moment as Load
 from events.signals.log_lines import LogFiles
 from events.weights import ManifestId
 from gateway.dashboard.moment import Moment, World
+from gateway.dashboard.recorded import recorded
 from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, wanted
-from projections.base import Projection
+from projections.base import Projection, fold
 from projections.deployments import DEPLOYMENTS
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.stores.audit import AuditStore, AuditUnavailable
+from projections.webhooks import WEBHOOKS, Webhooks
 from projections.weights import WEIGHTS, Weights
 
 Past = Callable[[Sequence[Projection[Any]], Position], Awaitable[tuple[Any, ...]]]
@@ -35,6 +38,7 @@ Files = Callable[[ManifestId], Awaitable[Sequence["File"]]]
 SEARCHED, PIECE = 5000, 500
 """Events of the log that are looked through without an audit trail, and at a time."""
 NEAR = 256
+OF_WEBHOOKS, WEBHOOK_ROWS, ATTEMPTS = ("Webhook*", "DeliveryGivenUp", "Redelivery*"), 5000, 25
 AUDIT_DEADLINE_S, LOADS_DEADLINE_S, FILES_DEADLINE_S = 5.0, 3.0, 10.0
 T = TypeVar("T")
 
@@ -83,6 +87,9 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     loads: Callable[[], AbstractAsyncContextManager[LoadHistory]] | None = None
     """Raises LoadsUnavailable."""
     files: Files | None = None
+    webhooks: Callable[[], Webhooks] | None = None
+    """Of now; None: they are found among the events."""
+    deliveries: Deliveries | None = None
     beginning: Position = ORIGIN
     source: str = ""
     """The file that is shown; empty: a running plane."""
@@ -141,6 +148,32 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         (found,) = await self.at((WEIGHTS,), moment.position)
         known: Weights = found
         return known
+
+    async def webhooks_at(self, moment: Moment) -> tuple[Webhooks, str]:
+        """With what is to be known about them, as of `Found`."""
+        if self.webhooks is not None and not moment.fixed:
+            return dict(self.webhooks()), ""
+        query = AuditQuery(types=OF_WEBHOOKS, until_position=moment.position, newest=True, limit=WEBHOOK_ROWS)
+        found = await self.rows(query)
+        note = found.note
+        if len(found.rows) == WEBHOOK_ROWS:
+            note = f"Told from the last {WEBHOOK_ROWS} events about webhooks. {note}".strip()
+        return fold(WEBHOOKS, recorded(found.rows)), note
+
+    async def place(self, webhook_id: WebhookId, moment: Moment) -> Place | None:
+        try:
+            return None if self.deliveries is None or moment.fixed else await self.deliveries.place(webhook_id)
+        except DeliveriesUnavailable:
+            return None
+
+    async def attempts(self, webhook_id: WebhookId, moment: Moment) -> Sequence[Attempt] | None:
+        """The newest first; None: nobody can say."""
+        try:
+            if self.deliveries is None or moment.fixed:
+                return None
+            return await self.deliveries.attempts(webhook_id, ATTEMPTS)
+        except DeliveriesUnavailable:
+            return None
 
     async def at(self, projections: Sequence[Projection[Any]], position: Position) -> tuple[Any, ...]:
         try:

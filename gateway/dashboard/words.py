@@ -8,9 +8,19 @@ from gateway.dashboard.moment import Moment
 from projections.audit import AuditRow
 from projections.describe import describe_body
 
-GOOD = ("ACTIVE", "up", "ready", "SUCCEEDED")
-BAD = ("BUILD_FAILED", "DEPLOY_FAILED", "UNHEALTHY", "lost", "unready", "FAILED", "RAMPING_DOWN")
-QUIET = ("SCALED_TO_ZERO", "INACTIVE", "BUILD_STOPPED", "left", "CANCELED", "not there")
+GOOD = ("ACTIVE", "up", "ready", "SUCCEEDED", "delivered", "up to date")
+BAD = (
+    "BUILD_FAILED",
+    "DEPLOY_FAILED",
+    "UNHEALTHY",
+    "lost",
+    "unready",
+    "FAILED",
+    "RAMPING_DOWN",
+    "failed",
+    "has dead letters",
+)
+QUIET = ("SCALED_TO_ZERO", "INACTIVE", "BUILD_STOPPED", "left", "CANCELED", "not there", "as it was", "not begun")
 SAID_MAX = 240
 
 

@@ -108,4 +108,6 @@ def _reason(error: Exception) -> str:
         if isinstance(cause, TargetRefused):
             return str(cause)
         cause = getattr(cause, "os_error", None) or cause.__cause__
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect: {error.os_error.strerror or error.os_error}"[:SHOWN_BYTES]
     return (str(error) or type(error).__name__)[:SHOWN_BYTES]

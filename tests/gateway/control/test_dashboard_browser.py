@@ -142,6 +142,7 @@ def paths(model: ModelId, one: DeploymentId) -> tuple[str, ...]:
     return (
         "", "?at=9", "?at=0", deployment, f"{deployment}/logs", f"{deployment}/whatif?span=15m", "/environments",
         f"/environments/{model}/production", "/events", "/events/9", "/audit", "/audit?what=refused",
+        "/webhooks", "/webhooks?at=9",
     )  # fmt: skip
 
 

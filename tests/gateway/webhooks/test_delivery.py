@@ -79,7 +79,7 @@ async def test_a_receiver_that_is_away_misses_nothing_and_no_event_is_given_up(t
     async with Plant(tmp_path).folding() as plant, plant.working():
         me = await plant.webhook(f"http://127.0.0.1:{port}/hook")
         positions = await plant.happen(40)
-        await until(lambda: "Cannot connect" in (place_of(plant, me).waits or ""))
+        await until(lambda: "cannot connect: " in (place_of(plant, me).waits or ""))
         async with listening(gone, port):
             await gone.until(lambda: len(gone.taken) == 40)
     assert sorted(gone.positions) == positions and gone.in_order()
