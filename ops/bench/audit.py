@@ -1,4 +1,4 @@
-"""The audit trail: a rebuild of all its rows beside its limit, and how long filtered pages take.
+"""The audit trail: a rebuild of all its rows beside its limit. Its pages: `ops.bench.audit_pages`.
 
     python -m ops.bench.audit [--events 1000000] [--write]
 
@@ -17,31 +17,28 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from statistics import median
 
 import msgspec
 
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.log import Log
-from ops.bench.history import BEGAN, history
+from ops.bench.history import history
 from ops.bench.log import connected, fill, server
 from ops.bench.results import table, write_section
 from ops.config import load
 from ops.local.child import start
 from ops.local.postgres import PostgresPlace, prepare
-from projections.audit import AuditQuery, AuditRow
 from projections.stores.audit_rebuild import rebuild
 from projections.stores.postgres import PostgresAuditStore
 
 WRITTEN, PIECE = 200_000, 2000
 """Rows that the limit is measured with, in pieces as a reader gives them."""
 ROUNDS = 3
-PAGES = 15
-REBUILD_GOAL, PAGE_GOAL_S = 50_000, 0.020
+REBUILD_GOAL = 50_000
 
 Row = tuple[str, str, str, str]
 
@@ -143,38 +140,6 @@ async def rebuilds(log: Log, store: PostgresAuditStore, count: int) -> list[Row]
     ]
 
 
-def queries(count: int, rows: tuple[AuditRow, ...]) -> dict[str, AuditQuery]:
-    middle = BEGAN + timedelta(milliseconds=137 * (count // 2))
-    some = rows[len(rows) // 2]
-    return {
-        "newest, no filter": AuditQuery(newest=True),
-        "one deployment": AuditQuery(entity=some.entity, newest=True),
-        "one node (every sixth row)": AuditQuery(entity="node-1", newest=True),
-        "one node, from the middle on": AuditQuery(entity="node-1", after=Position(count // 2)),
-        "one type": AuditQuery(types=("PromotionCompleted",), newest=True),
-        "types by pattern": AuditQuery(types=("Replica*",), newest=True),
-        "an actor that nobody is": AuditQuery(actor="key:*", newest=True),
-        "a minute in the middle": AuditQuery(since=middle, until=middle + timedelta(minutes=1)),
-        "one type, newest before the middle": AuditQuery(types=("DeploymentPushed",), until=middle, newest=True),
-        "one request's consequences": AuditQuery(correlation=some.correlation_id),
-    }
-
-
-async def pages(store: PostgresAuditStore, count: int) -> list[Row]:
-    sample = await store.page(AuditQuery(after=Position(count // 2), limit=50, types=("DeploymentPushed",)))
-    measured: list[Row] = []
-    for name, query in queries(count, sample).items():
-        spent, found = [], tuple[AuditRow, ...]()
-        for _ in range(PAGES):
-            began = time.perf_counter()
-            found = await store.page(query)
-            spent.append(time.perf_counter() - began)
-        worst = f"slowest of {PAGES} {max(spent) * 1e3:.1f} ms"
-        text = f"{median(spent) * 1e3:.1f} ms, {worst}, {len(found)} rows"
-        measured.append((f"page: {name}", text, "", f"< {PAGE_GOAL_S * 1e3:.0f} ms"))
-    return measured
-
-
 async def measure(count: int) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="causeway-bench-") as name:
         folder = Path(name)
@@ -185,8 +150,7 @@ async def measure(count: int) -> list[Row]:
                 await fill(client, count)
                 print(f"filled {count:,} events in {time.perf_counter() - began:.0f} s", file=sys.stderr)
                 assert await store.position() == ORIGIN
-                rows = await rebuilds(log, store, count)
-                return [*rows, *await pages(store, count)]
+                return await rebuilds(log, store, count)
 
 
 def main(arguments: list[str]) -> int:
@@ -201,8 +165,7 @@ def main(arguments: list[str]) -> int:
         where = (
             f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} shared cores ({platform.machine()}, load {load_average}),"
             f" Python {platform.python_version()}: `python -m ops.bench.audit --events {options.events} --write`."
-            " nats-server, PostgreSQL and the rebuild share the machine. The goal for pages is stated for 10,000,000"
-            " rows; this table has fewer."
+            " nats-server, PostgreSQL and the rebuild share the machine."
         )
         write_section("The audit trail", f"{where}\n\n{measured}")
     return 0

@@ -1,19 +1,18 @@
 """Commands of the audit trail: ask it, export it, make it anew, let somebody read it."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
-import msgspec
 import typer
 
 from events.log import Log
-from ops import audit_files, render
+from ops import render
 from ops.cli.failures import FAILED, Failure
 from ops.cli.history import (
     After,
+    Before,
     ByActor,
     Correlation,
     Entity,
@@ -29,9 +28,18 @@ from ops.cli.session import Session
 from projections.audit import AuditQuery, AuditRow, RefusedRow
 from projections.describe import describe_body
 from projections.stores.audit import AuditStore
+from projections.stores.audit_exports import FORMS, Form, asked, pages
 from projections.stores.audit_rebuild import Rebuilt
 from projections.stores.audit_rebuild import rebuild as rebuilt
 
+PAGE = 5000
+EVERYTHING = 1 << 62
+Refused = Annotated[
+    bool,
+    typer.Option(
+        "--refused", help="Commands that were refused, and why; `--type` names commands, positions are their numbers."
+    ),
+]
 app = typer.Typer(invoke_without_command=True)
 
 
@@ -51,19 +59,17 @@ def audit(
     since: Since = None,
     until: Until = None,
     after: After = None,
+    before: Before = None,
     limit: Limit = 50,
-    refused: Annotated[
-        bool, typer.Option("--refused", help="Commands that were refused, and why; `--type` names commands then.")
-    ] = False,
+    refused: Refused = False,
     output: Output = Format.table,
 ) -> None:
     """Who did what and when, from the audit trail in PostgreSQL. Filters as in `events`. JSON is one object a line."""
     if context.invoked_subcommand is not None:
         return
     session = session_of(context)
-    query = query_of(session, None if refused else types, entity, actor, correlation, since, until, after, limit)
-    if refused:
-        query = msgspec.structs.replace(query, types=tuple(types or ()))
+    filters = (session, types, entity, actor, correlation, since, until)
+    query = query_of(*filters, after=after, before=before, limit=limit, commands=refused)
     rows = _asked(session, query, refused)
     if output is Format.json:
         for row in rows:
@@ -75,13 +81,10 @@ def audit(
 
 
 def _asked(session: Session, query: AuditQuery, refused: bool) -> tuple[Any, ...]:
-    async def ask(store: AuditStore) -> tuple[Any, ...]:
-        return await (store.page_refused(query) if refused else store.page(query))
-
-    rows = session.with_audit(ask)
+    rows = session.with_audit(lambda store: asked(store, query, refused))
     if not rows and query.entity is not None:
         query = session.with_log(lambda log: with_entity_resolved(log, query))
-        rows = session.with_audit(ask)
+        rows = session.with_audit(lambda store: asked(store, query, refused))
     return rows
 
 
@@ -131,26 +134,41 @@ def export(
     types: Types = None,
     entity: Entity = None,
     actor: ByActor = None,
+    correlation: Correlation = None,
     since: Since = None,
     until: Until = None,
     after: After = None,
+    before: Before = None,
+    refused: Refused = False,
 ) -> None:
     """All matching rows into a file, in the order of positions: NDJSON, or Parquet for columnar tools."""
     session = session_of(context)
-    kinds: dict[str, Callable[[Path], audit_files.Sink]] = {
-        ".ndjson": audit_files.NdjsonFile,
-        ".parquet": audit_files.ParquetFile,
-    }
-    if file.suffix not in kinds:
-        raise Failure(f"{file}: the name says in what form", f"end it in {' or '.join(kinds)}")
+    made = FORMS.get(file.suffix[1:])
+    if made is None:
+        raise Failure(f"{file}: the name says in what form", f"end it in {' or '.join(f'.{name}' for name in FORMS)}")
     if file.exists():
         raise Failure(f"{file} exists already", "name another file, or remove it")
-    query = query_of(session, types, entity, actor, None, since, until, after or 0, audit_files.PAGE)
+    filters = (session, types, entity, actor, correlation, since, until)
+    query = query_of(*filters, after=after or 0, before=before, limit=EVERYTHING, commands=refused)
     if entity is not None:
         query = session.with_log(lambda log: with_entity_resolved(log, query))
-    with kinds[file.suffix](file) as sink:
-        rows = session.with_audit(lambda store: audit_files.exported(store, query, sink))
+    form = made(RefusedRow if refused else AuditRow)
+    try:
+        with file.open("xb") as out:
+            rows = session.with_audit(lambda store: _written(store, query, refused, form, out))
+    except BaseException:
+        file.unlink(missing_ok=True)  # half a file looks like a whole one
+        raise
     session.out.print(f"{rows} rows in {file}", soft_wrap=True)
+
+
+async def _written(store: AuditStore, query: AuditQuery, refused: bool, form: Form, out: BinaryIO) -> int:
+    count = 0
+    async for rows in pages(store, query, refused, PAGE):
+        out.write(form.part(rows))
+        count += len(rows)
+    out.write(form.end())
+    return count
 
 
 def rebuild(

@@ -8,7 +8,6 @@ from events.signals.load_history import LoadsUnavailable
 from events.signals.refusals import RefusalsUnavailable
 from handlers.base import Refused
 from handlers.dispatch import Contended
-from ops.audit_files import PyarrowMissing
 from ops.capsule.file import CapsuleBroken
 from ops.capsule.redecide import CodeFailed
 from ops.cli.failures import FAILED, NOT_RUNNING, USAGE, Failure
@@ -31,6 +30,7 @@ from ops.truss_client import ToolchainMissing
 from projections.predicate import BadExpression
 from projections.stores.archive import ArchiveBroken
 from projections.stores.audit import AuditUnavailable
+from projections.stores.audit_exports import PyarrowMissing
 from projections.stores.objects import StoreUnavailable
 
 EXPECTED = (

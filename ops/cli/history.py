@@ -34,6 +34,7 @@ Correlation = Annotated[str | None, typer.Option(help="Only what followed from t
 Since = Annotated[str | None, typer.Option(help="From this time on: 2026-11-21T19:30:00Z, or 15m for 15 minutes ago.")]
 Until = Annotated[str | None, typer.Option(help="Before this time.")]
 After = Annotated[int | None, typer.Option(min=0, help="The first ones after this position, instead of the newest.")]
+Before = Annotated[int | None, typer.Option(min=1, help="The newest ones before this position.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 
 
@@ -52,17 +53,21 @@ def events(
     since: Since = None,
     until: Until = None,
     after: After = None,
+    before: Before = None,
     limit: Limit = 50,
     output: Output = Format.table,
 ) -> None:
     """Events from the log, oldest first: the newest 50, or what the filters say. JSON is one object a line."""
     session = session_of(context)
-    query = query_of(session, types, entity, actor, correlation, since, until, after, limit)
+    if follow and before is not None:
+        raise Failure("--follow goes on from now, --before ends at a position", "leave one of them out", USAGE)
+    query = query_of(session, types, entity, actor, correlation, since, until, after, before, limit)
 
     async def show(log: Log) -> None:
         asked = await with_entity_resolved(log, query)
         head = await log.head()
-        rows = await event_query.select(log, msgspec.structs.replace(asked, until_position=head))
+        until = head if asked.until_position is None else min(head, asked.until_position)
+        rows = await event_query.select(log, msgspec.structs.replace(asked, until_position=until))
         for row in rows:
             _print_row(session, row, output)
         if not (rows or follow):
@@ -98,9 +103,12 @@ def query_of(
     since: str | None,
     until: str | None,
     after: int | None,
+    before: int | None,
     limit: int,
+    commands: bool = False,
 ) -> AuditQuery:
-    unknown = no_such_type(types or ())
+    """`commands`: `types` names commands, of which the log does not know all."""
+    unknown = None if commands else no_such_type(types or ())
     if unknown is not None:
         raise Failure(f"there is no event type {unknown[0]!r}", unknown[1], USAGE)
     return AuditQuery(
@@ -111,6 +119,7 @@ def query_of(
         entity=entity,
         correlation=correlation,
         after=Position(after or 0),
+        until_position=None if before is None else Position(before - 1),
         limit=limit,
         newest=after is None,
     )

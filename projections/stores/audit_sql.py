@@ -1,27 +1,26 @@
-"""The audit trail's tables and views, and queries as SQL. Text only; `postgres.py` runs it.
+"""The audit trail's tables, indexes and views as SQL, and rows as their records. Text only; `postgres.py` runs it.
 
 Everything is in the schema `causeway`. The rows of events are in a table with a number, which the cursor names: a
 rebuilt table takes the place of the live one by one update. People use the views, whose names and columns stay
 (ops/docs/audit.md).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from events.base import Position
-from projections.audit import AuditQuery, AuditRow, RefusedRow, clip_or_none
-from projections.patterns import is_pattern
+from projections.audit import AuditRow, RefusedRow
 
-SHAPE = 2
+SHAPE = 3
 """Of the tables that are filled from the log. Another one in the database: they are made anew, and filled again."""
 BUCKET = 1000
 """Positions whose earliest and latest time are kept together, by which a time finds its positions."""
-LAST = Position(2**63 - 1)
-MOST_BRANCHES = 40
-"""Names that are looked up one by one, each in its own order; of more, one pass over the positions is cheaper."""
+SLOTS = 10
+"""Most ids that one event names. Each place among them has an index with the position: one over all places gives no
+order, and a page of what was frequent long ago would be looked for along all positions.
+"""
 COLUMNS = AuditRow.__struct_fields__
 REFUSED_COLUMNS = RefusedRow.__struct_fields__
 MAKE_LOCK = 4_127_001
@@ -76,6 +75,9 @@ create index if not exists refused_entity on causeway.refused_rows (entity, numb
 """
 
 
+ENTITIES = tuple(f"(entities[{place}])" for place in range(1, SLOTS + 1))
+
+
 def tables(number: int) -> str:
     return f"""
 create table causeway.rows_{number} ({_ROW}) with (autovacuum_enabled = off);
@@ -97,7 +99,7 @@ def indexes(number: int) -> tuple[str, ...]:
         f"create index on {rows} (actor, position)",
         f"create index on {rows} (type, position)",
         f"create index on {rows} (correlation_id, position)",
-        f"create index on {rows} using gin (entities)",
+        *(f"create index on {rows} ({entity}, position) where {entity} is not null" for entity in ENTITIES),
         f"analyze {rows}",
     )
 
@@ -105,10 +107,12 @@ def indexes(number: int) -> tuple[str, ...]:
 def filled(number: int) -> str:
     """What follows from rows that were written all at once: the times of their positions, and the names in them."""
     rows = f"causeway.rows_{number}"
-    return (
-        f"insert into causeway.spans_{number} select position / {BUCKET}, min(at), max(at) from {rows} group by 1;"
-        f"insert into causeway.names_{number} select 'actor', actor from {rows} group by actor"
-        f" union all select 'type', type from {rows} group by type;"
+    spans = f"insert into causeway.spans_{number} select position / {BUCKET}, min(at), max(at) from {rows} group by 1;"
+    return spans + "".join(
+        f"with recursive known (name) as (select min({kind}) from {rows} union all"
+        f" select (select min({kind}) from {rows} where {kind} > known.name) from known where known.name is not null)"
+        f" insert into causeway.names_{number} select '{kind}', name from known where name is not null;"
+        for kind in ("actor", "type")  # few names, each found from its index: a pass over the rows costs more
     )
 
 
@@ -128,17 +132,39 @@ VIEWS = (
 )
 
 
+READERS = """
+select distinct grantee as reader from information_schema.role_table_grants
+where table_schema = 'causeway' and table_name = 'audit' and privilege_type = 'SELECT' and grantee <> current_user
+"""
+"""Who may read the views: what is granted on a view goes with it, and a new shape brings new views."""
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def granted(reader: str) -> str:
+    to = identifier(reader) if reader != "PUBLIC" else reader
+    names = ", ".join(f"causeway.{view}" for view in VIEWS)
+    return f"grant usage on schema causeway to {to}; grant select on {names} to {to};"
+
+
 def views(number: int) -> str:
     """`create or replace` keeps what was granted on them; columns may only be added at their end."""
+    by_place = " union all ".join(
+        f"select {entity} as entity, position, at, type, actor from causeway.rows_{number} where {entity} is not null"
+        for entity in ENTITIES
+    )
     return f"""
 create or replace view causeway.audit as select {", ".join(COLUMNS)} from causeway.rows_{number};
 create or replace view causeway.audit_entities as
-    select named.entity, r.position, r.at, r.type, r.actor
-    from causeway.rows_{number} r cross join lateral unnest(r.entities) as named (entity);
+    {by_place};
 create or replace view causeway.replica_lives as
     select position, at, type, entity as replica_id, body->>'deployment_id' as deployment_id,
-        body->>'node_id' as node_id, body->>'reason' as reason, (body->>'exit_code')::int as exit_code
-    from causeway.rows_{number} where category = 'replica';
+        (select a.body->>'node_id' from causeway.rows_{number} a where a.entities[1] = r.entity
+            and a.category = 'replica' and a.type = 'ReplicaAssigned' order by a.position limit 1) as node_id,
+        body->>'reason' as reason, (body->>'exit_code')::int as exit_code
+    from causeway.rows_{number} r where category = 'replica';
 create or replace view causeway.scale_decisions as
     select position, at, type, body->>'deployment_id' as deployment_id, (body->>'previous')::int as previous,
         (body->>'target')::int as target, body->>'rule' as rule, body->'grounds' as grounds
@@ -153,84 +179,6 @@ create or replace view causeway.access_changes as
 create or replace view causeway.lost as select {", ".join(COLUMNS)} from causeway.lost_rows;
 create or replace view causeway.refused as select {", ".join(REFUSED_COLUMNS)} from causeway.refused_rows;
 """
-
-
-Statement = tuple[str, list[Any]]
-
-
-def statement(query: AuditQuery, names: dict[str, list[str]], table: str = "causeway.audit") -> Statement:
-    """The query as SQL with its arguments. `names`: for `actor` and `type`, the names that the patterns stand for.
-
-    A page is short and in order, so where few names are asked for, each gives its own first rows from its index: as one
-    range of (name, position), for which no other index gives the order. A planner that is free to choose goes along all
-    positions, and is long on its way where a name is rare, or was common only long ago.
-    """
-    arguments: list[Any] = [query.limit]
-    conditions = _conditions(query, arguments)
-    branch = next((column for column in ("actor", "type") if 0 < len(names.get(column, ())) <= MOST_BRANCHES), None)
-    for column, wanted in names.items():
-        if column != branch:
-            arguments.append(wanted)
-            conditions.append(f"{column} = any(${len(arguments)}::text[])")
-    order = f"order by position{' desc' if query.newest else ''} limit $1"
-    chosen = f"select {', '.join(COLUMNS)} from {table}"
-    if branch is None:
-        return f"{chosen} where {' and '.join(conditions)} {order}", arguments
-    last = LAST if query.until_position is None else query.until_position
-    arguments += [names[branch], query.after, last]
-    first, end, way = len(arguments) - 1, len(arguments), " desc" if query.newest else ""
-    conditions += [
-        f"({branch}, position) > (wanted.name, ${first}::bigint)",
-        f"({branch}, position) <= (wanted.name, ${end}::bigint)",
-    ]
-    inner = f"{chosen} where {' and '.join(conditions)} order by {branch}{way}, position{way} limit $1"
-    outer = f"unnest(${first - 1}::text[]) as wanted (name) cross join lateral ({inner}) found"
-    return f"select {', '.join('found.' + name for name in COLUMNS)} from {outer} {order}", arguments
-
-
-def _conditions(query: AuditQuery, arguments: list[Any], number: str = "position") -> list[str]:
-    conditions: list[str] = []
-    for condition, value in (
-        (f"{number} > {{}}", query.after),
-        (f"{number} <= {{}}", query.until_position),
-        ("at >= {}", query.since),
-        ("at < {}", query.until),
-        ("entities @> array[{}::text]" if number == "position" else "entity = {}", clip_or_none(query.entity)),
-        ("correlation_id = {}", clip_or_none(query.correlation)),
-    ):
-        if value is not None:
-            arguments.append(value)
-            conditions.append(condition.format(f"${len(arguments)}"))
-    return conditions
-
-
-def refused_statement(query: AuditQuery) -> Statement:
-    arguments: list[Any] = [query.limit]
-    conditions = _conditions(query, arguments, "number")
-    for column, patterns in (("actor", (query.actor,) if query.actor is not None else ()), ("command", query.types)):
-        if patterns:
-            arguments.append(like(patterns))
-            conditions.append(f"{column} like any(${len(arguments)}::text[])")
-    return (
-        f"select {', '.join(REFUSED_COLUMNS)} from causeway.refused where {' and '.join(conditions)}"
-        f" order by number{' desc' if query.newest else ''} limit $1"
-    ), arguments
-
-
-def like(patterns: Sequence[str]) -> list[str]:
-    """For `like any`: a pattern with `*` and `?`, or an exact name."""
-    escaped = (each.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") for each in patterns)
-    return [each.replace("*", "%").replace("?", "_") for each in escaped]
-
-
-def patterns_of(query: AuditQuery) -> dict[str, tuple[str, ...]]:
-    """By column, what the query says of its names, if anything."""
-    given = {"actor": (query.actor,) if query.actor is not None else (), "type": query.types}
-    return {column: patterns for column, patterns in given.items() if patterns}
-
-
-def exact(patterns: Sequence[str]) -> bool:
-    return not any(is_pattern(each) for each in patterns)
 
 
 def spans_of(rows: Iterable[AuditRow]) -> tuple[list[int], list[datetime], list[datetime]]:
@@ -265,14 +213,3 @@ def row_of(columns: dict[str, Any]) -> AuditRow:
 def refused_of(columns: dict[str, Any]) -> RefusedRow:
     columns["body"] = msgspec.json.decode(columns["body"])
     return RefusedRow(**columns)
-
-
-def bounded(query: AuditQuery, first: int | None, last: int | None) -> AuditQuery:
-    """With the positions among which its times must lie."""
-    after, until = query.after, query.until_position
-    if first is not None:
-        after = Position(max(after, first * BUCKET - 1))
-    if last is not None:
-        end = (last + 1) * BUCKET - 1
-        until = Position(end if until is None else min(until, end))
-    return msgspec.structs.replace(query, after=after, until_position=until)

@@ -17,6 +17,7 @@ from events.codec import Recorded
 from events.signals.refusals import KeptRefusal
 from projections.audit import AuditQuery, AuditRow, RefusedRow, refused_row
 from projections.stores import audit_lines
+from projections.stores import audit_queries as queries
 from projections.stores import audit_sql as sql
 from projections.stores.audit import AuditUnavailable, Compared, CursorMoved
 
@@ -92,7 +93,10 @@ class PostgresAuditStore:
                 names = await _names(connection, query, live)
                 if any(not each for each in names.values()):
                     return ()
-                text, arguments = sql.statement(query, names, f"causeway.rows_{live}")
+                await connection.execute(queries.IN_ORDER)
+                table = f"causeway.rows_{live}"
+                way = await _way(connection, query, names, table)
+                text, arguments = queries.statement(query, names, way, table)
                 rows = tuple(sql.row_of(dict(each)) for each in await connection.fetch(text, *arguments))
         return rows[::-1] if query.newest else rows
 
@@ -125,7 +129,7 @@ class PostgresAuditStore:
         return reached
 
     async def page_refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
-        text, arguments = sql.refused_statement(query)
+        text, arguments = queries.refused_statement(query)
         async with self._connected() as connection:
             rows = tuple(sql.refused_of(dict(each)) for each in await connection.fetch(text, *arguments))
         return rows[::-1] if query.newest else rows
@@ -193,7 +197,7 @@ class PostgresAuditStore:
 
     async def make_reader(self, name: str, password: str) -> None:
         """A login that can read the views of the trail and do nothing else. Once more: with a new password."""
-        quoted = '"' + name.replace('"', '""') + '"'
+        quoted = sql.identifier(name)
         secret = "'" + password.replace("'", "''") + "'"
         async with self._connected() as connection, connection.transaction():
             if not await connection.fetchval("select exists (select from pg_roles where rolname = $1)", name):
@@ -202,9 +206,7 @@ class PostgresAuditStore:
                 f"alter role {quoted} login nosuperuser nocreatedb nocreaterole password {secret};"
                 f"alter role {quoted} set default_transaction_read_only = on;"
                 f"alter role {quoted} set statement_timeout = '60s';"
-                f"alter role {quoted} set search_path = causeway;"
-                f"grant usage on schema causeway to {quoted};"
-                f"grant select on {', '.join('causeway.' + view for view in sql.VIEWS)} to {quoted}"
+                f"alter role {quoted} set search_path = causeway;" + sql.granted(name)
             )
 
     async def _opened(self) -> "asyncpg.Pool[asyncpg.Record]":
@@ -247,11 +249,12 @@ async def _make(connection: Connection) -> None:
         there = await connection.fetchval("select to_regclass($1) is not null", f"causeway.rows_{live}")
         if found is not None and found["shape"] == sql.SHAPE and there:
             return
+        readers = [row["reader"] for row in await connection.fetch(sql.READERS)]
         views = "".join(f"drop view if exists causeway.{view} cascade;" for view in sql.VIEWS)
         await connection.execute(views + sql.dropped(1) + sql.dropped(2) + sql.tables(1))
         for each in sql.indexes(1):
             await connection.execute(each)
-        await connection.execute(sql.views(1))
+        await connection.execute(sql.views(1) + "".join(map(sql.granted, readers)))
         await connection.execute(
             "insert into causeway.cursor (shape, live, position, refused) values ($1, 1, $2, 0)"
             " on conflict (only_row) do update set shape = $1, live = 1, position = $2",
@@ -298,15 +301,24 @@ async def _within(connection: Connection, query: AuditQuery, live: int) -> Audit
     )
     if first is None or last is None:
         return msgspec.structs.replace(query, until_position=ORIGIN)
-    return sql.bounded(query, first, last)
+    return queries.bounded(query, first, last)
 
 
 async def _names(connection: Connection, query: AuditQuery, live: int) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
-    for column, patterns in sql.patterns_of(query).items():
-        if sql.exact(patterns):
+    for column, patterns in queries.patterns_of(query).items():
+        if queries.exact(patterns):
             names[column] = list(patterns)
         else:
             text = f"select name from causeway.names_{live} where kind = $1 and name like any($2::text[])"
-            names[column] = [row["name"] for row in await connection.fetch(text, column, sql.like(patterns))]
+            names[column] = [row["name"] for row in await connection.fetch(text, column, queries.like(patterns))]
     return names
+
+
+async def _way(connection: Connection, query: AuditQuery, names: dict[str, list[str]], table: str) -> str | None:
+    """The lookup that finds the rows: of several, the one with the fewest."""
+    ways = queries.lookups(query, names)
+    if len(ways) < 2:
+        return next(iter(ways), None)
+    text, arguments = queries.looking(query, list(ways.values()), table)
+    return queries.fewest(query, ways, await connection.fetchrow(text, *arguments))

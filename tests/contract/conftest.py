@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from events.log import Log
 from events.log.jetstream import JetStreamLog
 from events.log.memory import MemoryLog
+from ops.config import Settings
 from tests.contract.brokers import connect
 from tests.faults import ROUGH, FaultyLog
 from tests.nats import NatsServer
+from tests.ops.stacks import ELSEWHERE, running, settings_for
 
 
 @pytest.fixture
@@ -40,3 +43,12 @@ async def jetstream(server: NatsServer) -> AsyncIterator[JetStreamLog]:
     log = await connect(server)
     yield log
     await log.close()
+
+
+@pytest.fixture(scope="module")
+def settings() -> Iterator[Settings]:
+    """Of a stack of PostgreSQL alone."""
+    with TemporaryDirectory() as folder:
+        given = settings_for(Path(folder), CAUSEWAY_NATS_URL=ELSEWHERE["CAUSEWAY_NATS_URL"])
+        with running(given, []):
+            yield given

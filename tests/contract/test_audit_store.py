@@ -3,11 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -20,24 +17,21 @@ from events.base import (
     Actor,
     CommandId,
     CorrelationId,
-    DeploymentId,
     EventId,
     Metadata,
     ModelId,
     Position,
-    PromotionId,
     StreamName,
 )
 from events.codec import Recorded
-from events.environment import PromotionFailed
 from events.log import LogBroken
 from events.log.memory import MemoryLog
 from events.model import ModelRegistered
+from events.replica import ReplicaAssigned
 from events.seal import LOG_STREAM, LossAccepted
 from events.signals.refusals import KeptRefusal, MemoryRefusals, Refusal
-from ops.bench.history import history as filled
 from ops.config import Settings
-from ops.local.attach import attached, status
+from ops.local.attach import status
 from projections.audit import AuditQuery, AuditRow, audit_row, wanted, wanted_refused
 from projections.stores import audit, audit_sql
 from projections.stores.audit import (
@@ -48,32 +42,14 @@ from projections.stores.audit import (
     follow_into,
     follow_refused_into,
 )
+from projections.stores.audit_exports import pages
 from projections.stores.audit_rebuild import rebuild
 from projections.stores.postgres import PostgresAuditStore
+from tests.contract.databases import new_database
 from tests.histories import copied, history, two_versions_of_iris
-from tests.ops.stacks import ELSEWHERE, restarted, running, settings_for
+from tests.ops.stacks import restarted
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def settings() -> Iterator[Settings]:
-    """Of a stack of PostgreSQL alone."""
-    with TemporaryDirectory() as folder:
-        given = settings_for(Path(folder), CAUSEWAY_NATS_URL=ELSEWHERE["CAUSEWAY_NATS_URL"])
-        with running(given, []):
-            yield given
-
-
-async def new_database(settings: Settings) -> str:
-    """URL of an empty one."""
-    url = attached(settings).postgres_url
-    assert url is not None
-    name = f"audit_{uuid4().hex}"
-    connection = await asyncpg.connect(url)
-    await connection.execute(f"create database {name}")
-    await connection.close()
-    return url.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -206,36 +182,6 @@ def refused(number: int, **changed: Any) -> Refusal:
     return Refusal(**fields | changed)
 
 
-async def test_a_rare_name_is_not_looked_for_along_all_positions(settings: Settings) -> None:
-    """Whose rows stand far from the end, though the planner takes every type for as frequent as any other."""
-    url = await new_database(settings)
-    store = PostgresAuditStore(url)
-    try:
-
-        async def events() -> AsyncIterator[list[Recorded]]:
-            many = list(islice(filled("filled"), 20_000))
-            rare = PromotionFailed(
-                promotion_id=PromotionId("p"), model_id=ModelId("m"), environment="production",
-                deployment_id=DeploymentId("d"), reason="not ready in time",
-            )  # fmt: skip
-            many[3] = (many[3][0], (rare, many[3][1][1]))
-            yield [Recorded(Position(number), stream, *draft) for number, (stream, draft) in enumerate(many, 1)]
-
-        await store.fill_rebuilt(events())
-        assert await store.switch_to_rebuilt(Position(20_000), ())
-        query = AuditQuery(types=("PromotionFailed",), newest=True)
-        assert [row.position for row in await store.page(query)] == [4]
-        text, arguments = audit_sql.statement(query, {"type": ["PromotionFailed"]}, "causeway.rows_2")
-        connection = await asyncpg.connect(url)
-        try:
-            plan = "\n".join(each[0] for each in await connection.fetch(f"explain (analyze) {text}", *arguments))
-        finally:
-            await connection.close()
-        assert "rows_2_type_position_idx" in plan and "Removed" not in plan, plan
-    finally:
-        await store.close()
-
-
 async def test_a_refused_command_is_kept_once_and_found_by_every_filter(store: AuditStore) -> None:
     kept = [KeptRefusal(number, refused(number)) for number in range(1, 13)]
     assert await store.append_refused(kept[:5], 0) == 5
@@ -262,6 +208,22 @@ async def test_a_refused_command_is_kept_once_and_found_by_every_filter(store: A
         found = tuple(filter(wanted_refused(query), rows))
         assert await store.page_refused(query) == (found[-3:] if query.newest else found), query
         assert found
+
+
+async def test_all_that_matches_comes_in_pages(store: AuditStore, rows: tuple[AuditRow, ...]) -> None:
+    await store.append(rows, ORIGIN)
+    await store.append_refused([KeptRefusal(number, refused(number)) for number in range(1, 13)], 0)
+    for query, of_refused, sizes in (
+        (AuditQuery(limit=1000), False, [len(rows[at : at + 5]) for at in range(0, len(rows), 5)]),
+        (AuditQuery(limit=7), False, [5, 2]),
+        (AuditQuery(limit=1000, actor="key:1"), True, [3]),
+        (AuditQuery(limit=1000), True, [5, 5, 2]),
+        (AuditQuery(limit=1000, entity="none-such"), False, []),
+    ):
+        found = [page async for page in pages(store, query, of_refused, 5)]
+        assert [len(page) for page in found] == sizes
+        flat = tuple(row for page in found for row in page)
+        assert flat == await (store.page_refused(query) if of_refused else store.page(query))
 
 
 async def test_a_rebuild_of_a_sound_trail_changes_nothing(store: AuditStore) -> None:
@@ -380,12 +342,39 @@ async def test_a_reader_reads_the_views_and_nothing_else(settings: Settings) -> 
             await reader.fetch(f"select * from {view}")
         assert await reader.fetchval("select count(*) from audit") == await log.head()
         assert await reader.fetchval("select count(*) from replica_lives where type = 'ReplicaReady'") >= 2
+        nodes = await reader.fetch("select distinct node_id from replica_lives")
+        placed = {e.event.node_id for e in await log.read() if isinstance(e.event, ReplicaAssigned)}
+        assert {each["node_id"] for each in nodes} == placed, "of all that a replica went through, not its first event"
         await reader.execute("set default_transaction_read_only = off")
         for forbidden in ("delete from audit", "select * from rows_2", "select * from cursor", "create table mine ()"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await reader.execute(forbidden)
     finally:
         await reader.close()
+
+
+async def test_rows_of_another_shape_are_made_anew_and_those_who_read_them_still_do(settings: Settings) -> None:
+    url, name = await new_database(settings), f"reader {uuid4().hex}"
+    log = await two_versions_of_iris()
+    old = PostgresAuditStore(url)
+    connection = await asyncpg.connect(url)
+    try:
+        await old.append([audit_row(each) for each in await log.read()], ORIGIN)
+        await old.append_refused([KeptRefusal(1, refused(1))], 0)
+        await old.make_reader(name, "secret")
+        await connection.execute("update causeway.cursor set shape = 2")
+        store = PostgresAuditStore(url)
+        try:
+            assert await store.position() == ORIGIN
+            assert [row.id for row in await store.page_refused(AuditQuery())] == ["refused-1"], "the log has them not"
+        finally:
+            await store.close()
+        for view in audit_sql.VIEWS:
+            can = "select has_table_privilege($1, $2, 'select')"
+            assert await connection.fetchval(can, name, f"causeway.{view}"), view
+    finally:
+        await connection.close()
+        await old.close()
 
 
 async def reached(store: AuditStore, position: Position) -> None:
