@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from events.codec import Recorded
-from projections.audit import AuditRow, audit_row
+from projections.audit import AuditQuery, AuditRow, audit_row
+from projections.stores.audit import AuditUnavailable, MemoryAuditStore
 from tests.histories import two_versions_of_iris
 from tests.ops.cli_runs import Shell
 
@@ -29,6 +30,34 @@ def test_an_export_has_every_matching_row(shell: Shell, tmp_path: Path, history:
     assert said.out.startswith(f"{len(wanted)} rows")
     assert "exists already" in shell.run(f"audit export {file}").err
     assert ".parquet" in shell.run(f"audit export {tmp_path / 'trail.csv'}").err
+
+
+def test_an_export_that_breaks_off_leaves_no_file(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(store: MemoryAuditStore, query: AuditQuery) -> tuple[AuditRow, ...]:
+        if query.after == 0:
+            return given(query)
+        raise AuditUnavailable("PostgreSQL does not take part")
+
+    def given(query: AuditQuery) -> tuple[AuditRow, ...]:
+        return tuple(map(audit_row, shell.history or ()))[: query.limit]
+
+    monkeypatch.setattr(MemoryAuditStore, "page", away)
+    monkeypatch.setattr("ops.cli.audit.PAGE", 3)
+    said = shell.run(f"audit export {tmp_path / 'trail.ndjson'}")
+    assert said.code == 1 and "does not take part" in said.err
+    assert not (tmp_path / "trail.ndjson").exists()
+
+
+def test_one_goes_back_from_a_position(shell: Shell, history: tuple[Recorded, ...]) -> None:
+    for command in ("audit", "events"):
+        said = shell.run(f"{command} --before 9 -n 3 -o json")
+        assert [msgspec.json.decode(line)["position"] for line in said.out.splitlines()] == [6, 7, 8], command
+    correlation = audit_row(history[0]).correlation_id
+    assert str(history[0].position) in shell.run(f"audit --correlation {correlation} --before 2").out
+    said = shell.run("events --follow --before 9")
+    assert said.code == 2 and "leave one of them out" in said.err
 
 
 def test_parquet_without_pyarrow_says_how_to_get_it(

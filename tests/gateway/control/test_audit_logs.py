@@ -1,18 +1,21 @@
 """The audit trail over HTTP: filters, pages, streams, refused commands, and a store that is away."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from projections.audit import AuditQuery, AuditRow
+from projections.audit import AuditQuery, AuditRow, RefusedRow
 from projections.stores.audit import AuditUnavailable
 from tests.gateway.control.stand import Stand
 
 NDJSON = {"Accept": "application/x-ndjson"}
+PARQUET = "application/vnd.apache.parquet"
 
 
 @pytest.fixture
@@ -49,6 +52,19 @@ async def test_pages_follow_each_other_and_say_when_they_end(stand: Stand) -> No
     assert seen[-1]["type"] == "KeyIssued" and seen[-1]["actor"] == "key:abcd1234"
 
 
+async def test_pages_go_back_from_the_end_as_well(stand: Stand) -> None:
+    seen, query, more = list[Any](), "?newest=true&limit=2", True
+    while more:
+        page = await asked(stand, query)
+        seen = page["audit_logs"] + seen
+        query, more = f"?limit=2&before={page['pagination']['before']}", page["pagination"]["has_more"]
+    assert [row["position"] for row in seen] == list(range(1, await stand.log.head() + 1))
+    between = await asked(stand, "?after=1&before=4")
+    assert [row["position"] for row in between["audit_logs"]] == [2, 3], "from the first of them on"
+    assert between["pagination"] == {"after": 3, "before": 2, "has_more": False}
+    assert (await asked(stand, "?before=1"))["pagination"] == {"after": 0, "before": 1, "has_more": False}
+
+
 async def test_filters_are_those_of_the_command_line(stand: Stand) -> None:
     by_key = await asked(stand, "?actor=key:*&type=Key*")
     assert [row["body"]["name"] for row in by_key["audit_logs"]] == ["carol", "dave", "erin"]
@@ -66,6 +82,34 @@ async def test_all_rows_come_as_a_stream_of_lines(stand: Stand, monkeypatch: pyt
     assert tuple(rows) == await stand.audit.page(AuditQuery(limit=1000))
     limited = await stand.client.get("/v1/audit_logs?limit=3", headers=NDJSON)
     assert len(limited.text.splitlines()) == 3
+
+
+async def test_all_rows_come_as_parquet(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="requirements/parquet.txt is no requirement of the plane")
+    monkeypatch.setattr("gateway.control.rest.audit_logs.LIMIT_MAX", 2)
+    await stand.client.delete("/v1/models/none-such")
+    await filled(stand)
+    for query, rows in (
+        ("?type=Key*", await stand.audit.page(AuditQuery(limit=1000, types=("Key*",)))),
+        ("?type=Replica*", ()),
+        ("?refused=true", await stand.audit.page_refused(AuditQuery())),
+    ):
+        answer = await stand.client.get(f"/v1/audit_logs{query}", headers={"Accept": PARQUET})
+        assert answer.headers["content-type"] == PARQUET
+        read = parquet.read_table(BytesIO(answer.content)).to_pylist()
+        told = [{**row, "body": msgspec.json.decode(row["body"])} for row in read]
+        assert told == [{**msgspec.structs.asdict(row), **_listed(row)} for row in rows], query
+
+
+def _listed(row: AuditRow | RefusedRow) -> dict[str, list[str]]:
+    return {"entities": list(row.entities)} if isinstance(row, AuditRow) else {}
+
+
+async def test_a_plane_without_pyarrow_says_how_to_get_it(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    answer = await stand.client.get("/v1/audit_logs", headers={"Accept": PARQUET})
+    assert (answer.status_code, answer.json()["field"]) == (406, "Accept")
+    assert "requirements/parquet.txt" in answer.json()["fix"]
 
 
 async def test_a_refused_command_says_who_tried_what_and_why_not(stand: Stand) -> None:
@@ -90,9 +134,13 @@ async def test_a_refused_command_says_who_tried_what_and_why_not(stand: Stand) -
         ("?after=-1", "after"),
         ("?since=2026-01-01T00:00:00", "since"),
         ("?newest=true&after=3", "newest"),
+        ("?before=0", "before"),
+        ("?before=99999999999999999999", "before"),
         ("?since=yesterday", "since"),
-        ("?type=Replca", "type"),
-        ("?colour=red", None),
+        ("?after=first", "after"),
+        ("?refused=perhaps", "refused"),
+        ("?type=KeyIsued", "type"),
+        ("?colour=red", "colour"),
     ],
 )
 async def test_a_wrong_query_is_told_what_is_wrong(stand: Stand, query: str, field: str | None) -> None:
