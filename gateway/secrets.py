@@ -40,6 +40,9 @@ class SecretFiles:
         self._path(name).unlink(missing_ok=True)
 
     def read(self, name: str) -> str | None:
+        """None: there is none of that name, or cannot be."""
+        if not SECRET_NAME.fullmatch(name):
+            return None
         try:
             return self._path(name).read_bytes().decode()
         except FileNotFoundError:

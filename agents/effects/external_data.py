@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import aiohttp
 
 from agents.effects.context import External
-from agents.effects.weights_sources import without_query
+from agents.effects.weights_sources import said, without_query
 
 _CHUNK_BYTES = 1 << 20
 
@@ -39,10 +39,10 @@ async def fetch(wanted: External, data: Path, on_line: Callable[[str], None]) ->
             session.get(wanted.url) as answer,
         ):
             if answer.status != 200:
-                raise FetchFailed(f"external_data: {shown} answered {answer.status} {answer.reason}")
+                raise FetchFailed(f"external_data: {shown} answered {answer.status} {answer.reason}: check its url")
             with target.open("xb") as file:
                 async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
                     await asyncio.to_thread(file.write, chunk)
     except (aiohttp.ClientError, TimeoutError) as error:
-        why = repr(error).replace(wanted.url, shown)
-        raise FetchFailed(f"external_data: {shown} cannot be fetched: {why}") from error
+        why = said(error).replace(wanted.url, shown)
+        raise FetchFailed(f"external_data: {shown} cannot be fetched: {why}: check its url") from error

@@ -20,6 +20,7 @@ from agents.effects.weights_sources import (
     SourceFailed,
     SourceFile,
     pipelined,
+    said,
     tried,
     without_query,
 )
@@ -40,17 +41,17 @@ async def session(headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientSes
 
 def raise_for(url: str, status: int, reason: str | None) -> None:
     """Raises SourceFailed for what is not an answer."""
-    said = f"{without_query(url)} answered {status} {reason or ''}".rstrip()
+    answer = f"{without_query(url)} answered {status} {reason or ''}".rstrip()
     if status in (401, 403):
-        raise SourceFailed("private", f"{said}: name a secret that may read it as `auth_secret_name`")
+        raise SourceFailed("private", f"{answer}: name a secret that may read it as `auth_secret_name`")
     if status in (404, 410):
-        raise SourceFailed("missing", f"{said}: there is no such file; check the address")
+        raise SourceFailed("missing", f"{answer}: there is no such file; check the address")
     if status in (301, 302, 307, 308):
-        raise SourceFailed("moved", f"{said}: it is somewhere else now; write the new address")
+        raise SourceFailed("moved", f"{answer}: it is somewhere else now; write the new address")
     if status in (408, 425, 429) or status >= 500:
-        raise SourceFailed("unavailable", said)
+        raise SourceFailed("unavailable", answer)
     if status not in (200, 206):
-        raise SourceFailed("unavailable", f"{said}, which is no file")
+        raise SourceFailed("unavailable", f"{answer}, which is no file")
 
 
 async def read_range(
@@ -73,7 +74,7 @@ async def read_range(
                 raise SourceFailed("unavailable", f"{without_query(url)} does not answer with ranges")
             body = await answer.content.read(-1)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise SourceFailed("unavailable", f"{without_query(url)} cannot be read: {error!r}") from error
+        raise SourceFailed("unavailable", f"{without_query(url)} cannot be read: {said(error)}") from error
     if len(body) != length:
         raise SourceFailed("unavailable", f"{without_query(url)}: {len(body)} of {length} bytes came")
     return body
@@ -125,7 +126,7 @@ class SingleFile:
                         yield body[start:]
                     start = max(0, start - len(body))
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise SourceFailed("unavailable", f"{without_query(self._url)} cannot be read: {error!r}") from error
+            raise SourceFailed("unavailable", f"{without_query(self._url)} cannot be read: {said(error)}") from error
 
     async def _look(self) -> SourceFile:
         """Asks for one byte, which tells whether ranges are known, how long it is and which version of it that is."""
@@ -140,7 +141,7 @@ class SingleFile:
                     size = int(found[3]) if ranged and found else answer.content_length or -1
                 validator = validator_of(answer)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise SourceFailed("unavailable", f"{without_query(self._url)} cannot be read: {error!r}") from error
+            raise SourceFailed("unavailable", f"{without_query(self._url)} cannot be read: {said(error)}") from error
         name = PurePosixPath(unquote(urlsplit(self._url).path)).name
         if not name:
             raise SourceFailed("invalid", f"{without_query(self._url)} names no file: write the address of one")

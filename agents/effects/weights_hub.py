@@ -22,7 +22,17 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._headers import build_hf_headers
 
 from agents.effects.weights_http import read_range, session
-from agents.effects.weights_sources import Access, Listing, Source, SourceFailed, SourceFile, Stated, pipelined, tried
+from agents.effects.weights_sources import (
+    Access,
+    Listing,
+    Source,
+    SourceFailed,
+    SourceFile,
+    Stated,
+    pipelined,
+    said,
+    tried,
+)
 from agents.weights.wanted import Address
 
 T = TypeVar("T")
@@ -107,7 +117,7 @@ class Hub:
         except HFValidationError as error:
             raise SourceFailed("invalid", f"{name}: {error}") from error
         except (OSError, _transport_error()) as error:
-            raise SourceFailed("unavailable", f"{name}: the hub cannot be reached: {error!r}") from error
+            raise SourceFailed("unavailable", f"{name}: the hub cannot be reached: {said(error)}") from error
 
 
 def _transport_error() -> type[Exception]:

@@ -17,7 +17,8 @@ import aioboto3
 import msgspec
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.utils import is_valid_endpoint_url
 
 from agents.effects.s3_direct import Direct, direct
 from agents.effects.weights_buckets import below, path_below, pinned
@@ -30,6 +31,7 @@ from agents.effects.weights_sources import (
     SourceFile,
     Stated,
     pipelined,
+    said,
 )
 from agents.weights.wanted import Address
 
@@ -210,6 +212,9 @@ def _keys(source: str, secret: str | None) -> Keys:
 
 def _endpoint(source: str, address: Address, access: Access, keys: Keys) -> str | None:
     if keys.endpoint_url:
+        if not is_valid_endpoint_url(keys.endpoint_url) or not keys.endpoint_url.startswith(("https://", "http://")):
+            example = "write one such as https://s3.example.com"
+            raise SourceFailed("invalid", f"{source}: the secret's `endpoint_url` is no address: {example}")
         return keys.endpoint_url
     if address.scheme == "r2":
         return f"https://{address.account}.r2.cloudflarestorage.com"
@@ -224,6 +229,6 @@ def _failed(name: str, error: Exception) -> SourceFailed:
         kind = _KINDS.get(code, "unavailable")
         return SourceFailed(kind, f"{name}: {code} {error.response.get('Error', {}).get('Message', '')}: "
                             f"{_FIXES.get(kind, 'try again later')}")  # fmt: skip
-    if isinstance(error, HTTPClientError | OSError | asyncio.TimeoutError):
-        return SourceFailed("unavailable", f"{name} cannot be reached: {error}")
-    return SourceFailed("invalid", f"{name}: {error}")
+    if isinstance(error, HTTPClientError | ConnectionError | OSError | asyncio.TimeoutError):
+        return SourceFailed("unavailable", f"{name} cannot be reached: {said(error)}")
+    return SourceFailed("invalid", f"{name}: {said(error)}")

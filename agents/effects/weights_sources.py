@@ -162,6 +162,11 @@ async def tried(ask: Callable[[], Awaitable[T]]) -> T:
     return await ask()
 
 
+def said(error: BaseException) -> str:
+    """What a library says of a connection that failed; some say nothing, then by its name. On one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def without_query(url: str) -> str:
     """A URL that may be shown: what is behind the question mark is often a signature."""
     return url.partition("?")[0]

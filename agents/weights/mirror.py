@@ -40,6 +40,8 @@ FILES_AT_ONCE = 4
 PUTS_AT_ONCE = 4
 """Of one file: chunks on their way into the store."""
 _LOOKS_AT_ONCE = 16
+_TOLD = 5
+"""Names of files, where patterns meet none."""
 
 
 class Moved(msgspec.Struct):
@@ -197,7 +199,8 @@ def chosen(listing: Listing, wanted: Wanted) -> list[SourceFile]:
     if not files:
         raise SourceFailed(
             "missing",
-            f"{wanted.shown}: none of its {len(by_path)} files is let through by allow_patterns and ignore_patterns",
+            f"{wanted.shown}: none of its {len(by_path)} files is let through by allow_patterns and ignore_patterns:"
+            f" correct these; there are {_some(sorted(by_path))}",
         )
     for file in files:
         try:
@@ -205,6 +208,10 @@ def chosen(listing: Listing, wanted: Wanted) -> list[SourceFile]:
         except BadManifest as error:
             raise SourceFailed("invalid", f"{wanted.shown}: {error}") from None
     return files
+
+
+def _some(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:_TOLD]) + (", …" if len(paths) > _TOLD else "")
 
 
 def hasher_of(file: SourceFile) -> Any:

@@ -4,6 +4,7 @@ The command's id derives from the model and the upload, so a client that repeats
 the deployment that the first one made.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from gateway.control.errors import ApiError, invalid, not_found
 from gateway.control.plane import TEAM_ID, Plane, Visit
 from gateway.control.resources import Resources, resources_of
 from gateway.control.uploads import NoUpload
+from handlers.deciders.access import SECRET_NAME
 from handlers.deciders.model import PushDeployment, model_id_of
 from projections.deployments import Deployment
 from projections.environments import PRODUCTION
@@ -51,6 +53,7 @@ async def findings(plane: Plane, config: bytes) -> Findings:
     """All that is wrong with a config, and all that is odd about it."""
     parsed = parsed_config(config)
     found = await plane.config_check(config)
+    found = Findings((*found.errors, *await asyncio.to_thread(_secrets_missing, plane, parsed)), found.warnings)
     if any(fault.field.startswith("resources") for fault in found.errors):
         return found
     try:
@@ -60,6 +63,29 @@ async def findings(plane: Plane, config: bytes) -> Findings:
         fault = Fault(problem.field or "resources", problem.message, problem.fix or "correct it")
         return Findings((*found.errors, fault), found.warnings)
     return found
+
+
+def _secrets_missing(plane: Plane, config: Mapping[str, Any]) -> list[Fault]:
+    """Of weights, whose build needs them at once. Reads files: for a thread."""
+    faults = []
+    for field, name in _secrets_named(config.get("weights")):
+        if not SECRET_NAME.fullmatch(name):
+            fix = "write one that `causeway secret list` shows: 1 to 128 letters, digits, _ and -"
+            faults.append(Fault(field, f"{name!r} is no name of a secret", fix))
+        elif plane.secrets.read(name) is None:
+            faults.append(Fault(field, f"secret {name!r} is not set", f"run `causeway secret set {name}`, push again"))
+    return faults
+
+
+def _secrets_named(weights: object) -> list[tuple[str, str]]:
+    """With the field of each. What has not the right shape is truss's to say."""
+    places = []
+    for index, entry in enumerate(weights if isinstance(weights, list) else ()):
+        places += [(f"weights.{index}", entry)]
+        if isinstance(entry, Mapping):
+            places += [(f"weights.{index}.auth", entry.get("auth"))]
+    named = [(place, at.get("auth_secret_name")) for place, at in places if isinstance(at, Mapping)]
+    return [(f"{place}.auth_secret_name", name) for place, name in named if isinstance(name, str)]
 
 
 def said_aloud(plane: Plane, config: bytes) -> tuple[str, ...]:

@@ -116,6 +116,7 @@ def findings(text: str) -> Findings:
                 *_refuse_env_shape(rest),
                 *_schema_problems(rest),
                 *_paths_outside(rest),
+                *_addresses_unknown(rest),
                 *(Problem(field=field, message=message, fix=fix) for field, message, fix in weights_problems(rest)),
             ]
     except BadConfig as bad:
@@ -271,6 +272,19 @@ def _paths_outside(raw: dict[str, Any]) -> list[Problem]:
         )
         for field, path in named
         if isinstance(path, str) and not _stays_inside(path)
+    ]
+
+
+def _addresses_unknown(raw: dict[str, Any]) -> list[Problem]:
+    items = raw.get("external_data")
+    return [
+        Problem(
+            field=f"external_data.{index}.url",
+            message=f"{str(item.get('url')).partition('?')[0]!r} cannot be fetched",
+            fix="write an address that begins with https:// or http://; buckets and hubs are for `weights`",
+        )
+        for index, item in enumerate(items if isinstance(items, list) else ())
+        if isinstance(item, dict) and not str(item.get("url")).startswith(("https://", "http://"))
     ]
 
 

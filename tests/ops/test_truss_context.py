@@ -245,7 +245,12 @@ weights:
 - source: "s3://b/r"
   mount_location: /m/below
   auth: {auth_method: AWS_OIDC, aws_oidc_role_arn: a, aws_oidc_region: b}
-external_data: [{url: "http://x"}]
+- {source: "hf://owner/repo/more", mount_location: /n/1, allow_patterns: []}
+- {source: "r2://bucket/path", mount_location: /n/2, ignore_patterns: ["/config.json", "onnx/"]}
+- {source: "azure://account", mount_location: /n/3, allow_patterns: ["../x", "*.bin"]}
+- {source: "cw://bucket/path", mount_location: /n/4}
+- {source: "s3://a bucket/path", mount_location: /n/5}
+external_data: [{url: "http://x"}, {url: "s3://x/y", local_data_path: y}]
 system_packages: [ffmpeg]
 """)
 
@@ -255,7 +260,9 @@ system_packages: [ffmpeg]
         "resources.memory", "resources.accelerator", "resources.acelerator", "runtime.predict_concurrency",
         "runtime.health_checks.startup_treshold_seconds", "runtime.transport", "docker_server",
         "weights.1.mount_location", "weights.2.mount_location", "weights.2.auth.auth_method",
-        "external_data.0.local_data_path",
+        "weights.3.source", "weights.3.allow_patterns", "weights.4.source", "weights.4.ignore_patterns",
+        "weights.5.source", "weights.5.allow_patterns", "weights.6.auth_secret_name", "weights.7.source",
+        "external_data.0.local_data_path", "external_data.1.url",
     }  # fmt: skip
     assert fixes["model_nam"] == "write `model_name`"
     assert fixes["resources.acelerator"] == "write `accelerator`"

@@ -1,5 +1,6 @@
 """What is asked of a bucket past the client: signed as botocore signs, and the client's whenever it is not plain."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,12 +12,15 @@ from aiohttp import web
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.effects import s3_direct
 from agents.effects.objects import open_objects
 from agents.effects.s3_signing import Keys, signed
+from agents.effects.weights_s3 import _failed
+from agents.effects.weights_sources import Access, SourceFailed, open_source
 from projections.stores.objects import ObjectMissing, Objects, StoreUnavailable
 
 BODY = bytes(range(256)) * 5000
@@ -178,3 +182,28 @@ async def test_what_cannot_be_opened_past_the_client_is_left_to_it() -> None:
     async with opened(AWS_CA_BUNDLE="/none") as (store, objects):
         await objects.put("a", b"1")
         assert store.asked == [("PUT", "client")]
+
+
+# What a source says of its endpoint.
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "s3.example.com", "ftp://s3.example.com", "https://"])
+async def test_an_endpoint_that_is_no_address_is_told_with_its_field(endpoint: str) -> None:
+    secret = {"access_key_id": "a", "secret_access_key": "b", "endpoint_url": endpoint}
+    with pytest.raises(SourceFailed, match="`endpoint_url` is no address: write one such as https://") as failed:
+        async with open_source("s3://bucket/m", Access(json.dumps(secret), {})):
+            pass
+    assert failed.value.kind == "invalid"
+
+
+def test_a_bucket_out_of_reach_may_answer_later() -> None:
+    failed = _failed("s3://bucket", EndpointConnectionError(endpoint_url="http://127.0.0.1:9"))
+    assert failed.kind == "unavailable" and "s3://bucket cannot be reached" in failed.reason
+
+
+async def test_a_name_that_is_no_buckets_is_told_on_one_line() -> None:
+    secret = {"access_key_id": "a", "secret_access_key": "b", "endpoint_url": "http://127.0.0.1:9"}
+    with pytest.raises(SourceFailed, match=r"Invalid bucket name") as failed:
+        async with open_source("s3://Bad_Bucket!/m", Access(json.dumps(secret), {})) as source:
+            await source.pin(None)
+    assert failed.value.kind == "invalid" and "\n" not in failed.value.reason

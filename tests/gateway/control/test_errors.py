@@ -63,3 +63,12 @@ def test_a_secrets_value_is_bounded(tmp_path: Path) -> None:
     with pytest.raises(BadSecret) as told:
         SecretFiles(tmp_path).store("big", "x" * (2 << 20))
     assert told.value.field == "value"
+
+
+@pytest.mark.parametrize("name", ["no name", "a.b", "../run/peer-secret", ""])
+def test_what_can_be_no_secrets_name_names_no_secret(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "peer-secret").write_text("the plane's own")
+    (tmp_path / "a.b").write_text("nor this")
+    assert SecretFiles(tmp_path / "secrets").read(name) is None
+    assert SecretFiles(tmp_path).read(name) is None

@@ -104,3 +104,26 @@ async def test_the_client_tells_that_there_will_be_one_replica_at_most(tmp_path:
         code, out, err = await Client(url, home).run("push", str(folder), "--non-interactive")
     told = " ".join((out + err).split())
     assert code == 0 and "Warning: max_replica is 1: there will be one replica at most" in told, told
+
+
+async def test_a_secret_of_weights_must_be_there_when_they_are_pushed(tmp_path: Path, home: Path) -> None:
+    folder = project(tmp_path / "echo", "echo")
+    entry = '{{source: "hf://owner/{0}", mount_location: /m/{0}, {1}}}'
+    auth = "auth: {auth_method: CUSTOM_SECRET, auth_secret_name: none-either}"
+    entries = [
+        entry.format("a", "auth_secret_name: there"),
+        entry.format("b", "auth_secret_name: none"),
+        entry.format("c", auth),
+        entry.format("d", "auth_secret_name: 'no name'"),
+    ]
+    with (folder / "config.yaml").open("a") as config:
+        config.write("weights:\n" + "".join(f"- {each}\n" for each in entries))
+    async with served(tmp_path / "state") as (stand, url):
+        stored = await stand.client.post("/v1/secrets", json={"name": "there", "value": "x"})
+        assert stored.status_code == 200, stored.text
+        code, out, err = await Client(url, home).run("push", str(folder), "--non-interactive")
+    told = " ".join((out + err).split())
+    assert code == 1 and "weights.0" not in told, told
+    assert "weights.1.auth_secret_name: secret 'none' is not set; run `causeway secret set none`" in told, told
+    assert "weights.2.auth.auth_secret_name: secret 'none-either' is not set" in told, told
+    assert "weights.3.auth_secret_name: 'no name' is no name of a secret; write one that" in told, told
