@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from agents.effects.objects import open_objects
+from agents.weights.holds import HOLDS, clearing, mirroring
 from projections.stores.objects import FolderObjects, ObjectMissing, Objects, StoreUnavailable
 from tests.weights.s3 import S3, s3
 
@@ -97,3 +98,20 @@ def test_a_key_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     for key in ("", "/etc/passwd", "../up", "a/../../b", "a//b", ".aside/x"):
         with pytest.raises(ValueError, match="is not a key"):
             FolderObjects(tmp_path).path(key)
+
+
+async def test_who_clears_waits_for_who_mirrors_and_leaves_nothing(objects: Objects) -> None:
+    waits, order = asyncio.Queue[str](), list[str]()
+
+    async def clear() -> None:
+        async with clearing(objects, waits.put_nowait):
+            order.append("cleared")
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with mirroring(objects, order.append) as hold:
+            tasks.create_task(clear())
+            assert await waits.get() == "weights are being mirrored"
+            order.append("mirrored")
+            hold.sure()
+    assert order == ["mirrored", "cleared"]
+    assert [each async for each in objects.list(HOLDS)] == []
