@@ -12,8 +12,10 @@ from pathlib import Path
 from aiohttp import web
 
 from events.replica import ReplicaWeightsReady
+from ops import replay
 from ops.config import CHECKOUT
 from ops.local import attach
+from projections.fleet import FLEET
 from tests.e2e.plane import Plane, Pushed, until
 from tests.e2e.projects import project
 from tests.weights.hub import COMMIT, Hub, Repo
@@ -69,8 +71,8 @@ async def more_nodes(plane: Plane, folder: Path, count: int) -> AsyncIterator[li
                 )
         await until(lambda: statuses(plane, names, "up"), f"{names} have joined")
         yield names
-        for name in names:
-            assert (await plane.causeway("node", "drain", name)).code == 0
+        drained = await asyncio.gather(*(plane.causeway("node", "drain", name) for name in names))
+        assert [each.code for each in drained] == [0] * count, drained
         await until(lambda: statuses(plane, names, "left"), f"{names} have left")
     finally:
         for agent in agents:
@@ -80,8 +82,9 @@ async def more_nodes(plane: Plane, folder: Path, count: int) -> AsyncIterator[li
 
 
 async def statuses(plane: Plane, names: list[str], wanted: str) -> bool:
-    nodes = (await plane.causeway("node", "list", "-o", "json")).json
-    return [each["status"] for each in nodes if each["node_id"] in names] == [wanted] * len(names)
+    async with plane.log() as log:
+        nodes = (await replay.state_at(log, FLEET)).nodes.values()
+    return [each.status for each in nodes if each.node_id in names] == [wanted] * len(names)
 
 
 async def read(plane: Plane, pushed: Pushed) -> object:
