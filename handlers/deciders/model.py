@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -24,6 +24,11 @@ from events.model import (
     ModelRegistered,
 )
 from handlers.base import Command, Context, Decider, Refused, told
+
+DEVELOPMENT = "development"
+"""The name of the one mutable deployment of a model, and of its address."""
+_NAME = re.compile(r"[0-9a-zA-Z_\-.]{1,128}")
+_BY_NUMBER = re.compile(r"deployment-([0-9]+)")
 
 
 def model_id_of(team: str, name: str) -> ModelId:
@@ -180,25 +185,24 @@ def evolve(state: ModelState, event: Event) -> ModelState:
             slot = Slot(event.name, "active", is_development=event.is_development, labels=event.labels)
             return replace(state, pushes=event.number, slots={**state.slots, event.deployment_id: slot})
         case DeploymentRetried():
-            slot = replace(state.slots[event.deployment_id], phase="active", attempt=event.attempt)
-            return replace(state, slots={**state.slots, event.deployment_id: slot})
+            return _with(state, event.deployment_id, phase="active", attempt=event.attempt)
         case DeploymentRenamed():
-            slot = replace(state.slots[event.deployment_id], name=event.name)
-            return replace(state, slots={**state.slots, event.deployment_id: slot})
+            return _with(state, event.deployment_id, name=event.name)
         case DeploymentLabelled():
-            slot = replace(state.slots[event.deployment_id], labels=event.labels)
-            return replace(state, slots={**state.slots, event.deployment_id: slot})
+            return _with(state, event.deployment_id, labels=event.labels)
         case DevelopmentPatched():
-            slot = replace(state.slots[event.deployment_id], patches=event.number, source=event.to_hash)
-            return replace(state, slots={**state.slots, event.deployment_id: slot})
+            return _with(state, event.deployment_id, patches=event.number, source=event.to_hash)
         case DevelopmentSyncRequested():
-            slot = replace(state.slots[event.deployment_id], syncs=event.attempt)
-            return replace(state, slots={**state.slots, event.deployment_id: slot})
+            return _with(state, event.deployment_id, syncs=event.attempt)
         case DeploymentFailed() | DeploymentDeactivated() | DeploymentActivated() | DeploymentDeleted():
-            slot = replace(state.slots[event.deployment_id], phase=_PHASE_AFTER[type(event)])
-            return replace(state, slots={**state.slots, event.deployment_id: slot})
+            return _with(state, event.deployment_id, phase=_PHASE_AFTER[type(event)])
         case _:
             return state
+
+
+def _with(state: ModelState, deployment_id: DeploymentId, **changes: Any) -> ModelState:
+    slot = msgspec.structs.replace(state.slots[deployment_id], **changes)
+    return msgspec.structs.replace(state, slots={**state.slots, deployment_id: slot})
 
 
 def decide(command: ModelCommand, state: ModelState, ctx: Context) -> Sequence[Event]:
@@ -292,12 +296,6 @@ def _check_name(name: str) -> None:
         raise Refused("invalid", f"{name!r} is the development deployment's name: choose another", "name")
 
 
-DEVELOPMENT = "development"
-"""The name of the one mutable deployment of a model, and of its address."""
-_NAME = re.compile(r"[0-9a-zA-Z_\-.]{1,128}")
-_BY_NUMBER = re.compile(r"deployment-([0-9]+)")
-
-
 def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
     if not command.model_name.strip():
         raise Refused("invalid", "model_name is empty: set it in config.yaml or with --model-name", "model_name")
@@ -322,14 +320,8 @@ def _push(command: PushDeployment, state: ModelState) -> Sequence[Event]:
         replaced.append(DeploymentDeleted(model_id=command.model_id, deployment_id=other_id))
     pushed: list[Event] = [told(DeploymentPushed, command, deployment_id=deployment_id, number=number, name=name)]
     if command.copy_of is not None:
-        copied = told(
-            DeploymentCopied,
-            command,
-            deployment_id=deployment_id,
-            original=command.copy_of,
-            reason=command.copy_reason,
-        )
-        pushed.append(copied)
+        fields = {"deployment_id": deployment_id, "original": command.copy_of, "reason": command.copy_reason}
+        pushed.append(told(DeploymentCopied, command, **fields))
     if state.registered:
         return (*replaced, *pushed)
     registered = ModelRegistered(model_id=command.model_id, name=command.model_name, team=command.team)

@@ -25,6 +25,7 @@ from ops.cli.failures import Failure
 from ops.cli.options import Format, Output, session_of
 from ops.cli.pointers import links
 from ops.cli.prefetch import prefetch, prefetches
+from ops.cli.session import Session
 from ops.cli.stored import Which, manifest_named, named, store_of, weights_and_names, weights_now, with_store
 from ops.operator_key import OPERATOR
 from ops.wiring.plane_name import plane_name
@@ -195,6 +196,10 @@ def collect(
         raise Failure(f"nothing was removed: {error}", "run `causeway weights verify`") from error
     except StoreUnavailable as error:
         raise Failure(f"the blob store: {error}", "look after it, then try again") from error
+    _show_garbage(session, output, gone, dry_run=dry_run)
+
+
+def _show_garbage(session: Session, output: Format, gone: Garbage, *, dry_run: bool) -> None:
     if output is Format.json:
         shown = {
             "removed": not dry_run,

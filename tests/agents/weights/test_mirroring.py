@@ -18,16 +18,22 @@ from tests.agents.builder.plant import a_plane, eventually
 from tests.weights import azure_blobs, gcs
 from tests.weights.hub import COMMIT, Hub, Repo, running
 
-PART = Random(9).randbytes(25_000_000)
-FILES = {f"model-{n}.safetensors": bytes([n]) * 8 + PART for n in range(4)}
-ALL = sum(map(len, FILES.values()))
+PART_BYTES = 25_000_000
+ALL = 4 * (8 + PART_BYTES)
 MEMORY_BYTES = 200_000_000
 WANTED = Wanted("hf://owner/model", "/weights")
 
 
+def part() -> bytes:
+    """Made when it is needed: a worker of the tests lives long."""
+    return Random(9).randbytes(PART_BYTES)
+
+
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    async with running(Hub({"owner/model": Repo({COMMIT: FILES}, token="hf_secret")})) as it:
+    same = part()
+    files = {f"model-{n}.safetensors": bytes([n]) * 8 + same for n in range(4)}
+    async with running(Hub({"owner/model": Repo({COMMIT: files}, token="hf_secret")})) as it:
         yield it
 
 
@@ -95,8 +101,8 @@ async def test_cancelled_it_leaves_no_process(tmp_path: Path, hub: Hub) -> None:
 async def test_clouds_are_mirrored_by_that_process_from_where_the_plane_says_that_they_are(tmp_path: Path) -> None:
     """The variables that the plane lets through, and of the builder's credentials none."""
     google, azure = gcs.Gcs(private=True), azure_blobs.AzureBlobs(private=True)
-    google.put("models", "m/a.bin", PART)
-    azure.put("models", "m/b.bin", PART)
+    google.put("models", "m/a.bin", part())
+    azure.put("models", "m/b.bin", part())
     async with gcs.running(google), azure_blobs.running(azure):
         set_here = {"STORAGE_EMULATOR_HOST": google.url, "AZURE_STORAGE_SERVICE_ENDPOINT": azure.url}
         site = Site(tmp_path, dict(load({"CAUSEWAY_STATE": str(tmp_path), **set_here}).inherited_env))
@@ -105,6 +111,6 @@ async def test_clouds_are_mirrored_by_that_process_from_where_the_plane_says_tha
             ("azure://models/models/m", f'{{"account_key": "{azure_blobs.KEY}"}}'),
         ):
             done = await site.mirror(Wanted(source, "/weights"), secret)
-            assert (done.mirrored.files, done.mirrored.bytes_read) == (1, len(PART))
+            assert (done.mirrored.files, done.mirrored.bytes_read) == (1, PART_BYTES)
             assert [bad async for bad in verify(site.objects, [done.mirrored.manifest_id])] == []
             assert done.peak_bytes < MEMORY_BYTES

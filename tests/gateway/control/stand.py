@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fastapi.dependencies.models
 import httpx
 
 from events.base import Actor, CommandId, CorrelationId, Event, EventId, KeyId, Metadata, Position, StreamName
@@ -58,6 +59,13 @@ def archive(**files: str) -> bytes:
             member.size = len(text.encode())
             tar.addfile(member, io.BytesIO(text.encode()))
     return buffer.getvalue()
+
+
+def _forget_endpoints() -> None:
+    """FastAPI remembers of thousands of endpoints what kind of function each is; ours hold the plane of their test."""
+    for each in vars(fastapi.dependencies.models).values():
+        if hasattr(each, "cache_clear"):
+            each.cache_clear()
 
 
 class Stand:
@@ -144,6 +152,7 @@ class Stand:
             await self.subscriptions.lookup.close()
             await asyncio.gather(following, return_exceptions=True)
             await self.client.aclose()
+            _forget_endpoints()
 
     async def command(self, kind: type[Command], **fields: Any) -> Position:
         self._count = getattr(self, "_count", 0) + 1
