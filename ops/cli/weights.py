@@ -196,10 +196,10 @@ def collect(
         raise Failure(f"nothing was removed: {error}", "run `causeway weights verify`") from error
     except StoreUnavailable as error:
         raise Failure(f"the blob store: {error}", "look after it, then try again") from error
-    _show_garbage(session, output, gone, dry_run=dry_run)
+    _show_garbage(session, output, gone, older_than_h, dry_run=dry_run)
 
 
-def _show_garbage(session: Session, output: Format, gone: Garbage, *, dry_run: bool) -> None:
+def _show_garbage(session: Session, output: Format, gone: Garbage, older_than_h: float, *, dry_run: bool) -> None:
     if output is Format.json:
         shown = {
             "removed": not dry_run,
