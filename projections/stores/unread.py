@@ -33,6 +33,9 @@ class Unread(MutableMapping[K, V]):
     def __delitem__(self, key: K) -> None:
         del self.kept[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self.kept
+
     def __iter__(self) -> Iterator[K]:
         return iter(self.kept)
 
