@@ -57,7 +57,8 @@ def prefetch(
         return
     wishes: list[dict[str, Any]] = session.call("POST", PATH, body)["prefetches"]
     if wait:
-        session.err.print(f"{len(wishes)} wishes; waiting until they are fulfilled (Ctrl-C leaves them) …", style="dim")
+        what = "1 wish" if len(wishes) == 1 else f"{len(wishes)} wishes"
+        session.err.print(f"{what}; waiting until they are fulfilled (Ctrl-C leaves them) …", style="dim")
         wishes = session.with_log(lambda log: ends_of(session, log, wishes))
     _print(session, output, wishes, "no node")
     failed = [each for each in wishes if each.get("result") not in (None, "here")]

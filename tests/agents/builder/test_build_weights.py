@@ -88,6 +88,19 @@ async def test_what_fails_says_what_and_how_to_mend_it(plant: Plant, hub: Hub) -
         assert "hush" not in f"{failed.source} {failed.reason} {plant.said(build)}"
 
 
+async def test_a_store_that_cannot_be_written_is_told_and_the_next_build_goes_on(plant: Plant, hub: Hub) -> None:
+    in_the_way = plant.shop.blobs.root / "weights" / "holds"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    build = await plant.request(asking())
+    ended = await plant.end_of(build)
+    assert isinstance(ended, BuildFailed) and "hf://owner/model: the blob store: weights/holds/mirror/" in ended.reason
+    (failed,) = await told(plant, build, WeightsMirrorFailed)
+    assert isinstance(failed, WeightsMirrorFailed) and failed.kind == "unavailable" and hub.bytes == 0
+    in_the_way.unlink()
+    assert isinstance(await plant.end_of(await plant.request(asking(), "b2")), BuildSucceeded)
+
+
 async def test_a_builder_killed_while_it_mirrors_goes_on_with_the_same_commit(tmp_path: Path, hub: Hub) -> None:
     (tmp_path / "index").mkdir()
     log, state = MemoryLog(), tmp_path / "state"
