@@ -1,10 +1,16 @@
 """Internal addresses are out of reach, however they are written, unless they were allowed."""
 
+import socket
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
+from gateway.webhooks.post import Poster
 from gateway.webhooks.targets import Lookup, TargetRefused, Targets
+from tests.gateway.webhooks.plant import SECRET
+from tests.gateway.webhooks.receivers import Receiver, listening
+from tests.gateway.webhooks.test_lanes import recorded
 
 INTERNAL = (
     "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
@@ -45,4 +51,22 @@ async def test_the_ways_to_write_loopback_all_end_at_its_address(host: str) -> N
 async def test_a_name_that_nobody_knows_yet_may_be_registered() -> None:
     lookup = Lookup()
     await Targets().check_url("https://nobody.invalid/hook", lookup)
+    await lookup.close()
+
+
+async def test_a_name_that_means_an_internal_address_later_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: public when the webhook is added, loopback when the event is sent."""
+    answers, real = iter(("8.8.8.8",)), socket.getaddrinfo
+
+    def rebound(host: str, *more: Any, **named: Any) -> Any:
+        return real(next(answers, "127.0.0.1") if host == "rebound.example" else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebound)
+    lookup, targets = Lookup(), Targets()
+    async with listening(Receiver()) as receiver, Poster(targets) as post:
+        url = receiver.url.replace("127.0.0.1", "rebound.example")
+        await targets.check_url(url, lookup)
+        answer = await post(url, SECRET, recorded(1, 1), 1, 30.0)
+        assert answer.result == "away" and "127.0.0.1 is an internal address" in answer.reason
+        assert receiver.seen == []
     await lookup.close()
