@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Annotated, Any, BinaryIO
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import typer
 
@@ -24,7 +25,7 @@ from ops.cli.history import (
     with_entity_resolved,
 )
 from ops.cli.options import Format, Output, session_of
-from ops.cli.session import Session
+from ops.cli.session import Session, running
 from projections.audit import AuditQuery, AuditRow, RefusedRow
 from projections.describe import describe_body
 from projections.stores.audit import AuditStore
@@ -232,3 +233,12 @@ def reader(
     session.with_audit(make)
     session.out.print(f"role {name}, password {password}", soft_wrap=True)
     session.out.print("it reads the views of the schema causeway: ops/docs/audit.md names them", soft_wrap=True)
+    url = session.settings.postgres_url or running(session.settings).postgres_url
+    if url is not None:
+        session.out.print(f"connect: psql '{address_for(url, name)}'", soft_wrap=True)
+
+
+def address_for(url: str, name: str) -> str:
+    """The same database for another login, whose password is asked for."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{quote(name, safe='')}@{parts.netloc.rpartition('@')[2]}"))

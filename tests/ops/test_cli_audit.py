@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from events.codec import Recorded
+from ops.cli.audit import address_for
 from projections.audit import AuditQuery, AuditRow, audit_row
 from projections.stores.audit import AuditUnavailable, MemoryAuditStore
 from tests.histories import two_versions_of_iris
@@ -85,3 +86,15 @@ def test_no_refused_command_is_said_so_and_commands_are_no_event_types(shell: Sh
 
 def test_only_postgresql_has_a_reader(shell: Shell) -> None:
     assert "only PostgreSQL" in shell.run("audit reader").err
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://postgres@/causeway?host=/run/pg", "postgresql://reader@/causeway?host=/run/pg"),
+        ("postgresql://owner:secret@db.example:5433/causeway", "postgresql://reader@db.example:5433/causeway"),
+        ("postgresql:///causeway", "postgresql://reader@/causeway"),
+    ],
+)
+def test_a_reader_is_told_the_address_without_the_owners_password(url: str, expected: str) -> None:
+    assert address_for(url, "reader") == expected
