@@ -7,7 +7,6 @@ of the event at its position, by which a reader knows that it belongs to the log
 
 import asyncio
 import gc
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from events.log import Log
 from projections.base import Projection
 from projections.follow import Follower
 from projections.stores.unread import read_state
+from projections.stores.whole import write_whole
 from projections.view import View
 
 _log = structlog.get_logger()
@@ -69,10 +69,10 @@ class KeptSnapshots:
     def _path(self, projection: Projection[Any], position: Position) -> Path:
         return self._of(projection) / f"{position:012d}.snapshot"
 
-    async def save(self, views: Sequence[View[Any]], event_id: EventId) -> None:
-        """All views stand at one position; `event_id`: of the event there. What is encoded is the state of now."""
+    async def save(self, views: Sequence[View[Any]]) -> None:
+        """What is encoded is the state of now."""
         contents = [
-            (self._path(view.projection, view.position), msgspec.msgpack.encode((event_id, view.state)))
+            (self._path(view.projection, view.position), msgspec.msgpack.encode((view.event_id, view.state)))
             for view in views
         ]
         await asyncio.to_thread(_write_all, contents)
@@ -104,11 +104,6 @@ class KeptSnapshots:
         ]
 
 
-_LAST: Projection[EventId] = Projection(
-    "last", 1, EventId, lambda: EventId(""), lambda state, recorded: recorded.meta.id
-)
-
-
 def apart_at(head: Position) -> int:
     """How far apart snapshots stand when the log is this long."""
     apart = EVERY
@@ -119,16 +114,15 @@ def apart_at(head: Position) -> int:
 
 async def keep_snapshots(log: Log, kept: KeptSnapshots, projections: Sequence[Projection[Any]]) -> None:
     """Follows the log for ever and saves a snapshot of each fold every so many events."""
-    views, last = [View(each) for each in projections], View(_LAST)
+    views = [View(each) for each in projections]
     head = await log.head()
     for view in views:
         found = await kept.nearest(view.projection, head)
         if found is not None and await belongs(log, found):
             view.restore(found.state, found.position, found.event_id)
-    last.restore(EventId(""), min(view.position for view in views))
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(Follower(log, (*views, last)).run())
-        tasks.create_task(_save_now_and_then(kept, views, last))
+        tasks.create_task(Follower(log, views).run())
+        tasks.create_task(_save_now_and_then(kept, views))
 
 
 async def belongs(log: Log, kept: Kept[Any]) -> bool:
@@ -137,14 +131,17 @@ async def belongs(log: Log, kept: Kept[Any]) -> bool:
     return bool(there) and there[0].meta.id == kept.event_id
 
 
-async def _save_now_and_then(kept: KeptSnapshots, views: Sequence[View[Any]], last: View[EventId]) -> None:
+async def _save_now_and_then(kept: KeptSnapshots, views: Sequence[View[Any]]) -> None:
     projections = [view.projection for view in views]
-    apart, saved = EVERY, last.position
+    hindmost = min(views, key=lambda view: view.position)
+    apart, saved = EVERY, hindmost.position
     while True:
-        apart = max(apart, apart_at(last.position))
-        await last.reached(Position((saved // apart + 1) * apart))  # At once, if the log has outrun the last saving.
-        saved = last.position
-        await kept.save(views, last.state)  # Between two awaits all views stand where the last event stands.
+        apart = max(apart, apart_at(hindmost.position))
+        await hindmost.reached(
+            Position((saved // apart + 1) * apart)
+        )  # At once, if the log has outrun the last saving.
+        saved = hindmost.position
+        await kept.save(views)
         apart = await kept.thin(projections, apart)
 
 
@@ -180,7 +177,4 @@ def _whole(kind: Any, raw: msgspec.Raw) -> Any:
 
 def _write_all(contents: Sequence[tuple[Path, bytes]]) -> None:
     for path, content in contents:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_bytes(ZstdCompressor(_QUICK, write_checksum=True).compress(content))
-        aside.replace(path)
+        write_whole(path, ZstdCompressor(_QUICK, write_checksum=True).compress(content))

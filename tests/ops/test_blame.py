@@ -137,7 +137,7 @@ async def test_blame_finds_the_same_when_it_walks_back_over_kept_states(
         views = [View(projection) for projection, _ in VIEWS.values()]
         for view in views:
             view.fold(events[:position])
-        await kept.save(views, events[position - 1].meta.id)
+        await kept.save(views)
     assert ROUTING.name in {each.name.partition(".")[0] for each in tmp_path.iterdir()}
     for kind, entity in records(events):
         assert await blame(Past(log, kept), entity) == await blame(log, f"{kind}:{entity}")

@@ -94,8 +94,8 @@ async def test_a_snapshot_of_another_log_or_of_no_log_is_not_believed(tmp_path: 
     head = await log.head()
     kept = KeptSnapshots(tmp_path)
     wrong = View(ROUTING)
-    wrong.restore(ROUTING.initial(), Position(head - 2))
-    await kept.save([wrong], EventId("of another log"))
+    wrong.restore(ROUTING.initial(), Position(head - 2), EventId("of another log"))
+    await kept.save([wrong])
     assert await state_at(Past(log, kept), ROUTING) == fold(ROUTING, await log.read())
     (file,) = tmp_path.glob("*/*.snapshot")
     file.write_bytes(b"half a fi")
@@ -109,7 +109,7 @@ async def test_their_number_is_bounded_and_they_stay_evenly_spread(
     kept, view = KeptSnapshots(tmp_path), View(ROUTING)
     for position in range(10, 3000, 10):
         view.restore(ROUTING.initial(), Position(position))
-        await kept.save([view], EventId(""))
+        await kept.save([view])
         await kept.thin([ROUTING], apart_at(Position(position)))
     left = kept.positions(ROUTING)
     assert left[-1] == 2990 and len(left) <= module.MOST + 2
@@ -123,14 +123,14 @@ async def test_too_many_bytes_make_them_fewer_and_older_versions_and_formats_go(
     old: Projection[object] = Projection(ROUTING.name, ROUTING.version - 1, object, object, lambda state, _: state)
     older = View(old)
     older.restore({}, Position(1))
-    await kept.save([older], EventId(""))
+    await kept.save([older])
     older_format = tmp_path / f"{ROUTING.name}.v{ROUTING.version}"
     older_format.mkdir()
     (older_format / "000000000001.snapshot").write_bytes(b"as it once was packed")
     assert await kept.nearest(ROUTING, Position(1)) is None
     for position in range(1, 33):
         view.restore(ROUTING.initial(), Position(position))
-        await kept.save([view], EventId(""))
+        await kept.save([view])
     size = sum(each.stat().st_size for each in tmp_path.glob("routing.v*/*")) // 33
     monkeypatch.setattr(module, "BYTES_MAX", 9 * size)
     assert await kept.thin([ROUTING], 1) >= 4
