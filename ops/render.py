@@ -16,7 +16,7 @@ from ops.why import Step, Story
 from projections.audit import AuditRow
 from projections.diff import Tree, show
 
-PIPE_WIDTH = 10_000
+PIPE_WIDTH = 1_000_000
 _STATUS_STYLE = {
     "ACTIVE": "green", "ready": "green", "up": "green", "SCALED_TO_ZERO": "blue", "WAKING_UP": "yellow",
     "BUILDING": "yellow", "DEPLOYING": "yellow", "LOADING_MODEL": "yellow", "UNHEALTHY": "red", "DEPLOY_FAILED": "red",

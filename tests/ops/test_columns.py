@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ops.columns import GAP, layout, print_table
+from ops.render import console, table
 
 COLUMNS = ("deployment", "id", "status", "replicas", "current in", "reason", "position")
 ROWS = (
@@ -55,3 +56,10 @@ def test_every_column_has_its_place_and_all_fit(rows: list[list[str]], width: in
     assert sorted((*plan.widths, *plan.beneath)) == [0, 1, 2] and 0 in plan.widths
     taken = sum(plan.widths.values()) + GAP * (len(plan.widths) - 1)
     assert (taken <= width or len(plan.widths) == 1) and all(each >= 1 for each in plan.widths.values())
+
+
+def test_in_a_pipe_no_row_is_broken_however_long() -> None:
+    stream = StringIO()
+    table(console(stream), ("field", "value"), [["models", "a b " * 10_000], ["name", "iris"]], "nothing")
+    head, first, second = stream.getvalue().splitlines()
+    assert first.count("a b") == 10_000 and second.split() == ["name", "iris"] and head.split() == ["field", "value"]
