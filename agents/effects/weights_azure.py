@@ -40,7 +40,7 @@ _FIXES: dict[FailureKind, str] = {
     "private": f"name a secret that may list and read it as `auth_secret_name`: {_FORMAT}",
     "changed": "it changed after it was pinned: push again",
     "invalid": f"check the secret, JSON {_FORMAT}",
-    "unavailable": "try again later",
+    "unavailable": "the store is in trouble",
 }
 
 

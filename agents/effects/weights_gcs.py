@@ -43,7 +43,7 @@ _FIXES: dict[FailureKind, str] = {
     "missing": "check bucket and path",
     "private": f"name a secret that may list and read it as `auth_secret_name`: {_FORMAT}",
     "changed": "what was pinned is not there any more: push again",
-    "unavailable": "try again later",
+    "unavailable": "the store is in trouble",
 }
 
 

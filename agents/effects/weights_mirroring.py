@@ -26,6 +26,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _SAY_EVERY_S = 5.0
 _NAMED = ("HF_ENDPOINT", "AWS_", "STORAGE_EMULATOR_HOST", "AZURE_STORAGE_SERVICE_ENDPOINT")
 """Of the surroundings: where sources are, and what opens the blob store."""
+_LATER = ": retry the deployment when it is back; it goes on where it was"
 
 MEMORY = {
     "MALLOC_ARENA_MAX": "2",  # Else each thread keeps megabytes that it is done with.
@@ -107,7 +108,8 @@ class Mirroring(msgspec.Struct, frozen=True):
         if isinstance(heard.end, Finished):
             return heard.end
         if isinstance(heard.end, Failed):
-            raise MirrorFailed(heard.end.kind, heard.end.reason)
+            later = _LATER if heard.end.kind == "unavailable" else ""
+            raise MirrorFailed(heard.end.kind, heard.end.reason + later)
         why = next((line for line in reversed(child.lines) if line.strip()), "it said nothing")
         raise MirrorFailed("unavailable", f"{wanted.shown}: the mirror ended with code {child.code}: {why}")
 

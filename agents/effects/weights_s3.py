@@ -227,8 +227,8 @@ def _failed(name: str, error: Exception) -> SourceFailed:
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         kind = _KINDS.get(code, "unavailable")
-        return SourceFailed(kind, f"{name}: {code} {error.response.get('Error', {}).get('Message', '')}: "
-                            f"{_FIXES.get(kind, 'try again later')}")  # fmt: skip
+        fix = f": {_FIXES[kind]}" if kind in _FIXES else ""
+        return SourceFailed(kind, f"{name}: {code} {error.response.get('Error', {}).get('Message', '')}{fix}")
     if isinstance(error, HTTPClientError | ConnectionError | OSError | asyncio.TimeoutError):
         return SourceFailed("unavailable", f"{name} cannot be reached: {said(error)}")
     return SourceFailed("invalid", f"{name}: {said(error)}")
