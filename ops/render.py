@@ -143,7 +143,9 @@ def tree(out: Console, state: Tree) -> None:
     if state:
         import yaml
 
-        out.file.write(yaml.safe_dump(state, sort_keys=False, allow_unicode=True, width=PIPE_WIDTH))
+        # The dumper in C: of a large plane the other one prints for minutes.
+        text = yaml.dump(state, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=PIPE_WIDTH)
+        out.file.write(text)
         out.file.flush()
 
 
