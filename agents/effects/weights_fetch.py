@@ -10,13 +10,15 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 
 import structlog
 
 from agents.effects.weights_cache import Place, WeightsCache, laid_out, unpin
-from agents.effects.weights_chunks import MIRROR, PARALLEL, WeightsChunks, first, is_in_file, late
+from agents.effects.weights_chunks import PARALLEL, WeightsChunks, first, is_in_file
 from agents.effects.weights_marks import Use, write_uses
-from agents.effects.weights_region import Region, is_there
+from agents.effects.weights_outside import MIRROR, late
+from agents.effects.weights_region import Region
 from agents.weights.fetch import ContentId, Corrupt, Files, Tally, WeightsLate, contents
 from agents.weights.manifest import BadManifest, Chunk, File, Manifest, decode, manifest_key
 from events.base import NodeId
@@ -25,6 +27,8 @@ from projections.stores.objects import ObjectMissing, Objects, StoreUnavailable
 
 _log = structlog.get_logger()
 FILES_AT_ONCE = 4
+RUN_CHUNKS = 16
+"""Of a file, one after the other, that are fetched together: by one thread, or with one question to a peer."""
 _LATELY, _LATELY_BYTES = 16, 1 << 20
 """Manifests that need not be read and checked again at each start, and how large one of them may be."""
 
@@ -153,7 +157,7 @@ class WeightsFetch:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         path.chmod(mode)
         try:
-            await self._chunks.fill(Region(handle, offset, chunk), Place(f"files/{content}", offset))
+            await self._chunks.fill([Region(handle, offset, chunk)], f"files/{content}")
         finally:
             os.close(handle)
 
@@ -200,10 +204,10 @@ class WeightsFetch:
         try:
             handle = self.cache.begin(content, file)
             try:
-                slots = laid_out(file.chunks)
+                runs = _runs(file.chunks, handle)
                 async with asyncio.TaskGroup() as group:
                     for _ in range(min(PARALLEL, len(file.chunks))):
-                        group.create_task(self._fill_all(slots, handle, key, tally, resumed=written > 0))
+                        group.create_task(self._fill_all(runs, key, tally, resumed=written > 0))
                 self.cache.finish(content, file, handle)
             finally:
                 os.close(handle)
@@ -228,15 +232,25 @@ class WeightsFetch:
         except OSError as error:
             _log.warning("weights are not durable and are checked again after a restart", why=str(error))
 
-    async def _fill_all(
-        self, slots: Iterator[tuple[Chunk, int]], handle: int, key: str, tally: Tally, *, resumed: bool
-    ) -> None:
-        for chunk, offset in slots:
+    async def _fill_all(self, runs: Iterator[list[Region]], key: str, tally: Tally, *, resumed: bool) -> None:
+        for run in runs:
             async with self._own:
-                region, place = Region(handle, offset, chunk), Place(key, offset)
-                if resumed and await self._chunks.in_thread(is_there, handle, offset, chunk):
-                    self.cache.add_place(chunk.hash, place)
-                    tally.add("node", chunk.size)
-                else:
-                    tally.add(await self._chunks.fill(region, place), chunk.size)
-                    self.cache.written(key, chunk.size)
+                lacking = await self._chunks.in_thread(_not_there, run) if resumed else run
+                for region in run:
+                    if region not in lacking:
+                        self.cache.add_place(region.chunk.hash, Place(key, region.offset))
+                        tally.add("node", region.chunk.size)
+                tally.join(await self._chunks.fill(lacking, key))
+                self.cache.written(key, sum(region.chunk.size for region in lacking))
+
+
+def _runs(chunks: Sequence[Chunk], handle: int) -> Iterator[list[Region]]:
+    """Shorter where there would be too few of them to be fetched side by side."""
+    length = max(1, min(RUN_CHUNKS, len(chunks) // PARALLEL))
+    regions = (Region(handle, offset, chunk) for chunk, offset in laid_out(chunks))
+    while run := list(islice(regions, length)):
+        yield run
+
+
+def _not_there(run: Sequence[Region]) -> list[Region]:
+    return [region for region in run if not region.is_there()]

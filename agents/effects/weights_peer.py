@@ -1,16 +1,19 @@
 """Chunks for other nodes: what this node's disk has, and, where it owns a chunk, what the mirror has.
 
 Nodes know each other by a key derived from the plane's secret. Each request carries a proof for this pair of nodes,
-compared in constant time, and each answer carries one back; what is answered is checked by its hash anyway. Bytes go
-from the disk to the network by `sendfile`.
+compared in constant time, and each answer carries one back; what is answered is checked by its hash anyway. Who asks
+may name several chunks: those after the first are sent behind it as far as they are here already. Bytes go from the
+disk to the network by `sendfile`.
 """
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from hmac import compare_digest
+from io import FileIO
 
 import blake3
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -23,7 +26,7 @@ from events.weights import ChunkHash, ManifestId
 from handlers.clock import Clock
 
 _log = structlog.get_logger()
-FROM, PROOF = "X-Causeway-Node", "X-Causeway-Proof"
+FROM, PROOF, MORE = "X-Causeway-Node", "X-Causeway-Proof", "X-Causeway-More"
 _CONTEXT = "causeway 2026 weights between nodes"
 
 
@@ -86,23 +89,44 @@ class PeerServer:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        chunk = self._asked(request)
+        chunks = self._asked(request)
         try:
-            place = await self._chunks.for_peer(chunk)
-            file = (self._chunks.cache.root / place.key).open("rb", buffering=0)
+            await self._chunks.for_peer(chunks[0])
         except WeightsLate as error:
             return web.Response(status=507 if error.lack == "room" else 503, text=error.reason)
-        except FileNotFoundError:
-            return web.Response(status=503, text="it was just moved here: ask again")
-        with file:
+        with ExitStack() as opened:
+            spans = self._spans(chunks, opened)
+            if not spans:
+                return web.Response(status=503, text="it was just moved here: ask again")
             answer = web.StreamResponse(headers=self._keyring.answers(request.headers))
-            answer.content_length = chunk.size
+            answer.content_length = sum(span.size for span in spans)
             await answer.prepare(request)
-            if request.transport is not None:
-                loop = asyncio.get_running_loop()
-                await loop.sendfile(request.transport, file, place.offset, chunk.size)
+            for span in spans:
+                if request.transport is not None:
+                    loop = asyncio.get_running_loop()
+                    await loop.sendfile(request.transport, span.file, span.offset, span.size)
             await answer.write_eof()
         return answer
+
+    def _spans(self, chunks: Sequence[Chunk], opened: ExitStack) -> list["_Span"]:
+        """Of the first of them, as far as they are here: those that lie behind each other are one."""
+        spans: list[_Span] = []
+        files: dict[str, FileIO] = {}
+        for chunk in chunks:
+            place = self._chunks.cache.place(chunk.hash)
+            if place is None:
+                break
+            try:
+                if place.key not in files:
+                    files[place.key] = opened.enter_context((self._chunks.cache.root / place.key).open("rb", 0))
+            except FileNotFoundError:
+                break
+            file = files[place.key]
+            if spans and spans[-1].file is file and spans[-1].offset + spans[-1].size == place.offset:
+                spans[-1].size += chunk.size
+            else:
+                spans.append(_Span(file, place.offset, chunk.size))
+        return spans
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """A whole file, or a range of it, for whoever has a link; fetched before if need be."""
@@ -127,7 +151,7 @@ class PeerServer:
         raise web.HTTPNotFound(text=f"manifest {manifest_id} has no file {number}")
 
     async def _doubt(self, request: web.Request) -> web.Response:
-        chunk = self._asked(request)
+        chunk = self._asked(request)[0]
         task = asyncio.create_task(self._look_at(chunk))
         self._doubts.add(task)
         task.add_done_callback(self._doubts.discard)
@@ -139,14 +163,30 @@ class PeerServer:
         except (WeightsLate, OSError) as error:
             _log.warning("a chunk that a peer doubts could not be mended yet", chunk=chunk.hash, why=str(error))
 
-    def _asked(self, request: web.Request) -> Chunk:
+    def _asked(self, request: web.Request) -> list[Chunk]:
         if not self._keyring.is_asked_by(request.headers):
             raise web.HTTPForbidden(text="this is no node of the plane: its secret differs (CAUSEWAY_PEER_SECRET)")
-        digest, size = request.match_info["hash"], request.match_info["size"]
         try:
-            chunk_key(ChunkHash(digest))
+            first = _chunk(request.match_info["hash"], request.match_info["size"])
+            more = [each.partition("/") for each in request.headers.get(MORE, "").split()]
+            return [first, *(_chunk(digest, size) for digest, _, size in more)]
         except BadManifest as error:
             raise web.HTTPBadRequest(text=str(error)) from error
-        if not size.isdecimal() or not 0 < int(size) <= CHUNK_BYTES_MAX:
-            raise web.HTTPBadRequest(text=f"a chunk has 1 to {CHUNK_BYTES_MAX} bytes, not {size}")
-        return Chunk(ChunkHash(digest), int(size))
+
+
+class _Span(msgspec.Struct):
+    file: FileIO
+    offset: int
+    size: int
+
+
+def asking(chunk: Chunk) -> str:
+    return f"{chunk.hash}/{chunk.size}"
+
+
+def _chunk(digest: str, size: str) -> Chunk:
+    """Raises BadManifest."""
+    chunk_key(ChunkHash(digest))
+    if not size.isdecimal() or not 0 < int(size) <= CHUNK_BYTES_MAX:
+        raise BadManifest(f"a chunk has 1 to {CHUNK_BYTES_MAX} bytes, not {size}")
+    return Chunk(ChunkHash(digest), int(size))

@@ -1,23 +1,24 @@
 """Other nodes as a source of chunks: plain HTTP on kept connections, in threads, straight into the file.
 
 A peer that does not answer in time, answers slowly, or cannot prove that it is one has failed; others are asked then.
-Both ends are ours and there is a request for each chunk, so heads are read here: http.client needs more processor time
-for one than a chunk's hash does.
+A request names several chunks, and the answer has as many of the first as the peer has: what an answer costs by itself,
+on both sides, is as much as a chunk's hash. Heads are read here since http.client would need more than that.
 """
 
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import accumulate
 
 import msgspec
 import structlog
 
-from agents.effects.weights_chunks import PeerFailed, PeerLacks
-from agents.effects.weights_peer import PROOF, Keyring
-from agents.effects.weights_region import Region, buffer_of_thread
+from agents.effects.weights_outside import PeerFailed, PeerLacks
+from agents.effects.weights_peer import MORE, PROOF, Keyring, asking
+from agents.effects.weights_region import Region, WrongLength, buffer_of_thread
 from agents.weights.manifest import Chunk
 from events.base import NodeId
 
@@ -68,30 +69,34 @@ class HttpPeers:
         self._reading: dict[int, socket.socket] = {}
         self._lock = threading.Lock()
 
-    def read(self, node: NodeId, region: Region) -> None:
+    def read(self, node: NodeId, regions: Sequence[Region]) -> int:
         address = self.nodes().get(node)
         if address is None:
             raise PeerFailed("it has left")
         sock = self._connect(address)
         with self._lock:
-            self._reading[id(region)] = sock
+            self._reading[id(regions[0])] = sock
         kept = False
         try:
-            head = self._ask(sock, address, node, "GET", _path(region.chunk))
+            head = self._ask(sock, address, node, "GET", [region.chunk for region in regions])
             self._check(sock, head, node)
-            self._copy(sock, head, region)
+            given = _given(regions, head.length)
+            body = _Body(sock, head.rest)
+            for region in given:
+                self._copy(body, region)
             kept = head.fields.get("connection", "").lower() != "close"
         finally:
             with self._lock:
-                self._reading.pop(id(region), None)
+                self._reading.pop(id(regions[0]), None)
                 if kept:
                     self._idle.setdefault(address, []).append(sock)
             if not kept:
                 sock.close()
+        return len(given)
 
-    def abort(self, region: Region) -> None:
+    def abort(self, regions: Sequence[Region]) -> None:
         with self._lock:
-            sock = self._reading.get(id(region))
+            sock = self._reading.get(id(regions[0]))
         if sock is not None:
             with suppress(OSError):  # It is closed already.
                 sock.shutdown(socket.SHUT_RDWR)
@@ -102,7 +107,7 @@ class HttpPeers:
             return
         try:
             with self._fresh(address) as sock:
-                self._ask(sock, address, node, "POST", f"{_path(chunk)}/doubt")
+                self._ask(sock, address, node, "POST", [chunk], "/doubt")
         except PeerFailed as error:
             _log.info("a peer cannot be told that its chunk is wrong", peer=node, why=str(error))
 
@@ -113,9 +118,14 @@ class HttpPeers:
                     sock.close()
             self._idle.clear()
 
-    def _ask(self, sock: socket.socket, address: str, node: NodeId, method: str, path: str) -> Head:
+    def _ask(
+        self, sock: socket.socket, address: str, node: NodeId, method: str, chunks: Sequence[Chunk], what: str = ""
+    ) -> Head:
         fields = {"Host": address, "Content-Length": "0", **self._keyring.asks(node)}
-        lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()))
+        if len(chunks) > 1:
+            fields[MORE] = " ".join(map(asking, chunks[1:]))
+        first = f"{method} /chunks/{asking(chunks[0])}{what} HTTP/1.1"
+        lines = (first, *(f"{name}: {value}" for name, value in fields.items()))
         try:
             sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
             return _head(sock)
@@ -130,16 +140,13 @@ class HttpPeers:
         if not self._keyring.is_answered_by(node, head.fields.get(PROOF.lower(), "")):
             raise PeerFailed("cannot prove that it is a node of this plane")
 
-    def _copy(self, sock: socket.socket, head: Head, region: Region) -> None:
-        """All that it sends, so that the connection can be kept."""
-        region.write(head.rest)
-        left, buffer = head.length - len(head.rest), buffer_of_thread()
+    def _copy(self, body: "_Body", region: Region) -> None:
+        region.begin()
         began = time.monotonic()
-        while left > 0:
-            piece = _receive(sock, buffer[:left])
+        while left := region.chunk.size - region.length:
+            piece = body.piece(left)
             if not piece:
                 raise PeerFailed(f"ended {left} bytes early")
-            left -= len(piece)
             region.write(piece)
             seconds = time.monotonic() - began
             if seconds > self._patience.silent_s + region.length / self._patience.slowest_bytes_s:
@@ -171,8 +178,26 @@ class HttpPeers:
         return sock
 
 
-def _path(chunk: Chunk) -> str:
-    return f"/chunks/{chunk.hash}/{chunk.size}"
+class _Body:
+    """Of one answer: what came with its head first."""
+
+    def __init__(self, sock: socket.socket, rest: bytes) -> None:
+        self._sock, self._rest = sock, memoryview(rest)
+
+    def piece(self, size: int) -> memoryview:
+        """At most so many bytes."""
+        if not self._rest:
+            return _receive(self._sock, buffer_of_thread()[:size])
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece
+
+
+def _given(regions: Sequence[Region], length: int) -> Sequence[Region]:
+    """Those that an answer of this length has: the first, or more."""
+    totals = list(accumulate(region.chunk.size for region in regions))
+    if length not in totals:
+        raise WrongLength(f"{length} bytes, which none of its chunks end with")
+    return regions[: totals.index(length) + 1]
 
 
 def _head(sock: socket.socket) -> Head:

@@ -14,8 +14,8 @@ Piece = bytes | bytearray | memoryview
 _own = threading.local()
 
 
-class TooLong(Exception):
-    """More bytes than the chunk has."""
+class WrongLength(Exception):
+    """More or fewer bytes than the chunk has."""
 
 
 class Region:
@@ -23,7 +23,8 @@ class Region:
 
     def __init__(self, handle: int, offset: int, chunk: Chunk) -> None:
         self.chunk = chunk
-        self._handle, self._offset = handle, offset
+        self.offset = offset
+        self._handle = handle
         self.begin()
 
     def begin(self) -> None:
@@ -32,13 +33,13 @@ class Region:
         self.length = 0
 
     def write(self, piece: Piece) -> None:
-        """Raises TooLong, and OSError: ENOSPC where the disk is full."""
+        """Raises WrongLength, and OSError: ENOSPC where the disk is full."""
         view = memoryview(piece)
         if self.length + len(view) > self.chunk.size:
-            raise TooLong(f"more than the {self.chunk.size} bytes of chunk {self.chunk.hash}")
+            raise WrongLength(f"more than the {self.chunk.size} bytes of chunk {self.chunk.hash}")
         self._hasher.update(view)
         while view:
-            written = os.pwrite(self._handle, view, self._offset + self.length)
+            written = os.pwrite(self._handle, view, self.offset + self.length)
             self.length += written
             view = view[written:]
 
@@ -56,9 +57,12 @@ class Region:
             os.close(handle)
         return self.is_right()
 
+    def is_there(self) -> bool:
+        """Whether these bytes of the file are the chunk already. Blocks: for a thread."""
+        return is_there(self._handle, self.offset, self.chunk)
+
 
 def is_there(handle: int, offset: int, chunk: Chunk) -> bool:
-    """Whether these bytes of the file are the chunk. Blocks: for a thread."""
     hasher = blake3.blake3()
     for piece in pieces(handle, offset, chunk.size):
         hasher.update(piece)

@@ -1,11 +1,12 @@
 """Weights to a node: from the mirror, from another node, and from the node's own cache to a replica.
 
-    python -m ops.bench.weights [--mib 256] [--rounds 3] [--quick] [--write]
+    python -m ops.bench.weights [--mib 256] [--rounds 3] [--gbits 10] [--quick] [--write]
 
 Each reader is a process of its own (`weights_readers.py`), which starts with an empty folder; readers take turns, and
 the median of the rounds counts. The limits move the same bytes into a new file without looking at them: `cp` by the
 kernel's own copy, `sendfile` into as many connections as ours has. Nobody syncs within the time that is measured.
-rclone and iperf3 take part where they are installed.
+rclone and iperf3 take part where they are installed. From node to node, the bytes go over loopback, where both sides
+and the limit share the cores; and, where such a link can be made (`link.py`), from one network to another at its rate.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 
 from agents.weights.manifest import VERSION, Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
 from events.weights import ManifestId
+from ops.bench.link import LOOPBACK, Link, NoLink, shaped
 from ops.bench.results import table, write_section
 from ops.bench.weights_readers import CHUNK_BYTES, MIB
 from projections.stores.objects import FolderObjects
@@ -91,23 +93,24 @@ class Bench:
         body = (self.mirror / manifest_key(self.large)).read_bytes()
         await store.put(manifest_key(self.large), body)
 
-    async def child(self, role: str, *arguments: object) -> dict[str, Any]:
-        process = await self._begin(role, *arguments)
+    async def child(self, role: str, *arguments: object, inside: tuple[str, ...] = ()) -> dict[str, Any]:
+        process = await self._begin(role, *arguments, inside=inside)
         out, _ = await process.communicate(b"")
         assert process.returncode == 0, f"{role} failed"
         shutil.rmtree(self.root / "reader", ignore_errors=True)
         found: dict[str, Any] = json.loads(out)
         return found
 
-    async def _begin(self, role: str, *arguments: object) -> asyncio.subprocess.Process:
+    async def _begin(self, role: str, *arguments: object, inside: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
+        """`inside`: what runs it in another network."""
         pipe = asyncio.subprocess.PIPE
-        words = (sys.executable, "-m", "ops.bench.weights_readers", role, *map(str, arguments))
+        words = (*inside, sys.executable, "-m", "ops.bench.weights_readers", role, *map(str, arguments))
         return await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL)
 
     @asynccontextmanager
-    async def _beside(self, role: str, *arguments: object) -> AsyncIterator[Any]:
+    async def _beside(self, role: str, *arguments: object, inside: tuple[str, ...] = ()) -> AsyncIterator[Any]:
         """What it says first; it ends afterwards."""
-        process = await self._begin(role, *arguments)
+        process = await self._begin(role, *arguments, inside=inside)
         try:
             assert process.stdout is not None
             yield json.loads(await process.stdout.readline())["address"]
@@ -132,18 +135,21 @@ class Bench:
                 found[name] = await self.child(name, self.root / "reader", url, size)
         return found
 
-    async def from_peer(self) -> dict[str, Any]:
-        found = {"limit": await self._bare()}
-        async with self._beside("hold", self.root / "holder", self.mirror, self.large) as address:
-            peers = json.dumps({"holder": address})
-            found["ours"] = await self.child("ours", self.root / "reader", self.nothing, self.large, peers)
+    async def from_peer(self, link: Link = LOOPBACK) -> dict[str, Any]:
+        found = {"limit": await self._bare(link)}
+        holding = (self.root / "holder", self.mirror, self.large, link.address)
+        async with self._beside("hold", *holding, inside=link.far) as address:
+            wanted = (self.nothing, self.large, json.dumps({"holder": address}))
+            found["ours"] = await self.child("ours", self.root / "reader", *wanted, inside=link.near)
         for name in _there("iperf"):
-            found[name] = await self.child(name, self.mib * MIB)
+            server = json.dumps(link.far)
+            found[name] = await self.child(name, self.mib * MIB, link.address, server, inside=link.near)
         return found
 
-    async def _bare(self) -> dict[str, Any]:
-        async with self._beside("send_bare", self.root / "plain") as port:
-            return await self.child("receive_bare", self.root / "reader", port, self.mib * MIB)
+    async def _bare(self, link: Link = LOOPBACK) -> dict[str, Any]:
+        async with self._beside("send_bare", self.root / "plain", link.address, inside=link.far) as port:
+            wanted = (link.address, port, self.mib * MIB)
+            return await self.child("receive_bare", self.root / "reader", *wanted, inside=link.near)
 
     async def to_a_replica(self) -> dict[str, Any]:
         one = await self.child("ours", self.root / "reader", self.mirror, self.large, "{}")
@@ -178,7 +184,8 @@ def rows_of(what: str, mib: int, rounds: list[dict[str, Any]], goal: str) -> lis
     return rows
 
 
-async def measure(mib: int, rounds: int) -> list[tuple[str, ...]]:
+async def measure(mib: int, rounds: int, gbits: int) -> tuple[list[tuple[str, ...]], str]:
+    """And why there is no shaped link."""
     with tempfile.TemporaryDirectory(prefix="causeway-weights-") as scratch:
         bench = Bench(Path(scratch), mib)
         await bench.prepare()
@@ -186,34 +193,45 @@ async def measure(mib: int, rounds: int) -> list[tuple[str, ...]]:
         warm = [await bench.from_mirror(cold=False) for _ in range(rounds)]
         bucket = [await bench.from_bucket() for _ in range(rounds)]
         peer = [await bench.from_peer() for _ in range(rounds)]
+        linked, why = [], ""
+        try:
+            with shaped(gbits) as link:
+                linked = [await bench.from_peer(link) for _ in range(rounds)]
+        except NoLink as error:
+            why = str(error)
         start = [await bench.to_a_replica() for _ in range(rounds)]
     rows = rows_of("mirror's folder, cold page cache, to node", mib, cold, ">= 0.8")
     rows += rows_of("mirror's folder, in the page cache, to node", mib, warm, ">= 0.8")
     rows += rows_of("bucket or hub over loopback to node", mib, bucket, "")
     rows += rows_of("node to node over loopback", mib, peer, ">= 0.8")
+    if linked:
+        rows += rows_of(f"node to node over a link of {gbits} Gbit/s", mib, linked, ">= 0.8")
     rows += rows_of("node's cache to a process, in the page cache", mib, start, ">= 0.8")
     for what, key in ((f"one file of {mib} MiB", "one"), (f"{SMALL_FILES} files", "many")):
         seconds = sorted(second for each in start for second in each[key]["again"])
         slowest = f"slowest of {len(seconds)} {seconds[-1] * 1e3:.1f} ms"
         rows.append((f"a warm start adds, {what}", f"{median(seconds) * 1e3:.1f} ms, {slowest}", "", "", "< 20 ms"))
-    fetched = [each["ours"] for each in (*cold, *warm, *bucket, *peer)]
+    fetched = [each["ours"] for each in (*cold, *warm, *bucket, *peer, *linked)]
     assert all(each["corrupt"] == 0 for each in fetched)
-    assert all(each["ours"]["tally"]["peer"] == mib * MIB for each in peer), "the mirror was not there to ask"
+    assert all(each["ours"]["tally"]["peer"] == mib * MIB for each in (*peer, *linked)), (
+        "the mirror was not there to ask"
+    )
     memory = max(each["memory"] for each in fetched)
     rows.append((f"memory of the process, {mib} MiB fetched", f"{memory / MIB:.0f} MiB at most", "", "", "< 200 MB"))
-    return rows
+    return rows, why
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.weights", description=__doc__)
     parser.add_argument("--mib", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--gbits", type=int, default=10, help="of the link between two nodes")
     parser.add_argument("--quick", action="store_true", help="one round of 64 MiB")
     parser.add_argument("--write", action="store_true", help="into RESULTS.md")
     asked = parser.parse_args(argv)
     mib, rounds = (64, 1) if asked.quick else (asked.mib, asked.rounds)
     loads = ", ".join([f"{load:.1f}" for load in os.getloadavg()])
-    rows = asyncio.run(measure(mib, rounds))
+    rows, no_link = asyncio.run(measure(mib, rounds, asked.gbits))
     where = f"{platform.machine()}, {os.cpu_count()} shared cores, load {loads}, Python {platform.python_version()}"
     lacking = [program for program in TOOLS.values() if not shutil.which(program)]
     body = (
@@ -221,7 +239,8 @@ def main(argv: list[str]) -> int:
         f" {CHUNK_BYTES // MIB} MiB. Limits and readers take turns; medians of the rounds, with the range of their"
         " ratios. Processor time is the reader's own (iperf3: of the receiving side); with other work on the cores it"
         " says more than the ratio, since who needs more of it waits longer for it. Nothing is synced within the time."
-        f"{' Not on this machine: ' + ', '.join(lacking) + '.' if lacking else ''}\n\n"
+        f"{' Not on this machine: ' + ', '.join(lacking) + '.' if lacking else ''}"
+        f"{f' No link of {asked.gbits} Gbit/s could be made: {no_link}.' if no_link else ''}\n\n"
         + table(("what", "measured", "processor time a GiB", "of its limit", "goal"), rows)
     )
     print(body)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,9 @@ async def ours(folder: Path, mirror: str, manifest_id: ManifestId, peers: Mappin
     }
 
 
-async def hold(folder: Path, mirror: Path, manifest_id: ManifestId) -> None:
+async def hold(folder: Path, mirror: Path, manifest_id: ManifestId, host: str) -> None:
     """A node that has it all and serves it, until its input ends."""
-    settings = WeightsSettings(folder=folder, budget_bytes=1 << 40, secret=b"bench")
+    settings = WeightsSettings(folder=folder, budget_bytes=1 << 40, secret=b"bench", host=host)
     async with serve_weights(
         settings,
         me=NodeId("holder"),
@@ -98,9 +98,9 @@ def copy(folder: Path, mirror: Path) -> dict[str, Any]:
     return {"seconds": time.monotonic() - began, "processor_s": time.process_time() - before}
 
 
-def send_bare(file: Path) -> None:
+def send_bare(file: Path, host: str) -> None:
     """A server that sends what a connection asks for, `start length`, by `sendfile`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((host, 0)) as listener:
         print(json.dumps({"address": listener.getsockname()[1]}), flush=True)
         for _ in range(PARALLEL):
             connection, _ = listener.accept()
@@ -113,11 +113,12 @@ def _send(connection: socket.socket, file: Path) -> None:
         connection.sendfile(source, start, length)
 
 
-def receive_bare(folder: Path, port: int, size: int) -> dict[str, Any]:
+def receive_bare(folder: Path, host: str, port: int, size: int) -> dict[str, Any]:
     folder.mkdir()
     handle = os.open(folder / "model", os.O_RDWR | os.O_CREAT)
     share = size // PARALLEL
-    threads = [threading.Thread(target=_receive, args=(handle, port, n * share, share)) for n in range(PARALLEL)]
+    address = (host, port)
+    threads = [threading.Thread(target=_receive, args=(handle, address, n * share, share)) for n in range(PARALLEL)]
     began, before = time.monotonic(), time.process_time()
     for thread in threads:
         thread.start()
@@ -126,9 +127,9 @@ def receive_bare(folder: Path, port: int, size: int) -> dict[str, Any]:
     return {"seconds": time.monotonic() - began, "processor_s": time.process_time() - before}
 
 
-def _receive(handle: int, port: int, start: int, length: int) -> None:
+def _receive(handle: int, address: tuple[str, int], start: int, length: int) -> None:
     buffer = memoryview(bytearray(MIB))
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    with socket.create_connection(address) as connection:
         connection.sendall(f"{start} {length}".encode())
         done = 0
         while got := connection.recv_into(buffer, len(buffer), socket.MSG_WAITALL):
@@ -244,41 +245,42 @@ def rclone(folder: Path, url: str, size: int) -> dict[str, Any]:
     }
 
 
-def iperf(size: int) -> dict[str, Any]:
-    """From memory to memory: no file on either side."""
+def iperf(size: int, host: str, far: Sequence[str]) -> dict[str, Any]:
+    """From memory to memory: no file on either side. `far`: what runs a command where the bytes come from."""
     program = shutil.which("iperf3")
     assert program is not None
-    with socket.create_server(("127.0.0.1", 0)) as free:
+    with socket.create_server(("", 0)) as free:
         port = str(free.getsockname()[1])
-    server = subprocess.Popen((program, "-s", "-1", "--forceflush", "-p", port), stdout=subprocess.PIPE, text=True)
+    words = (*far, program, "-s", "-1", "--forceflush", "-p", port)
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         while "listening" not in server.stdout.readline():
             assert server.poll() is None, "iperf3 does not listen"
-        words = (program, "-c", "127.0.0.1", "-p", port, "-P", str(PARALLEL), "-n", str(size // PARALLEL), "-J")
-        told = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)["end"]["sum_received"]
+        words = (program, "-R", "-c", host, "-p", port, "-P", str(PARALLEL), "-n", str(size // PARALLEL), "-J")
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        told = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)["end"]["sum_received"]
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         server.communicate(timeout=60)
     finally:
         server.kill()
         server.wait()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"seconds": size * 8 / told["bits_per_second"], "processor_s": used}
 
 
 CHILDREN: Mapping[str, Callable[[list[str]], Any]] = {
     "ours": lambda a: asyncio.run(ours(Path(a[0]), a[1], ManifestId(a[2]), json.loads(a[3]))),
-    "hold": lambda a: asyncio.run(hold(Path(a[0]), Path(a[1]), ManifestId(a[2]))),
+    "hold": lambda a: asyncio.run(hold(Path(a[0]), Path(a[1]), ManifestId(a[2]), a[3])),
     "copy": lambda a: copy(Path(a[0]), Path(a[1])),
-    "send_bare": lambda a: send_bare(Path(a[0])),
-    "receive_bare": lambda a: receive_bare(Path(a[0]), int(a[1]), int(a[2])),
+    "send_bare": lambda a: send_bare(Path(a[0]), a[1]),
+    "receive_bare": lambda a: receive_bare(Path(a[0]), a[1], int(a[2]), int(a[3])),
     "read_all": lambda a: read_all(Path(a[0])),
     "server": lambda a: server(Path(a[0]), Path(a[1])),
     "ranges": lambda a: asyncio.run(ranges(Path(a[0]), a[1], int(a[2]))),
     "hub": lambda a: hub(Path(a[0]), a[1], int(a[2])),
     "rclone": lambda a: rclone(Path(a[0]), a[1], int(a[2])),
-    "iperf": lambda a: iperf(int(a[0])),
+    "iperf": lambda a: iperf(int(a[0]), a[1], json.loads(a[2])),
 }
 
 
