@@ -25,9 +25,18 @@ def file_of(path: str, body: bytes, *, mode: int = 0o444, chunk_bytes: int = CHU
     return File(path, len(body), mode, tuple(Chunk(chunk_hash(part), len(part)) for part in parts)), parts
 
 
-async def mirrored(store: Objects, files: Mapping[str, bytes], *, programs: frozenset[str] = frozenset()) -> ManifestId:
+async def mirrored(
+    store: Objects,
+    files: Mapping[str, bytes],
+    *,
+    programs: frozenset[str] = frozenset(),
+    chunk_bytes: int = CHUNK_BYTES,
+) -> ManifestId:
     """As the builder leaves them."""
-    laid = [file_of(path, body, mode=0o555 if path in programs else 0o444) for path, body in files.items()]
+    laid = [
+        file_of(path, body, mode=0o555 if path in programs else 0o444, chunk_bytes=chunk_bytes)
+        for path, body in files.items()
+    ]
     for file, parts in laid:
         for chunk, part in zip(file.chunks, parts, strict=True):
             await store.put(chunk_key(chunk.hash), part)

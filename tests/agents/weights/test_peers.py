@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
 from agents.effects.weights_node import WeightsOfNode
-from agents.effects.weights_peer import FROM, PROOF, Keyring
+from agents.effects.weights_peer import FROM, MORE, PROOF, Keyring, asking
 from agents.effects.weights_peers import PeerPatience
 from agents.weights.fetch import content_id
 from agents.weights.owners import owners
-from events.base import NodeId
-from events.weights import ManifestId
+from events.base import NodeId, ReplicaId
+from events.weights import ChunkHash, ManifestId, Mount
 from tests.agents.weights.goods import SECRET, Plane, file_of, flip, got, mirrored, plane, some_files
 
 ME, OTHER = NodeId("n1"), NodeId("n2")
@@ -23,6 +24,11 @@ FILES = {"model": some_files()["model/part-1.safetensors"]}
 CHUNKS = file_of("model", FILES["model"])[0].chunks
 OTHERS = [chunk for chunk in CHUNKS if owners(chunk.hash, {ME, OTHER})[0] == OTHER]
 IMPATIENT = PeerPatience(silent_s=0.3)
+SMALL_BYTES = 8 << 10
+LONG = {"model": FILES["model"][: 128 * SMALL_BYTES]}
+"""Of so many chunks that they are asked for several at a time."""
+LONG_CHUNKS = file_of("model", LONG["model"], chunk_bytes=SMALL_BYTES)[0].chunks
+LONG_OTHERS = [chunk for chunk in LONG_CHUNKS if owners(chunk.hash, {ME, OTHER})[0] == OTHER]
 
 
 @asynccontextmanager
@@ -176,3 +182,70 @@ async def test_an_owner_without_room_does_not_stop_anybody(tmp_path: Path) -> No
         node, manifest_id = await node_at_work(here, PeerPatience())
         assert await got(node, manifest_id) == FILES
         assert here.mirror.chunk_bytes == len(FILES["model"])
+
+
+# Several chunks with one question.
+
+
+async def of_many_chunks(here: Plane) -> ManifestId:
+    return await mirrored(here.mirror, LONG, chunk_bytes=SMALL_BYTES)
+
+
+async def test_an_answer_has_as_many_of_the_first_as_are_there(tmp_path: Path) -> None:
+    async with plane(tmp_path) as here:
+        node, manifest_id = await here.node(ME), await of_many_chunks(here)
+        assert await got(node, manifest_id) == LONG
+        number = {chunk.hash: at for at, chunk in enumerate(LONG_CHUNKS)}
+        wanted = [LONG_CHUNKS[at] for at in (3, 4, 5, 20, 2, 1)]
+        unknown = msgspec.structs.replace(LONG_CHUNKS[0], hash=ChunkHash("0" * 64))
+        good = Keyring(OTHER, SECRET).asks(ME)
+        async with aiohttp.ClientSession() as session:
+            url = f"http://{node.address}/chunks/{asking(wanted[0])}"
+            for behind in ((), (unknown, LONG_CHUNKS[7])):
+                asked = good | {MORE: " ".join(map(asking, (*wanted[1:], *behind)))}
+                async with session.get(url, headers=asked) as answer:
+                    places = (number[chunk.hash] * SMALL_BYTES for chunk in wanted)
+                    assert await answer.read() == b"".join(LONG["model"][at : at + SMALL_BYTES] for at in places)
+            for nonsense in ("x", f"{'0' * 64}/0", f"{'0' * 64}", f"../{'0' * 64}/5"):
+                async with session.get(url, headers=good | {MORE: nonsense}) as answer:
+                    assert answer.status == 400, nonsense
+
+
+async def test_of_several_chunks_only_those_that_are_wrong_come_from_elsewhere(tmp_path: Path) -> None:
+    async with plane(tmp_path) as here:
+        peer, manifest_id = await here.node(OTHER), await of_many_chunks(here)
+        assert await got(peer, manifest_id) == LONG
+        before, rotten = here.mirror.chunk_bytes, LONG_OTHERS[3]
+        large = file_of("model", LONG["model"], chunk_bytes=SMALL_BYTES)[0]
+        flip(tmp_path / OTHER / "files" / content_id(large), at=LONG_CHUNKS.index(rotten) * SMALL_BYTES)
+        node = await here.node(ME)
+        assert await got(node, manifest_id) == LONG
+        assert ("peer", OTHER, rotten.hash) in {(each.tier, each.source, each.chunk) for each in here.found}
+        assert {each.chunk for each in here.found} == {rotten.hash}
+        assert here.mirror.chunk_bytes > before
+
+
+async def test_what_came_whole_counts_when_a_peer_breaks_off_behind_it(tmp_path: Path) -> None:
+    app, asked_for = web.Application(), []
+
+    async def break_off(request: web.Request) -> web.StreamResponse:
+        digests = [request.match_info["hash"], *(each[:64] for each in request.headers.get(MORE, "").split())]
+        asked_for.append(digests)
+        at = {chunk.hash: number * SMALL_BYTES for number, chunk in enumerate(LONG_CHUNKS)}
+        bodies = [LONG["model"][at[ChunkHash(each)] :][:SMALL_BYTES] for each in digests]
+        answer = web.StreamResponse(headers=Keyring(OTHER, SECRET).answers(request.headers))
+        answer.content_length = SMALL_BYTES * len(digests)
+        await answer.prepare(request)
+        await answer.write(b"".join(bodies)[: SMALL_BYTES * 3 // 2])
+        assert request.transport is not None
+        request.transport.close()
+        return answer
+
+    app.router.add_get("/chunks/{hash}/{size}", break_off)
+    async with plane(tmp_path) as here, impostor(here, app):
+        node, manifest_id = await here.node(ME), await of_many_chunks(here)
+        fetched = await node.replicas.fetch(ReplicaId("r-1"), (Mount(manifest_id, "/weights"),))
+        assert (Path(fetched.mounted[0].folder) / "model").read_bytes() == LONG["model"]
+        assert max(map(len, asked_for)) > 1 and here.found == []
+        assert 0 < fetched.tally.peer <= len(asked_for) * SMALL_BYTES
+        assert here.mirror.chunk_bytes == len(LONG["model"]) - fetched.tally.peer
