@@ -22,6 +22,7 @@ from typing import Any
 from agents.effects.objects import open_objects
 from agents.effects.weights_chunks import PARALLEL
 from agents.effects.weights_node import WeightsSettings, serve_weights
+from agents.effects.weights_region import PIECE_BYTES
 from agents.weights.chunks import AVERAGE_BYTES
 from agents.weights.fetch import Corrupt
 from events.base import NodeId, ReplicaId
@@ -128,7 +129,7 @@ def receive_bare(folder: Path, host: str, port: int, size: int) -> dict[str, Any
 
 
 def _receive(handle: int, address: tuple[str, int], start: int, length: int) -> None:
-    buffer = memoryview(bytearray(MIB))
+    buffer = memoryview(bytearray(PIECE_BYTES))
     with socket.create_connection(address) as connection:
         connection.sendall(f"{start} {length}".encode())
         done = 0
