@@ -6,6 +6,7 @@ A pure ASGI layer in front of every route, so that no route can forget it. It al
 """
 
 import msgspec
+import structlog
 from fastapi import Request
 from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -15,6 +16,7 @@ from gateway.control.errors import ApiError, answer_error, invalid
 from gateway.control.plane import Plane, Visit
 from gateway.keys import HOW, KeyRefused, check
 
+_log = structlog.get_logger()
 DASHBOARD = "/dashboard"
 """Its pages ask for the key themselves, in words that a browser shows."""
 OPEN = ("/healthz", "/s3/", f"{DASHBOARD}/")
@@ -58,6 +60,8 @@ class Door:
             key = check(self._plane.views.access.state, headers.get("authorization"), "manage")
         except KeyRefused as refused:
             code = "unauthorized" if refused.status == 401 else "forbidden"
+            if refused.status == 403:  # of nobody known there would be no end
+                _log.warning("a key was refused", why=refused.reason, method=scope["method"], path=scope["path"])
             raise ApiError(refused.status, refused.reason, code=code, fix=HOW) from refused
         wanted = QueryParams(scope["query_string"]).get("min_position") or headers.get("x-causeway-min-position")
         if wanted is not None:

@@ -155,7 +155,12 @@ def export(
         query = session.with_log(lambda log: with_entity_resolved(log, query))
     form = made(RefusedRow if refused else AuditRow)
     try:
-        with file.open("xb") as out:
+        out = file.open("xb")
+    except OSError as error:
+        why = f"{file} cannot be written: {error.strerror}"
+        raise Failure(why, "name a file in a folder that is there and that you may write to") from error
+    try:
+        with out:
             rows = session.with_audit(lambda store: _written(store, query, refused, form, out))
     except BaseException:
         file.unlink(missing_ok=True)  # half a file looks like a whole one

@@ -31,6 +31,8 @@ def test_an_export_has_every_matching_row(shell: Shell, tmp_path: Path, history:
     assert said.out.startswith(f"{len(wanted)} rows")
     assert "exists already" in shell.run(f"audit export {file}").err
     assert ".parquet" in shell.run(f"audit export {tmp_path / 'trail.csv'}").err
+    said = shell.run(f"audit export {tmp_path / 'no-such-folder' / 'trail.ndjson'}")
+    assert said.code == 1 and "cannot be written: No such file" in said.err
 
 
 def test_an_export_that_breaks_off_leaves_no_file(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from projections.audit import AuditQuery, AuditRow, RefusedRow
 from projections.stores.audit import AuditUnavailable
@@ -167,4 +168,7 @@ async def test_a_store_that_is_away_is_said_so_and_harms_nothing_else(
 async def test_the_trail_is_for_keys_that_manage(stand: Stand) -> None:
     assert (await stand.client_with(None).get("/v1/audit_logs")).status_code == 401
     invoke = stand.client_with("beef1234." + "6" * 40)
-    assert (await invoke.get("/v1/audit_logs")).status_code == 403
+    with capture_logs() as said:
+        assert (await invoke.get("/v1/audit_logs")).status_code == 403
+    told = [(line["why"], line["method"], line["path"]) for line in said if line["event"] == "a key was refused"]
+    assert told == [("API key beef1234 has the scopes invoke; this needs the scope manage", "GET", "/v1/audit_logs")]
