@@ -15,8 +15,9 @@ from agents.effects.weights_cache import KEEP_FREE_BYTES, WeightsCache
 from agents.effects.weights_chunks import WeightsChunks
 from agents.effects.weights_fetch import WeightsFetch
 from agents.effects.weights_mount import NodeWeights
-from agents.effects.weights_peer import Keyring, PeerServer
-from agents.effects.weights_peers import PEER_PATIENCE, HttpPeers, PeerPatience
+from agents.effects.weights_peer_client import PEER_PATIENCE, HttpPeers, PeerPatience
+from agents.effects.weights_peer_server import PeerServer
+from agents.effects.weights_peer_wire import Keyring
 from agents.weights.fetch import Corrupt, WeightsLate
 from events.base import NodeId
 from handlers.clock import Clock

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from agents.effects.weights_peer import Keyring
+from agents.effects.weights_peer_wire import Keyring
 from agents.weights.fetch import contents
 from agents.weights.manifest import Manifest
 from agents.weights.pointers import pointers

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.effects.weights_peer import Keyring
+from agents.effects.weights_peer_wire import Keyring
 from agents.weights.manifest import PLANES, Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
 from agents.weights.store import Garbage, join, parts
 from events.base import (

@@ -26,8 +26,8 @@ from agents.effects.weights_cache import WeightsCache
 from agents.effects.weights_chunks import WeightsChunks
 from agents.effects.weights_fetch import WeightsFetch
 from agents.effects.weights_mount import NodeWeights
-from agents.effects.weights_peer import Keyring
-from agents.effects.weights_peers import HttpPeers
+from agents.effects.weights_peer_client import HttpPeers
+from agents.effects.weights_peer_wire import Keyring
 from agents.weights.fetch import Corrupt
 from events.base import BlobDigest, DeploymentId, NodeId
 from events.signals.log_lines import LogFiles

@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 
 from agents.effects.weights_node import WeightsOfNode, WeightsSettings, serve_weights
-from agents.effects.weights_peers import PeerPatience
+from agents.effects.weights_peer_client import PeerPatience
 from agents.weights.fetch import Corrupt
 from agents.weights.manifest import VERSION, Chunk, File, Manifest, chunk_hash, chunk_key, encode, manifest_key
 from events.base import NodeId, ReplicaId

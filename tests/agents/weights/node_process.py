@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from agents.effects.weights_node import WeightsOfNode, WeightsSettings, serve_weights
-from agents.effects.weights_peers import PeerPatience
+from agents.effects.weights_peer_client import PeerPatience
 from agents.weights.fetch import Corrupt, WeightsLate
 from events.base import NodeId, ReplicaId
 from events.weights import ManifestId, Mount

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from agents.effects.weights_node import WeightsOfNode
-from agents.effects.weights_peer import FROM, MORE, PROOF, Keyring, asking
-from agents.effects.weights_peers import PeerPatience
+from agents.effects.weights_peer_client import PeerPatience
+from agents.effects.weights_peer_wire import FROM, MORE, PROOF, Keyring, asking
 from agents.weights.fetch import content_id
 from agents.weights.owners import owners
 from events.base import NodeId, ReplicaId

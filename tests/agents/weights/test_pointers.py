@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from agents.effects.weights_node import WeightsOfNode
-from agents.effects.weights_peer import Keyring
+from agents.effects.weights_peer_wire import Keyring
 from agents.weights.fetch import contents
 from agents.weights.manifest import decode, manifest_key
 from agents.weights.pointers import pointers

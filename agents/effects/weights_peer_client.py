@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from agents.effects.weights_outside import PeerFailed, PeerLacks
-from agents.effects.weights_peer import MORE, PROOF, Keyring, asking
+from agents.effects.weights_peer_wire import MORE, PROOF, Keyring, asking
 from agents.effects.weights_region import Region, WrongLength, buffer_of_thread
 from agents.weights.manifest import Chunk
 from events.base import NodeId

@@ -1,66 +1,27 @@
 """Chunks for other nodes: what this node's disk has, and, where it owns a chunk, what the mirror has.
 
-Nodes know each other by a key derived from the plane's secret. Each request carries a proof for this pair of nodes,
-compared in constant time, and each answer carries one back; what is answered is checked by its hash anyway. Who asks
-may name several chunks: those after the first are sent behind it as far as they are here already. Bytes go from the
-disk to the network by `sendfile`.
+Who asks shows that it is a node of this plane (`weights_peer_wire.py`), and may name several chunks: those after the
+first are sent behind it as far as they are here already. Bytes go from the disk to the network by `sendfile`.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from hmac import compare_digest
 from io import FileIO
 
-import blake3
 import msgspec
 import structlog
 from aiohttp import web
 
 from agents.effects.weights_chunks import WeightsChunks
 from agents.effects.weights_fetch import WeightsFetch
+from agents.effects.weights_peer_wire import MORE, Keyring
 from agents.weights.fetch import WeightsLate
 from agents.weights.manifest import CHUNK_BYTES_MAX, BadManifest, Chunk, chunk_key
-from events.base import NodeId
 from events.weights import ChunkHash, ManifestId
 from handlers.clock import Clock
 
 _log = structlog.get_logger()
-FROM, PROOF, MORE = "X-Causeway-Node", "X-Causeway-Proof", "X-Causeway-More"
-_CONTEXT = "causeway 2026 weights between nodes"
-
-
-class Keyring:
-    """Proofs between nodes of one plane."""
-
-    def __init__(self, me: NodeId, secret: bytes) -> None:
-        self.me = me
-        self._key = blake3.blake3(secret, derive_key_context=_CONTEXT).digest()
-
-    def proof(self, kind: str, sender: str, receiver: str) -> str:
-        """That `sender` knows the secret, good for `receiver` only."""
-        return blake3.blake3(f"{kind}\n{sender}\n{receiver}".encode(), key=self._key).hexdigest()
-
-    def link(self, manifest_id: ManifestId, number: int, until_s: int) -> str:
-        """Path and query by which anybody gets that file of a manifest from any node, until then."""
-        path = f"/files/{manifest_id}/{number}"
-        return f"{path}?until={until_s}&proof={self.proof('link', path, str(until_s))}"
-
-    def is_link(self, path: str, until_s: str, given: str) -> bool:
-        return compare_digest(given.encode(), self.proof("link", path, until_s).encode())
-
-    def asks(self, node: NodeId) -> dict[str, str]:
-        return {FROM: self.me, PROOF: self.proof("ask", self.me, node)}
-
-    def is_asked_by(self, headers: Mapping[str, str]) -> bool:
-        given = headers.get(PROOF, "")
-        return compare_digest(given.encode(), self.proof("ask", headers.get(FROM, ""), self.me).encode())
-
-    def answers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {PROOF: self.proof("answer", self.me, headers.get(FROM, ""))}
-
-    def is_answered_by(self, node: NodeId, given: str) -> bool:
-        return compare_digest(given.encode(), self.proof("answer", node, self.me).encode())
 
 
 class PeerServer:
@@ -178,10 +139,6 @@ class _Span(msgspec.Struct):
     file: FileIO
     offset: int
     size: int
-
-
-def asking(chunk: Chunk) -> str:
-    return f"{chunk.hash}/{chunk.size}"
 
 
 def _chunk(digest: str, size: str) -> Chunk:
