@@ -18,12 +18,12 @@ from pathlib import Path
 
 import msgspec
 
-from agents.effects.weights_marks import Mark, Use, mark_of, write_whole
+from agents.effects.weights_marks import Mark, Use, mark_of
 from agents.weights.cache import Shelf, drop, freeing, put, use, victims
 from agents.weights.fetch import ContentId, WeightsLate
 from agents.weights.manifest import Chunk, File
 from events.weights import ChunkHash, ManifestId
-from projections.stores.whole import fsync_folder
+from projections.stores.whole import fsync_folder, write_whole
 
 KEEP_FREE_BYTES = 64 << 20
 """Of the disk: others write there too."""

@@ -4,12 +4,13 @@ Where such a note is lost with the machine's power, or fits no file, what it say
 """
 
 import os
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+
+from projections.stores.whole import write_whole
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -37,13 +38,6 @@ def write_uses(uses: Iterable[Use]) -> None:
             os.utime(each.path)
             if each.mark is not None:
                 write_whole(Path(each.path), msgspec.json.encode(each.mark))
-
-
-def write_whole(path: Path, body: bytes) -> None:
-    """Or not at all."""
-    aside = path.with_name(f"{path.name}.{threading.get_ident()}.aside")
-    aside.write_bytes(body)
-    aside.replace(path)
 
 
 def mark_of(handle: int) -> Mark:

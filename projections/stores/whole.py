@@ -14,9 +14,9 @@ OWNER_ONLY, READ_ONLY = 0o600, 0o444
 def write_whole(
     path: Path, content: bytes | memoryview, *, mode: int = OWNER_ONLY, durable: bool = False, aside: Path | None = None
 ) -> None:
-    """`aside`: where it is written first, on the same file system; None: beside the file, under a hidden name."""
+    """`aside`: where it is written first, on the same file system; None: beside the file, hidden, as `….aside`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = aside or path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}")
+    draft = aside or path.with_name(f".{path.name}.{os.getpid()}-{token_hex(4)}.aside")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb") as file:
             file.write(content)
