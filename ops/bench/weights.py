@@ -17,8 +17,9 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -79,6 +80,9 @@ def chill(folder: Path) -> None:
 
 # The rounds.
 
+Found = dict[str, dict[str, Any]]
+"""Of each reader, what it measured."""
+
 
 class Bench:
     def __init__(self, root: Path, mib: int) -> None:
@@ -117,41 +121,41 @@ class Bench:
         finally:
             await process.communicate(b"")
 
-    async def from_mirror(self, *, cold: bool) -> dict[str, Any]:
-        reader, found = self.root / "reader", {}
-        for name, role, more in (("limit", "copy", ()), ("ours", "ours", (self.large, "{}"))):
+    async def from_mirror(self, turn: int, *, cold: bool) -> Found:
+        async def read(role: str, *more: object) -> dict[str, Any]:
             if cold:
                 await asyncio.to_thread(chill, self.mirror)
-            found[name] = await self.child(role, reader, self.mirror, *more)
-        return found
+            return await self.child(role, self.root / "reader", self.mirror, *more)
 
-    async def from_bucket(self) -> dict[str, Any]:
+        return await in_turn(turn, {"limit": lambda: read("copy"), "ours": lambda: read("ours", self.large, "{}")})
+
+    async def from_bucket(self, turn: int) -> Found:
         """All from one server, which has it in the page cache."""
-        size = self.mib * MIB
-        found = {"limit": await self._bare()}
         async with self._beside("server", self.mirror, self.root / "plain") as url:
-            found["ours"] = await self.child("ours", self.root / "reader", url, self.large, "{}")
-            for name in ("ranges", "hub", *_there("rclone")):
-                found[name] = await self.child(name, self.root / "reader", url, size)
-        return found
+            reader, size = self.root / "reader", self.mib * MIB
+            return await in_turn(
+                turn,
+                {"limit": self._bare, "ours": lambda: self.child("ours", reader, url, self.large, "{}")}
+                | {name: partial(self.child, name, reader, url, size) for name in ("ranges", "hub", *_there("rclone"))},
+            )
 
-    async def from_peer(self, link: Link = LOOPBACK) -> dict[str, Any]:
-        found = {"limit": await self._bare(link)}
+    async def from_peer(self, turn: int, link: Link = LOOPBACK) -> Found:
         holding = (self.root / "holder", self.mirror, self.large, link.address)
         async with self._beside("hold", *holding, inside=link.far) as address:
-            wanted = (self.nothing, self.large, json.dumps({"holder": address}))
-            found["ours"] = await self.child("ours", self.root / "reader", *wanted, inside=link.near)
-        for name in _there("iperf"):
-            server = json.dumps(link.far)
-            found[name] = await self.child(name, self.mib * MIB, link.address, server, inside=link.near)
-        return found
+            wanted = (self.root / "reader", self.nothing, self.large, json.dumps({"holder": address}))
+            iperf = (self.mib * MIB, link.address, json.dumps(link.far))
+            return await in_turn(
+                turn,
+                {"limit": lambda: self._bare(link), "ours": lambda: self.child("ours", *wanted, inside=link.near)}
+                | {name: partial(self.child, name, *iperf, inside=link.near) for name in _there("iperf")},
+            )
 
     async def _bare(self, link: Link = LOOPBACK) -> dict[str, Any]:
         async with self._beside("send_bare", self.root / "plain", link.address, inside=link.far) as port:
             wanted = (link.address, port, self.mib * MIB)
             return await self.child("receive_bare", self.root / "reader", *wanted, inside=link.near)
 
-    async def to_a_replica(self) -> dict[str, Any]:
+    async def to_a_replica(self) -> Found:
         one = await self.child("ours", self.root / "reader", self.mirror, self.large, "{}")
         many = await self.child("ours", self.root / "reader", self.mirror, self.small, "{}")
         holder = self.root / "holder"
@@ -160,11 +164,17 @@ class Bench:
         return {"one": one, "many": many, "ours": await self.child("read_all", linked), "limit": bare}
 
 
+async def in_turn(turn: int, readers: Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]) -> Found:
+    """In every other round the last is the first: whoever comes first may be given memory that was never used."""
+    order = reversed(list(readers)) if turn % 2 else readers
+    return {name: await readers[name]() for name in order}
+
+
 def _there(*names: str) -> tuple[str, ...]:
     return tuple(name for name in names if shutil.which(TOOLS[name]))
 
 
-def rows_of(what: str, mib: int, rounds: list[dict[str, Any]], goal: str) -> list[tuple[str, ...]]:
+def rows_of(what: str, mib: int, rounds: list[Found], goal: str) -> list[tuple[str, ...]]:
     """The limit first, then all that are beside it in these rounds."""
     rows: list[tuple[str, ...]] = []
     for name in (each for each in NAMES if each in rounds[0]):
@@ -189,14 +199,14 @@ async def measure(mib: int, rounds: int, gbits: int) -> tuple[list[tuple[str, ..
     with tempfile.TemporaryDirectory(prefix="causeway-weights-") as scratch:
         bench = Bench(Path(scratch), mib)
         await bench.prepare()
-        cold = [await bench.from_mirror(cold=True) for _ in range(rounds)]
-        warm = [await bench.from_mirror(cold=False) for _ in range(rounds)]
-        bucket = [await bench.from_bucket() for _ in range(rounds)]
-        peer = [await bench.from_peer() for _ in range(rounds)]
+        cold = [await bench.from_mirror(turn, cold=True) for turn in range(rounds)]
+        warm = [await bench.from_mirror(turn, cold=False) for turn in range(rounds)]
+        bucket = [await bench.from_bucket(turn) for turn in range(rounds)]
+        peer = [await bench.from_peer(turn) for turn in range(rounds)]
         linked, why = [], ""
         try:
             with shaped(gbits) as link:
-                linked = [await bench.from_peer(link) for _ in range(rounds)]
+                linked = [await bench.from_peer(turn, link) for turn in range(rounds)]
         except NoLink as error:
             why = str(error)
         start = [await bench.to_a_replica() for _ in range(rounds)]
