@@ -59,10 +59,13 @@ class Dispatch:
         try:
             return await self._carry_out(command, stream)
         except Refused as refused:
-            if self._refusals is not None:
-                now, position = self._clock.now(), self._decisions.position
-                await self._refusals.keep(refusal_of(command, stream, refused, now, position))
+            await self.keep(refusal_of(command, stream, refused, self._clock.now(), self._decisions.position))
             raise
+
+    async def keep(self, refusal: Refusal) -> None:
+        """Also of what was refused before it became a command."""
+        if self._refusals is not None:
+            await self._refusals.keep(refusal)
 
     async def _carry_out(self, command: Command, stream: StreamName) -> Outcome:
         for attempt in range(ATTEMPTS):

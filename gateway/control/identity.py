@@ -6,21 +6,23 @@ A pure ASGI layer in front of every route, so that no route can forget it. It al
 """
 
 import msgspec
-import structlog
 from fastapi import Request
 from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from events.base import CommandId, CorrelationId, derive
+from events.signals.refusals import Refusal
 from gateway.control.errors import ApiError, answer_error, invalid
-from gateway.control.plane import Plane, Visit
-from gateway.keys import HOW, KeyRefused, check
+from gateway.control.plane import Plane, Visit, actor_of
+from gateway.keys import HOW, KeyRefused, check, identify
+from projections.access import Key
 
-_log = structlog.get_logger()
 DASHBOARD = "/dashboard"
 """Its pages ask for the key themselves, in words that a browser shows."""
 OPEN = ("/healthz", "/s3/", f"{DASHBOARD}/")
 MIN_POSITION_DEADLINE_S = 10.0
+PATH_MAX = 200
 
 
 class Door:
@@ -60,8 +62,9 @@ class Door:
             key = check(self._plane.views.access.state, headers.get("authorization"), "manage")
         except KeyRefused as refused:
             code = "unauthorized" if refused.status == 401 else "forbidden"
-            if refused.status == 403:  # of nobody known there would be no end
-                _log.warning("a key was refused", why=refused.reason, method=scope["method"], path=scope["path"])
+            known = identify(self._plane.views.access.state, headers.get("authorization"))
+            if known is not None:  # Of nobody known there would be no end.
+                await self._plane.dispatch.keep(self._refusal_of(known, refused, scope["method"], scope["path"]))
             raise ApiError(refused.status, refused.reason, code=code, fix=HOW) from refused
         wanted = QueryParams(scope["query_string"]).get("min_position") or headers.get("x-causeway-min-position")
         if wanted is not None:
@@ -69,6 +72,27 @@ class Door:
         else:
             await self._plane.catch_up()
         return Visit(self._plane, key, headers.get("idempotency-key"))
+
+    def _refusal_of(self, key: Key, refused: KeyRefused, method: str, path: str) -> Refusal:
+        """The same try by the same key is told once an hour."""
+        at = self._plane.now()
+        tried = derive("tried", key.key_id, method, path, f"{at:%Y-%m-%d %H}", length=24)
+        return Refusal(
+            id=tried,
+            at=at,
+            command=method,
+            category="request",
+            entity=path[:PATH_MAX],
+            actor=actor_of(key),
+            kind="forbidden",
+            reason=refused.reason,
+            field=None,
+            correlation_id=CorrelationId(tried),
+            causation_id=None,
+            command_id=CommandId(tried),
+            position=self._plane.views.position,
+            body="{}",
+        )
 
     async def _wait(self, wanted: str) -> None:
         if not wanted.isascii() or not wanted.isdigit():

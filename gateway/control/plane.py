@@ -146,7 +146,11 @@ class Visit:
         self._count += 1
         return kind(
             id=CommandId(once or derive(self.id, self._count, length=24)),
-            actor=Actor(f"key:{self._key.key_id}", "api-key"),
+            actor=actor_of(self._key),
             correlation_id=CorrelationId(self.id),
             **fields,
         )
+
+
+def actor_of(key: Key) -> Actor:
+    return Actor(f"key:{key.key_id}", "api-key")
