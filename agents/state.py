@@ -131,12 +131,17 @@ def evolve(actual: NodeActual, stimulus: Stimulus) -> NodeActual:
         found = {each.replica_id: _found(each, stimulus.at) for each in stimulus.found}
         return replace(actual, replicas={**actual.replicas, **found})
     deed, replica_id = stimulus.deed, stimulus.deed.replica_id
-    if isinstance(deed, ForgetReplica) and isinstance(stimulus, Finished):
+    if isinstance(deed, ForgetReplica) and isinstance(stimulus, Finished) and not _stays(stimulus.result):
         kept = {each: replica for each, replica in actual.replicas.items() if each != replica_id}
         return replace(actual, replicas=kept)
     known = actual.replicas.get(replica_id) or _unseen(deed)
     changed = _began(known, stimulus) if isinstance(stimulus, Began) else _finished(known, stimulus)
     return replace(actual, replicas={**actual.replicas, replica_id: changed})
+
+
+def _stays(result: Result | Told) -> bool:
+    """The kernel has not let go of something of it: it is forgotten a little later."""
+    return isinstance(result, EffectFailed) and result.again
 
 
 def kind(deed: Deed) -> str:

@@ -4,6 +4,7 @@ A replica's keeper joins its groups before it starts anything, so that nothing e
 replica runs without limits and the node says so; resource limits of processes (`ulimit`) are never touched.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -89,8 +90,11 @@ def join_files(groups: Sequence[Path]) -> tuple[Path, ...]:
 def members(groups: Sequence[Path]) -> set[int]:
     found: set[int] = set()
     for file in join_files(groups):
-        with suppress(FileNotFoundError):  # The group has been removed.
+        try:
             found.update(map(int, file.read_text().split()))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):  # The group has been removed, before or just now.
+                raise
     return found
 
 

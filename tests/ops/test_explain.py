@@ -50,7 +50,7 @@ async def test_a_request_of_the_access_log_is_explained_at_its_position(tmp_path
     said = " | ".join(told.said)
     assert "asked for iris, environment production; the answer was 200" in said
     assert "parked for 0.250 s" in said and "2 attempts" in said
-    assert "iris/deployment-2 had 1 ready replicas; it was ACTIVE" in said and "current in production" in said
+    assert "iris/deployment-2 had 1 ready replica; it was ACTIVE" in said and "current in production" in said
     assert told.route is not None and told.route.steps[-1].position == second.position
     assert told.route.steps[0].type == "DeploymentPushed" and told.route.steps[0].actor == "key:ada"
     assert told.replica is not None and "ReplicaAssigned" in [step.type for step in told.replica.steps]

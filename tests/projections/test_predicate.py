@@ -52,10 +52,10 @@ def test_what_an_expression_means(text: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("plase.current", "no name 'plase' here; there are abs, absent, all, any"),
+        ("plase.current", "no name 'plase' here; did you mean place? there are abs, absent, all, any"),
         ("place.__class__", "no field begins with an underscore"),
         ("().__class__.__bases__", "no field begins with an underscore"),
-        ("place.curent", "there is no 'curent' here; there are model_id, name, created_at, current"),
+        ("place.curent", "there is no 'curent' here; did you mean current? there are model_id, name, created_at"),
         ("__import__('os').system('true')", "cannot be called"),
         ("eval('1')", "eval() cannot be called so; there are .endswith, .get"),
         ("open('/etc/passwd')", "cannot be called"),

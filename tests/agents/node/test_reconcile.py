@@ -197,6 +197,9 @@ def test_what_nobody_wants_is_drained_then_forgotten_and_never_told() -> None:
         actual = evolve(actual, stimulus)
     (forget,) = due({}, actual, T0)
     assert forget == ForgetReplica(R, DeploymentId("d"))
+    busy = evolve(evolve(actual, Began(forget, T0)), Finished(forget, EffectFailed("in use", again=True), T0))
+    assert due({}, busy, T0) == ()
+    assert due({}, busy, T0 + timedelta(seconds=PATIENCE.prepare_again_s)) == (forget,)
     assert evolve(actual, Finished(forget, Done(), T0)).replicas == {}
 
 
