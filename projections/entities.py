@@ -26,7 +26,7 @@ ID_FIELDS = (
 
 
 def _reader(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """Of all id fields of an event at once: this is asked of every event of a log."""
+    """Of all id fields of an event at once."""
     names = [name for name in ID_FIELDS if name in kind.__struct_fields__]
     if not names:
         return lambda event: ()
@@ -38,11 +38,15 @@ _NAMED: Mapping[type[Any], Callable[[Any], tuple[Any, ...]]] = {kind: _reader(ki
 
 
 def entities(stream: StreamName, event: AnyEvent | UnknownEvent) -> tuple[str, ...]:
-    """Each id once."""
+    """Each id once. This is asked of every event of a log."""
     named: tuple[Any, ...]
     if isinstance(event, UnknownEvent):
         body: dict[str, Any] = msgspec.json.decode(event.body)
         named = tuple(body.get(name) for name in ID_FIELDS)
     else:
         named = _NAMED[type(event)](event)
-    return tuple(dict.fromkeys([stream.id, *[each for each in named if isinstance(each, str)]]))
+    found = {stream.id: None}
+    for each in named:
+        if isinstance(each, str):
+            found[each] = None
+    return tuple(found)

@@ -13,7 +13,7 @@ import msgspec
 from events.base import Position
 from projections.audit import AuditQuery, clip_or_none
 from projections.patterns import is_pattern
-from projections.stores.audit_sql import BUCKET, COLUMNS, ENTITIES, REFUSED_COLUMNS
+from projections.stores.audit_sql import BUCKET, COLUMNS, ENTITIES, OTHERS, REFUSED_COLUMNS
 
 LAST = Position(2**63 - 1)
 MOST_NAMES = 40
@@ -107,7 +107,7 @@ def statement(query: AuditQuery, names: dict[str, list[str]], way: str | None, t
 
 
 def _range(column: str, first: int, last: int) -> str:
-    there = f"{column} is not null and " if column in ENTITIES else ""  # as its index has it
+    there = f"{column} is not null and " if column in OTHERS else ""  # as its index has it
     return (
         f"{there}({column}, position) > (wanted.name, ${first}::bigint)"
         f" and ({column}, position) <= (wanted.name, ${last}::bigint)"

@@ -13,7 +13,7 @@ import msgspec
 
 from projections.audit import AuditRow, RefusedRow
 
-SHAPE = 3
+SHAPE = 4
 """Of the tables that are filled from the log. Another one in the database: they are made anew, and filled again."""
 BUCKET = 1000
 """Positions whose earliest and latest time are kept together, by which a time finds its positions."""
@@ -75,9 +75,9 @@ create index if not exists refused_entity on causeway.refused_rows (entity, numb
 """
 
 
-ENTITIES = tuple(f"(entities[{place}])" for place in range(1, SLOTS + 1))
-FILLED = 5
-"""Places that many events fill."""
+OTHERS = tuple(f"(entities[{place}])" for place in range(2, SLOTS + 1))
+ENTITIES = ("entity", *OTHERS)
+"""Where an id stands in a row: the event's own aggregate, which is the first of its entities, and the others."""
 
 
 def tables(number: int) -> str:
@@ -89,19 +89,19 @@ create table causeway.spans_{number} (
 create table causeway.names_{number} (
     kind text collate "C" not null, name text collate "C" not null, primary key (kind, name)
 );
-{";".join(_by_entity(number, ENTITIES[FILLED:]))};
+{_by_others(number, OTHERS[1:])};
 """
 
 
-def _by_entity(number: int, places: Iterable[str]) -> list[str]:
+def _by_others(number: int, places: Iterable[str]) -> str:
     rows = f"causeway.rows_{number}"
-    return [f"create index on {rows} ({place}, position) where {place} is not null" for place in places]
+    return ";".join(f"create index on {rows} ({place}, position) where {place} is not null" for place in places)
 
 
 def indexes(number: int) -> tuple[str, ...]:
     """Made after a rebuild has filled the table: several times cheaper than to keep them, and to vacuum, meanwhile.
 
-    But for those that hardly any row is in: they are there from the beginning, which saves a pass over all rows each.
+    But for those that few rows are in: they are there from the beginning, which saves a pass over all rows each.
     """
     rows = f"causeway.rows_{number}"
     return (
@@ -110,10 +110,12 @@ def indexes(number: int) -> tuple[str, ...]:
         f"create index on {rows} (actor, position)",
         f"create index on {rows} (type, position)",
         f"create index on {rows} (correlation_id, position)",
-        *_by_entity(number, ENTITIES[:FILLED]),
+        f"create index on {rows} (entity, position)",
+        _by_others(number, OTHERS[:1]),
         # No query's way depends on them, and to gather them is half of what `analyze` takes.
         f"alter table {rows} alter entities set statistics 0, alter body set statistics 0",
-        f"analyze {rows}",
+        # Rough ones do until autovacuum has gathered its own.
+        f"set local default_statistics_target = 10; analyze {rows}",
     )
 
 
@@ -174,7 +176,7 @@ create or replace view causeway.audit_entities as
     {by_place};
 create or replace view causeway.replica_lives as
     select position, at, type, entity as replica_id, body->>'deployment_id' as deployment_id,
-        (select a.body->>'node_id' from causeway.rows_{number} a where a.entities[1] = r.entity
+        (select a.body->>'node_id' from causeway.rows_{number} a where a.entity = r.entity
             and a.category = 'replica' and a.type = 'ReplicaAssigned' order by a.position limit 1) as node_id,
         body->>'reason' as reason, (body->>'exit_code')::int as exit_code
     from causeway.rows_{number} r where category = 'replica';

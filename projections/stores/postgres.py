@@ -24,6 +24,8 @@ from projections.stores.audit import AuditUnavailable, Compared, CursorMoved
 TIMEOUT_S = 30.0
 LONG_S = 86_400.0
 """For what a rebuild asks: rows by the hundred million, and their indexes."""
+SENT = 256
+"""Rows that a rebuild hands over at a time: about what a socket holds, so that the server works while we do."""
 
 AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -270,7 +272,8 @@ async def _other(connection: Connection) -> int:
 
 async def _as_copied(events: AsyncIterator[Sequence[Recorded]]) -> AsyncIterator[bytes]:
     async for some in events:
-        yield audit_lines.copied(some)
+        for begin in range(0, len(some), SENT):
+            yield audit_lines.copied(some[begin : begin + SENT])
 
 
 async def _write(connection: Connection, rows: Sequence[AuditRow], number: int) -> None:
