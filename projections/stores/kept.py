@@ -20,7 +20,6 @@ from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 from events.base import EventId, Position
 from events.log import Log
 from projections.base import Projection
-from projections.follow import Follower
 from projections.stores.unread import read_state
 from projections.stores.whole import write_whole
 from projections.view import View
@@ -113,36 +112,32 @@ def apart_at(head: Position) -> int:
 
 
 async def keep_snapshots(log: Log, kept: KeptSnapshots, projections: Sequence[Projection[Any]]) -> None:
-    """Follows the log for ever and saves a snapshot of each fold every so many events."""
+    """Follows the log for ever and saves a snapshot of each fold at every so many events: exactly there, because how
+    far a question has to fold is how far they stand apart.
+    """
     views = [View(each) for each in projections]
     head = await log.head()
     for view in views:
         found = await kept.nearest(view.projection, head)
         if found is not None and await belongs(log, found):
             view.restore(found.state, found.position, found.event_id)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(Follower(log, views).run())
-        tasks.create_task(_save_now_and_then(kept, views))
+    apart = EVERY
+    async for batch in log.follow(min(view.position for view in views)):
+        while batch:
+            apart = max(apart, apart_at(batch[0].position))
+            until_due = apart - (batch[0].position - 1) % apart
+            some, batch = batch[:until_due], batch[until_due:]
+            for view in views:
+                view.fold(some)
+            if len(some) == until_due:
+                await kept.save(views)
+                apart = await kept.thin(projections, apart)
 
 
 async def belongs(log: Log, kept: Kept[Any]) -> bool:
     """Whether it was made from this log: another one, or an older copy of it, has another event there."""
     there = await log.read(Position(kept.position - 1), kept.position)
     return bool(there) and there[0].meta.id == kept.event_id
-
-
-async def _save_now_and_then(kept: KeptSnapshots, views: Sequence[View[Any]]) -> None:
-    projections = [view.projection for view in views]
-    hindmost = min(views, key=lambda view: view.position)
-    apart, saved = EVERY, hindmost.position
-    while True:
-        apart = max(apart, apart_at(hindmost.position))
-        await hindmost.reached(
-            Position((saved // apart + 1) * apart)
-        )  # At once, if the log has outrun the last saving.
-        saved = hindmost.position
-        await kept.save(views)
-        apart = await kept.thin(projections, apart)
 
 
 @contextmanager
