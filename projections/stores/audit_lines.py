@@ -14,6 +14,7 @@ from events.codec import Recorded
 from events.union import AnyEvent, UnknownEvent
 from projections.audit import ID_MAX, AuditRow, audit_row
 from projections.entities import entities
+from projections.stores.audit_sql import Pairs, meet
 
 COLUMNS = (
     "position", "at", "type", "entities", "category", "entity", "actor", "actor_how",
@@ -26,29 +27,32 @@ _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _IN_ARRAY = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 
-def copied(events: Iterable[Recorded]) -> bytes:
-    return "".join([_line(each) for each in events]).encode()
+def copied(events: Iterable[Recorded], pairs: Pairs) -> bytes:
+    """`pairs`: these events' are added to it."""
+    return "".join([_line(each, pairs) for each in events]).encode()
 
 
-def _line(recorded: Recorded) -> str:
+def _line(recorded: Recorded, pairs: Pairs) -> str:
     event, meta, stream = recorded.event, recorded.meta, recorded.stream
     if isinstance(event, UnknownEvent):
-        return _line_of(audit_row(recorded))
+        return _line_of(audit_row(recorded), pairs)
     actor, cause = meta.actor, meta.causation_id
     named = entities(stream, event)
     ids = f"{actor.name}{actor.how}{meta.correlation_id}{cause}{meta.command_id}{meta.id}"
     text = f"{stream.category}{''.join(named)}{ids}"
     if len(text) > ID_MAX or "\\" in text or '"' in text or not text.isprintable():
-        return _line_of(audit_row(recorded))
+        return _line_of(audit_row(recorded), pairs)
     body = _encode(event).decode()
     if "\\" in body:
         if "\\u0000" in body:
-            return _line_of(audit_row(recorded))
+            return _line_of(audit_row(recorded), pairs)
         body = body.replace("\\", "\\\\")
     array = '","'.join(named)
+    kind = _TYPES[type(event)]
+    meet(pairs, (actor.name, kind), recorded.position)
     at = _encode(meta.at).decode()[1:-1]
     return (
-        f'{recorded.position}\t{at}\t{_TYPES[type(event)]}\t{{"{array}"}}\t{stream.category}\t{stream.id}\t{actor.name}'
+        f'{recorded.position}\t{at}\t{kind}\t{{"{array}"}}\t{stream.category}\t{stream.id}\t{actor.name}'
         f"\t{actor.how}\t{meta.correlation_id}\t{cause if cause is not None else _NULL}\t{meta.command_id}\t{meta.id}"
         f"\t{body}\n"
     )
@@ -57,7 +61,8 @@ def _line(recorded: Recorded) -> str:
 _NULL = "\\N"
 
 
-def _line_of(row: AuditRow) -> str:
+def _line_of(row: AuditRow, pairs: Pairs) -> str:
+    meet(pairs, (row.actor, row.type), row.position)
     quoted = ",".join([f'"{each.translate(_IN_ARRAY)}"' for each in row.entities])
     body = msgspec.json.encode(row.body).decode()
     fields = {**msgspec.structs.asdict(row), "at": row.at.isoformat(), "entities": f"{{{quoted}}}", "body": body}

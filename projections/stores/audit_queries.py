@@ -44,6 +44,24 @@ def lookups(query: AuditQuery, names: dict[str, list[str]]) -> dict[str, Lookup]
     return found | {column: Lookup((column,), given) for column, given in names.items() if len(given) <= MOST_NAMES}
 
 
+def meeting(query: AuditQuery, pairs: str) -> Statement:
+    """Actors and types that the query names and that met, and between which positions. None did: nulls."""
+    arguments: list[Any] = [query.after, _last(query)]
+    conditions = ["last > $1", "first <= $2"]
+    for column, patterns in patterns_of(query).items():
+        conditions.append(_named(column, patterns, arguments))
+    return (
+        "select array_agg(distinct actor) as actor, array_agg(distinct type) as type, min(first) as first,"
+        f" max(last) as last from {pairs} where {' and '.join(conditions)}"
+    ), arguments
+
+
+def _named(column: str, patterns: Sequence[str], arguments: list[Any]) -> str:
+    plain = exact(patterns)
+    arguments.append(list(patterns) if plain else like(patterns))
+    return f"{column} {'=' if plain else 'like'} any(${len(arguments)}::text[])"
+
+
 def looking(query: AuditQuery, ways: Sequence[Lookup], table: str) -> Statement:
     """Of each lookup the first rows: how many they are, up to MANY, and the lowest and the highest position."""
     arguments: list[Any] = [query.after, _last(query)]
@@ -114,7 +132,7 @@ def _range(column: str, first: int, last: int) -> str:
     )
 
 
-def _last(query: AuditQuery) -> int:
+def _last(query: AuditQuery) -> Position:
     return LAST if query.until_position is None else query.until_position
 
 
@@ -149,15 +167,13 @@ def exact(patterns: Sequence[str]) -> bool:
     return not any(is_pattern(each) for each in patterns)
 
 
-def bounded(query: AuditQuery, first: int | None, last: int | None) -> AuditQuery:
-    """With the positions among which its times must lie."""
-    after, until = query.after, query.until_position
-    if first is not None:
-        after = Position(max(after, first * BUCKET - 1))
-    if last is not None:
-        end = (last + 1) * BUCKET - 1
-        until = Position(end if until is None else min(until, end))
-    return msgspec.structs.replace(query, after=after, until_position=until)
+def bounded(query: AuditQuery, first: int, last: int) -> AuditQuery:
+    """With the positions among which its times must lie, in the buckets from `first` to `last`."""
+    return between(query, Position(first * BUCKET - 1), Position((last + 1) * BUCKET - 1))
+
+
+def between(query: AuditQuery, after: Position, until: Position) -> AuditQuery:
+    return msgspec.structs.replace(query, after=max(query.after, after), until_position=min(_last(query), until))
 
 
 def refused_statement(query: AuditQuery) -> Statement:
@@ -176,10 +192,7 @@ def refused_statement(query: AuditQuery) -> Statement:
             arguments.append(value)
             conditions.append(condition.format(f"${len(arguments)}"))
     for column, patterns in patterns_of(query).items():
-        plain = exact(patterns)
-        arguments.append(list(patterns) if plain else like(patterns))
-        name = "command" if column == "type" else column
-        conditions.append(f"{name} {'=' if plain else 'like'} any(${len(arguments)}::text[])")
+        conditions.append(_named("command" if column == "type" else column, patterns, arguments))
     return (
         f"select {', '.join(REFUSED_COLUMNS)} from causeway.refused where {' and '.join(conditions)}"
         f" order by number{' desc' if query.newest else ''} limit $1"

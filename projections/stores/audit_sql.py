@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from events.base import Position
 from projections.audit import AuditRow, RefusedRow
 
 SHAPE = 4
@@ -86,8 +87,9 @@ create table causeway.rows_{number} ({_ROW}) with (autovacuum_enabled = off);
 create table causeway.spans_{number} (
     bucket bigint primary key, first_at timestamptz not null, last_at timestamptz not null
 );
-create table causeway.names_{number} (
-    kind text collate "C" not null, name text collate "C" not null, primary key (kind, name)
+create table causeway.pairs_{number} (
+    actor text collate "C" not null, type text collate "C" not null, first bigint not null, last bigint not null,
+    primary key (actor, type)
 );
 {_by_others(number, OTHERS[1:])};
 """
@@ -120,19 +122,13 @@ def indexes(number: int) -> tuple[str, ...]:
 
 
 def filled(number: int) -> str:
-    """What follows from rows that were written all at once: the times of their positions, and the names in them."""
+    """What follows from rows that were written all at once: the times of their positions."""
     rows = f"causeway.rows_{number}"
-    spans = f"insert into causeway.spans_{number} select position / {BUCKET}, min(at), max(at) from {rows} group by 1;"
-    return spans + "".join(
-        f"with recursive known (name) as (select min({kind}) from {rows} union all"
-        f" select (select min({kind}) from {rows} where {kind} > known.name) from known where known.name is not null)"
-        f" insert into causeway.names_{number} select '{kind}', name from known where name is not null;"
-        for kind in ("actor", "type")  # few names, each found from its index: a pass over the rows costs more
-    )
+    return f"insert into causeway.spans_{number} select position / {BUCKET}, min(at), max(at) from {rows} group by 1"
 
 
 def dropped(number: int) -> str:
-    return "".join(f"drop table if exists causeway.{name}_{number};" for name in ("rows", "spans", "names"))
+    return "".join(f"drop table if exists causeway.{name}_{number};" for name in ("rows", "spans", "pairs"))
 
 
 VIEWS = (
@@ -205,9 +201,34 @@ def spans_of(rows: Iterable[AuditRow]) -> tuple[list[int], list[datetime], list[
     return list(found), [first for first, _ in found.values()], [last for _, last in found.values()]
 
 
-def names_of(rows: Iterable[AuditRow]) -> tuple[list[str], list[str]]:
-    found = {("actor", row.actor) for row in rows} | {("type", row.type) for row in rows}
-    return [kind for kind, _ in found], [name for _, name in found]
+Pairs = dict[tuple[str, str], list[Position]]
+"""Each actor and type that met, spelled as in the rows, with the first and the last position at which they did."""
+
+
+def meet(pairs: Pairs, pair: tuple[str, str], position: Position) -> None:
+    """Positions come in order."""
+    try:
+        pairs[pair][1] = position
+    except KeyError:
+        pairs[pair] = [position, position]
+
+
+def pairs_of(rows: Iterable[AuditRow]) -> Pairs:
+    pairs: Pairs = {}
+    for row in rows:
+        meet(pairs, (row.actor, row.type), row.position)
+    return pairs
+
+
+def paired(number: int, pairs: Pairs) -> tuple[str, list[Any]]:
+    """Statement and arguments that add these pairs. After an accepted loss, positions come a second time."""
+    text = (
+        f"insert into causeway.pairs_{number} as known select * from unnest($1::text[], $2::text[], $3::bigint[],"
+        " $4::bigint[]) on conflict (actor, type) do update set first = least(known.first, excluded.first),"
+        " last = greatest(known.last, excluded.last)"
+    )
+    columns = zip(*((*pair, *span) for pair, span in pairs.items()), strict=True)
+    return text, [list(each) for each in columns] or [[], [], [], []]
 
 
 def record(row: AuditRow) -> tuple[Any, ...]:

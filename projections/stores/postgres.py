@@ -92,8 +92,8 @@ class PostgresAuditStore:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 live = await connection.fetchval("select live from causeway.cursor")
                 query = await _within(connection, query, live)
-                names = await _names(connection, query, live)
-                if any(not each for each in names.values()):
+                query, names = await _met(connection, query, live)
+                if [] in names.values():
                     return ()
                 await connection.execute(queries.IN_ORDER)
                 table = f"causeway.rows_{live}"
@@ -143,17 +143,19 @@ class PostgresAuditStore:
         async with self._connected() as connection, connection.transaction():
             other = await _other(connection)
             await connection.execute(sql.dropped(other) + sql.tables(other))
+            pairs: sql.Pairs = {}
             await connection.copy_to_table(
                 f"rows_{other}",
                 schema_name="causeway",
                 columns=audit_lines.COLUMNS,
-                source=_as_copied(events),
+                source=_as_copied(events, pairs),
                 freeze=True,
                 timeout=LONG_S,
             )
             await connection.execute("set local maintenance_work_mem = '256MB'")
             for each in (*sql.indexes(other), sql.filled(other)):
                 await connection.execute(each, timeout=LONG_S)
+            await _pair(connection, pairs, other)
 
     async def append_rebuilt(self, rows: Sequence[AuditRow]) -> None:
         async with self._connected() as connection, connection.transaction():
@@ -270,10 +272,10 @@ async def _other(connection: Connection) -> int:
     return 3 - int(await connection.fetchval("select live from causeway.cursor"))
 
 
-async def _as_copied(events: AsyncIterator[Sequence[Recorded]]) -> AsyncIterator[bytes]:
+async def _as_copied(events: AsyncIterator[Sequence[Recorded]], pairs: sql.Pairs) -> AsyncIterator[bytes]:
     async for some in events:
         for begin in range(0, len(some), SENT):
-            yield audit_lines.copied(some[begin : begin + SENT])
+            yield audit_lines.copied(some[begin : begin + SENT], pairs)
 
 
 async def _write(connection: Connection, rows: Sequence[AuditRow], number: int) -> None:
@@ -286,10 +288,12 @@ async def _write(connection: Connection, rows: Sequence[AuditRow], number: int) 
         " last_at = greatest(known.last_at, excluded.last_at)",
         *sql.spans_of(rows),
     )
-    await connection.execute(
-        f"insert into causeway.names_{number} select * from unnest($1::text[], $2::text[]) on conflict do nothing",
-        *sql.names_of(rows),
-    )
+    await _pair(connection, sql.pairs_of(rows), number)
+
+
+async def _pair(connection: Connection, pairs: sql.Pairs, number: int) -> None:
+    text, arguments = sql.paired(number, pairs)
+    await connection.execute(text, *arguments)
 
 
 async def _within(connection: Connection, query: AuditQuery, live: int) -> AuditQuery:
@@ -307,15 +311,17 @@ async def _within(connection: Connection, query: AuditQuery, live: int) -> Audit
     return queries.bounded(query, first, last)
 
 
-async def _names(connection: Connection, query: AuditQuery, live: int) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for column, patterns in queries.patterns_of(query).items():
-        if queries.exact(patterns):
-            names[column] = list(patterns)
-        else:
-            text = f"select name from causeway.names_{live} where kind = $1 and name like any($2::text[])"
-            names[column] = [row["name"] for row in await connection.fetch(text, column, queries.like(patterns))]
-    return names
+async def _met(connection: Connection, query: AuditQuery, live: int) -> tuple[AuditQuery, dict[str, list[str]]]:
+    """What the patterns of actors and types stand for, of those that met, and the positions among which they did."""
+    columns = queries.patterns_of(query)
+    if not columns:
+        return query, {}
+    text, arguments = queries.meeting(query, f"causeway.pairs_{live}")
+    found = await connection.fetchrow(text, *arguments)
+    if found["first"] is None:
+        return query, {column: [] for column in columns}
+    bounds = Position(found["first"] - 1), Position(found["last"])
+    return queries.between(query, *bounds), {column: found[column] for column in columns}
 
 
 async def _way(connection: Connection, query: AuditQuery, names: dict[str, list[str]], table: str) -> str | None:

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
-from events.base import Position
+from events.base import ORIGIN, Position
 from events.codec import Recorded
 from ops.bench import audit_pages
 from ops.bench.audit_history import LEFT, RETURNED, SPARSE, planted
@@ -36,17 +37,18 @@ def events() -> list[Recorded]:
     return list(planted(COUNT))
 
 
+async def pieces(events: list[Recorded]) -> AsyncIterator[list[Recorded]]:
+    for at in range(0, len(events), PIECE):
+        yield events[at : at + PIECE]
+
+
 @pytest.fixture
 async def database(settings: Settings, events: list[Recorded]) -> AsyncIterator[tuple[PostgresAuditStore, str]]:
     url = await new_database(settings)
     store = PostgresAuditStore(url)
 
-    async def pieces() -> AsyncIterator[list[Recorded]]:
-        for at in range(0, COUNT, PIECE):
-            yield events[at : at + PIECE]
-
     try:
-        await store.fill_rebuilt(pieces())
+        await store.fill_rebuilt(pieces(events))
         assert await store.switch_to_rebuilt(Position(COUNT), ())
         yield store, url
     finally:
@@ -116,6 +118,42 @@ async def test_of_several_conditions_the_rarest_finds_the_rows(
             assert audit_queries.fewest(query, ways, tuple(seen)) == rarest, (query, names, seen)
     finally:
         await connection.close()
+
+
+async def test_actors_and_types_that_met_are_known_with_where(
+    database: tuple[PostgresAuditStore, str], events: list[Recorded]
+) -> None:
+    """Each narrows the other, and the search; of what never met nothing is looked up. Filled live as by a rebuild."""
+    store, url = database
+    rows = [audit_row(each) for each in events]
+    connection = await asyncpg.connect(url)
+    try:
+        for query in (
+            AuditQuery(actor="reactor:*", types=("DeploymentPushed",)),
+            AuditQuery(actor="key:alice", types=("ReplicaReady",)),
+            AuditQuery(actor="key:alice", types=("*ed",), newest=True),
+            AuditQuery(actor="key:*", types=("DeploymentPushed",), after=Position(COUNT // 2 + 1000)),
+            AuditQuery(actor="reactor:*", types=("Promotion*", "ReplicaReady")),
+            AuditQuery(types=("PromotionFailed",)),
+        ):
+            met = [row for row in rows if wanted(msgspec.structs.replace(query, after=ORIGIN))(row)]
+            ahead = {(row.actor, row.type) for row in met if row.position > query.after}
+            positions = [row.position for row in met if (row.actor, row.type) in ahead]
+            text, arguments = audit_queries.meeting(query, "causeway.pairs_2")
+            found = await connection.fetchrow(text, *arguments)
+            assert found is not None
+            assert (found["actor"] or []) == sorted({actor for actor, _ in ahead}), query
+            assert (found["type"] or []) == sorted({kind for _, kind in ahead}), query
+            assert (found["first"], found["last"]) == (min(positions, default=None), max(positions, default=None))
+        await store.fill_rebuilt(pieces(events[:PIECE]))
+        for at in range(PIECE, COUNT, PIECE):
+            await store.append_rebuilt(rows[at : at + PIECE])
+        by_copy, by_rows = [
+            await connection.fetch(f"select * from causeway.pairs_{each} order by 1, 2") for each in "21"
+        ]
+    finally:
+        await connection.close()
+    assert by_copy == by_rows
 
 
 async def test_the_view_of_entities_is_looked_up_by_its_entity(

@@ -162,6 +162,19 @@ async def test_a_page_far_back_in_time_is_found_by_the_times_of_its_positions(
         assert await store.page(query) == tuple(filter(wanted(query), many))[-7:], query
 
 
+async def test_rows_at_positions_that_came_again_after_a_loss_are_found_by_every_filter(
+    store: AuditStore, rows: tuple[AuditRow, ...]
+) -> None:
+    await store.append(rows, ORIGIN)
+    await store.set_aside(Position(11))
+    again = [msgspec.structs.replace(row, position=Position(at)) for at, row in enumerate(rows[:9:-1], 11)]
+    await store.append(again, Position(10))
+    for actor, kind in {(row.actor, row.type) for row in rows}:
+        for newest in (False, True):
+            query = AuditQuery(actor=actor, types=(kind,), newest=newest)
+            assert await store.page(query) == tuple(filter(wanted(query), (*rows[:10], *again))), query
+
+
 def refused(number: int, **changed: Any) -> Refusal:
     fields: dict[str, Any] = {
         "id": f"refused-{number}",

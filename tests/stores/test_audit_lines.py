@@ -14,6 +14,7 @@ from events.codec import Recorded
 from events.union import UnknownEvent
 from projections.audit import audit_row
 from projections.stores.audit_lines import COLUMNS, copied
+from projections.stores.audit_sql import Pairs, pairs_of
 from tests.events.strategies import events, metas
 
 _UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
@@ -39,6 +40,9 @@ def row_in(line: str) -> dict[str, Any]:
 
 @given(st.lists(st.builds(Recorded, st.integers(1, 10**12).map(Position), streams, events | unknown, metas)))
 def test_a_line_says_what_the_row_says(recorded: list[Recorded]) -> None:
-    lines = copied(recorded).decode().split("\n")
+    pairs: Pairs = {}
+    lines = copied(recorded, pairs).decode().split("\n")
     assert lines.pop() == ""
-    assert [row_in(line) for line in lines] == [msgspec.structs.asdict(audit_row(each)) for each in recorded]
+    rows = [audit_row(each) for each in recorded]
+    assert [row_in(line) for line in lines] == list(map(msgspec.structs.asdict, rows))
+    assert pairs == pairs_of(rows)
