@@ -54,6 +54,10 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     attempts: tuple[Attempt, ...] = ()
 
 
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Note).decode
+
+
 class DeliveriesUnavailable(Exception):
     """The store does not answer."""
 
@@ -79,7 +83,8 @@ class MemoryDeliveries:
 
     async def keep(self, webhook_id: WebhookId, note: Note) -> None:
         notes = self._notes.setdefault(webhook_id, [])
-        notes.append(note)
+        # Through the codec, so that nothing lives here that could not live on a wire.
+        notes.append(decode(encode(note)))
         del notes[:-NOTES_KEPT]
         self.places[webhook_id] = note.place
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js import JetStreamContext
@@ -14,7 +13,7 @@ from nats.js.errors import NotFoundError
 from events.base import WebhookId
 from events.log.jetstream_link import client_options
 from events.log.nats_wire import Login
-from events.signals.deliveries import NOTES_KEPT, Attempt, DeliveriesUnavailable, Note, Place, newest
+from events.signals.deliveries import NOTES_KEPT, Attempt, DeliveriesUnavailable, Note, Place, decode, encode, newest
 from events.signals.jetstream_reading import not_cancelled, to_the_end
 
 STREAM = "CAUSEWAY_DELIVERIES"
@@ -27,8 +26,6 @@ _SETTINGS = StreamConfig(
     discard=DiscardPolicy.OLD,
     max_msgs_per_subject=NOTES_KEPT,
 )
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Note)
 
 
 class JetStreamDeliveries:
@@ -49,7 +46,7 @@ class JetStreamDeliveries:
             if not self._there:
                 await jetstream.add_stream(_SETTINGS)
                 self._there = True
-            await jetstream.publish(_subject(webhook_id), _encoder.encode(note))
+            await jetstream.publish(_subject(webhook_id), encode(note))
 
     async def place(self, webhook_id: WebhookId) -> Place | None:
         async with self._answering() as jetstream:
@@ -57,13 +54,13 @@ class JetStreamDeliveries:
                 last = await jetstream.get_last_msg(STREAM, _subject(webhook_id))
             except NotFoundError:
                 return None
-            return _decoder.decode(last.data or b"").place
+            return decode(last.data or b"").place
 
     async def attempts(self, webhook_id: WebhookId, most: int) -> list[Attempt]:
         async with self._answering() as jetstream:
             try:
                 notes = to_the_end(jetstream, STREAM, _subject(webhook_id))
-                return newest([_decoder.decode(message.data) async for message in notes], most)
+                return newest([decode(message.data) async for message in notes], most)
             except NotFoundError:
                 return []
 

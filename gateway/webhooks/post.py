@@ -20,8 +20,8 @@ from gateway.webhooks.targets import Lookup, TargetRefused, Targets
 
 PATIENCE = (429, 502, 503, 504)
 """Answers of a receiver that is not there now, whatever the event."""
-RETRY_AFTER_MAX_S = 3600
-SHOWN_BYTES = 300
+RETRY_AFTER_MAX_S = 3600.0
+SHOWN_MAX = 300
 CONNECT_S = 5.0
 KEEPALIVE_S = 20.0
 
@@ -67,13 +67,12 @@ class Poster:
             async with self._session.post(
                 url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                shown = (await response.content.read(SHOWN_BYTES)).decode(errors="replace")
-                return meaning(response.status, response.headers, shown)
+                return meaning(response.status, response.headers, await _beginning(response), datetime.now(UTC))
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             return Answer("away", None, _reason(error))
         except TimeoutError:
             return Answer("failed", None, f"no answer within {deadline_s:g} s")
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return Answer("failed", None, _reason(error))
 
 
@@ -82,24 +81,47 @@ def signed(secret: str, recorded: Recorded, body: bytes) -> dict[str, str]:
     return {
         "content-type": CONTENT_TYPE,
         "user-agent": "causeway",
+        "accept-encoding": "identity",
         "webhook-id": recorded.meta.id,
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Signer(secret).sign(recorded.meta.id, now, body.decode()),
     }
 
 
-def meaning(status: int, headers: Mapping[str, str], shown: str) -> Answer:
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """Of what it says. The status decides, also when the rest is cut off or never comes."""
+    try:
+        return (await response.content.read(SHOWN_MAX)).decode(errors="replace")
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return ""
+
+
+def meaning(status: int, headers: Mapping[str, str], said: str, now: datetime) -> Answer:
     if 200 <= status < 300:
         return Answer("delivered", status, "")
     if 300 <= status < 400:
-        where = headers.get("Location", "")[:SHOWN_BYTES]
+        where = shown(headers.get("Location", ""))
         return Answer("failed", status, f"answered {status} to {where}: redirects are not followed; move the webhook")
-    reason = f"answered {status}: {' '.join(shown.split())}" if shown.strip() else f"answered {status}"
+    reason = f"answered {status}: {shown(said)}".removesuffix(": ")
     if status in PATIENCE:
-        after = headers.get("Retry-After", "")
-        wait_s = min(int(after), RETRY_AFTER_MAX_S) if after.isascii() and after.isdigit() else 0
-        return Answer("away", status, reason, wait_s)
+        return Answer("away", status, reason, _retry_after_s(headers.get("Retry-After", ""), now))
     return Answer("failed", status, reason)
+
+
+def _retry_after_s(text: str, now: datetime) -> float:
+    """Seconds or a date, as HTTP has it; what is neither says nothing."""
+    if text.isascii() and text.isdigit():
+        return min(float(text), RETRY_AFTER_MAX_S)
+    try:
+        until = datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    except ValueError:
+        return 0.0
+    return min(max(0.0, (until - now).total_seconds()), RETRY_AFTER_MAX_S)
+
+
+def shown(text: str) -> str:
+    """A stranger's text as it may lie in the log and on a terminal: in one line, with nothing that does not print."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:SHOWN_MAX]
 
 
 def _reason(error: Exception) -> str:
@@ -109,5 +131,7 @@ def _reason(error: Exception) -> str:
             return str(cause)
         cause = getattr(cause, "os_error", None) or cause.__cause__
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect: {error.os_error.strerror or error.os_error}"[:SHOWN_BYTES]
-    return (str(error) or type(error).__name__)[:SHOWN_BYTES]
+        return shown(f"cannot connect: {error.os_error.strerror or error.os_error}")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return shown(f"what it answers is not HTTP: {error.message}")
+    return shown(str(error)) or type(error).__name__

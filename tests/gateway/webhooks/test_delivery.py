@@ -104,6 +104,37 @@ async def test_a_receiver_that_asks_for_patience_is_given_it(tmp_path: Path) -> 
     assert len(gaps) == 4 and all(gap >= 0.99 for gap in gaps)
 
 
+async def test_an_answer_that_is_no_text_troubles_only_who_gives_it(tmp_path: Path) -> None:
+    """`Location` has bytes that are no UTF-8, `Retry-After` a number that no number holds."""
+
+    async def scornful(event: Told) -> int:
+        return 301
+
+    async with (
+        Plant(tmp_path).folding() as plant,
+        listening(Receiver(scornful)) as scorns,
+        listening(Receiver()) as takes,
+        plant.working(),
+    ):
+        scorns.headers = {"Location": "http://a/\udcff\x9b", "Retry-After": "9" * 5000}
+        me = await plant.webhook(scorns.url, "w1")
+        await plant.webhook(takes.url, "w2")
+        positions = await plant.happen(3)
+        await until(lambda: len(plant.shown(me).dead) == 3)
+        scorns.answering = busy
+        positions += await plant.happen(3, first=3)
+        await until(lambda: place_of(plant, me).waits is not None)
+        await takes.until(lambda: len(takes.taken) == 6)
+    assert sorted(takes.positions) == positions
+    assert {each.reason for each in plant.shown(me).dead.values()} == {
+        "answered 301 to http://a/: redirects are not followed; move the webhook"
+    }
+
+
+async def busy(event: Told) -> int:
+    return 503
+
+
 async def test_a_receiver_that_moves_gets_the_rest_at_its_new_address(tmp_path: Path) -> None:
     async def closed(event: Told) -> int:
         return 307
