@@ -30,10 +30,10 @@ def parse_moment(text: str, now: datetime) -> Moment:
 def parse_time(text: str, now: datetime) -> datetime:
     """A time or how long ago. Raises BadMoment."""
     text = text.strip()
-    if ago := _AGO.fullmatch(text.removesuffix("ago").strip()):
-        return now - timedelta(seconds=float(ago[1]) * _UNIT_S[ago[2]])
     try:
+        if ago := _AGO.fullmatch(text.removesuffix("ago").strip()):
+            return now - timedelta(seconds=float(ago[1]) * _UNIT_S[ago[2]])
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: before the year 1, after 9999
         raise BadMoment(f"{text!r} names no moment: write {EXAMPLES}") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -5,7 +5,7 @@ replaced, and ids are clipped to what an index takes; the log keeps the exact ev
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +18,9 @@ from projections.entities import entities
 from projections.patterns import matching
 
 ID_MAX = 500
+LAST = Position(2**63 - 1)
+"""There is no higher position or number."""
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -160,6 +163,39 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Of more than `limit` rows the last ones instead of the first ones."""
 
 
+def as_in_rows(query: AuditQuery) -> AuditQuery:
+    """The same question in what rows can hold: texts as they have them, times and numbers within what there can be."""
+    since, until = query.since, query.until
+    return msgspec.structs.replace(
+        query,
+        since=None if since is None else _utc(since),
+        until=None if until is None else _utc(until),
+        actor=_spelled(query.actor),
+        types=tuple([clip(_utf8(each)) for each in query.types]),
+        entity=_spelled(query.entity),
+        correlation=_spelled(query.correlation),
+        after=min(query.after, LAST),
+        until_position=None if query.until_position is None else min(query.until_position, LAST),
+        limit=min(query.limit, LAST),
+    )
+
+
+def _spelled(text: str | None) -> str | None:
+    return None if text is None else clip(_utf8(text))
+
+
+def _utf8(text: str) -> str:
+    """What a terminal gave that is no UTF-8 is in no row."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def _utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return _EARLIEST if at.year == _EARLIEST.year else _LATEST
+
+
 def wanted(query: AuditQuery) -> Callable[[AuditRow], bool]:
     """What the query says of one row; `limit` and `newest` are the caller's."""
     return _wanted(query, lambda row: (row.position, row.type, row.entities))
@@ -171,9 +207,9 @@ def wanted_refused(query: AuditQuery) -> Callable[[RefusedRow], bool]:
 
 def _wanted(query: AuditQuery, told: Callable[[R], tuple[int, str, tuple[str, ...]]]) -> Callable[[R], bool]:
     """`told`: the row's number, the name of what it is, and whom it is about."""
+    query = as_in_rows(query)
     actor_ok = matching((query.actor,) if query.actor is not None else ())
     name_ok = matching(query.types)
-    entity, correlation = clip_or_none(query.entity), clip_or_none(query.correlation)
 
     def matches(row: R) -> bool:
         number, name, about = told(row)
@@ -182,8 +218,8 @@ def _wanted(query: AuditQuery, told: Callable[[R], tuple[int, str, tuple[str, ..
             and (query.until_position is None or number <= query.until_position)
             and (query.since is None or row.at >= query.since)
             and (query.until is None or row.at < query.until)
-            and (entity is None or entity in about)
-            and (correlation is None or row.correlation_id == correlation)
+            and (query.entity is None or query.entity in about)
+            and (query.correlation is None or row.correlation_id == query.correlation)
             and name_ok(name)
             and actor_ok(row.actor)
         )

@@ -17,7 +17,16 @@ from events.codec import Recorded
 from events.log import Log, LogBroken, LogUnavailable
 from events.log.losses import accepted_losses
 from events.signals.refusals import KeptRefusal, Refusals, RefusalsUnavailable
-from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, refused_row, wanted, wanted_refused
+from projections.audit import (
+    AuditQuery,
+    AuditRow,
+    RefusedRow,
+    as_in_rows,
+    audit_row,
+    refused_row,
+    wanted,
+    wanted_refused,
+)
 
 R = TypeVar("R")
 _log = structlog.get_logger()
@@ -181,6 +190,7 @@ class MemoryAuditStore:
 
 
 def _page(rows: Sequence[R], matches: Callable[[R], bool], query: AuditQuery) -> tuple[R, ...]:
+    query = as_in_rows(query)
     if query.newest:
         return tuple(islice((row for row in reversed(rows) if matches(row)), query.limit))[::-1]
     return tuple(islice((row for row in rows if matches(row)), query.limit))

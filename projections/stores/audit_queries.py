@@ -1,4 +1,4 @@
-"""Queries of the audit trail as SQL with arguments, shaped so that a page costs about as many rows as it gives.
+"""Queries of the audit trail, as in its rows, as SQL with arguments; a page costs about as many rows as it gives.
 
 A page is short and in order, so what a query names (an entity, a correlation, actors, types) is looked up as ranges
 of (name, position), in the order of their index: a planner that is free to choose goes along all positions, or sorts
@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from events.base import Position
-from projections.audit import AuditQuery, clip_or_none
+from projections.audit import LAST, AuditQuery
 from projections.patterns import is_pattern
 from projections.stores.audit_sql import BUCKET, COLUMNS, ENTITIES, OTHERS, REFUSED_COLUMNS
 
-LAST = Position(2**63 - 1)
 MOST_NAMES = 40
 """Names that are looked up one by one, each in its own order; of more, one pass over the positions is cheaper."""
 MANY = 300
@@ -37,10 +36,10 @@ class Lookup(NamedTuple):
 def lookups(query: AuditQuery, names: dict[str, list[str]]) -> dict[str, Lookup]:
     """Every way to the rows of the query. `names`: for `actor` and `type`, what the patterns stand for."""
     found: dict[str, Lookup] = {}
-    if (correlation := clip_or_none(query.correlation)) is not None:
-        found["correlation_id"] = Lookup(("correlation_id",), [correlation])
-    if (entity := clip_or_none(query.entity)) is not None:
-        found["entity"] = Lookup(ENTITIES, [entity])
+    if query.correlation is not None:
+        found["correlation_id"] = Lookup(("correlation_id",), [query.correlation])
+    if query.entity is not None:
+        found["entity"] = Lookup(ENTITIES, [query.entity])
     return found | {column: Lookup((column,), given) for column, given in names.items() if len(given) <= MOST_NAMES}
 
 
@@ -142,8 +141,8 @@ def _conditions(query: AuditQuery, arguments: list[Any], way: str | None) -> lis
     for condition, value, by in (
         ("at >= {}", query.since, None),
         ("at < {}", query.until, None),
-        ("entities @> array[{}::text]", clip_or_none(query.entity), "entity"),
-        ("correlation_id = {}", clip_or_none(query.correlation), "correlation_id"),
+        ("entities @> array[{}::text]", query.entity, "entity"),
+        ("correlation_id = {}", query.correlation, "correlation_id"),
     ):
         if value is not None and (by is None or by != way):
             arguments.append(value)
@@ -185,8 +184,8 @@ def refused_statement(query: AuditQuery) -> Statement:
         ("number <= {}", query.until_position),
         ("at >= {}", query.since),
         ("at < {}", query.until),
-        ("entity = {}", clip_or_none(query.entity)),
-        ("correlation_id = {}", clip_or_none(query.correlation)),
+        ("entity = {}", query.entity),
+        ("correlation_id = {}", query.correlation),
     ):
         if value is not None:
             arguments.append(value)

@@ -15,7 +15,7 @@ import msgspec
 from events.base import ORIGIN, Position
 from events.codec import Recorded
 from events.signals.refusals import KeptRefusal
-from projections.audit import AuditQuery, AuditRow, RefusedRow, refused_row
+from projections.audit import AuditQuery, AuditRow, RefusedRow, as_in_rows, refused_row
 from projections.stores import audit_lines
 from projections.stores import audit_queries as queries
 from projections.stores import audit_sql as sql
@@ -79,6 +79,7 @@ class PostgresAuditStore:
         return tuple(sql.row_of(dict(each)) for each in rows)
 
     async def page(self, query: AuditQuery) -> tuple[AuditRow, ...]:
+        query = as_in_rows(query)
         try:
             return await self._page(query)
         except AuditUnavailable as error:
@@ -131,7 +132,7 @@ class PostgresAuditStore:
         return reached
 
     async def page_refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
-        text, arguments = queries.refused_statement(query)
+        text, arguments = queries.refused_statement(as_in_rows(query))
         async with self._connected() as connection:
             rows = tuple(sql.refused_of(dict(each)) for each in await connection.fetch(text, *arguments))
         return rows[::-1] if query.newest else rows

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -126,6 +126,39 @@ async def test_every_filter_finds_what_the_pure_rule_finds(store: AuditStore, ro
         found = await store.page(query)
         assert found == tuple(filter(wanted(query), rows))[:100], query
     assert [len(await store.page(query)) > 0 for query in queries].count(False) == 4
+
+
+@pytest.mark.parametrize(
+    ("query", "finds"),
+    [
+        (AuditQuery(actor="nul\0"), True),
+        (AuditQuery(actor="*\0"), True),
+        (AuditQuery(actor="long " + "x" * 700), True),
+        (AuditQuery(entity="nul\0"), True),
+        (AuditQuery(actor="\udcff"), False),
+        (AuditQuery(types=("no\0type", "\ud800")), False),
+        (AuditQuery(entity="\udcff"), False),
+        (AuditQuery(correlation="\udcff"), False),
+        (AuditQuery(after=Position(10**30)), False),
+        (AuditQuery(until_position=Position(10**30), limit=10**30), True),
+        (AuditQuery(since=datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))), True),
+        (AuditQuery(until=datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))), False),
+        (AuditQuery(since=datetime.max.replace(tzinfo=timezone(timedelta(hours=-14)))), False),
+        (AuditQuery(until=datetime.max.replace(tzinfo=timezone(timedelta(hours=-14)))), True),
+    ],
+)
+async def test_what_no_row_can_hold_is_asked_for_like_anything_else(
+    store: AuditStore, query: AuditQuery, finds: bool
+) -> None:
+    for number, name in enumerate(("nul\0", "long " + "x" * 700), 1):
+        event = ModelRegistered(model_id=ModelId(name), name="m", team="")
+        meta = msgspec.structs.replace(_meta(f"e-{number}"), actor=Actor(name, "api-key"))
+        row = audit_row(Recorded(Position(number), StreamName("model", name), event, meta))
+        await store.append((row,), Position(number - 1))
+        refusal = refused(number, actor=Actor(name, "api-key"), entity=name, at=START)
+        await store.append_refused([KeptRefusal(number, refusal)], number - 1)
+    assert bool(await store.page(query)) == finds
+    assert bool(await store.page_refused(query)) == finds
 
 
 async def test_pages_follow_each_other_by_position(store: AuditStore, rows: tuple[AuditRow, ...]) -> None:

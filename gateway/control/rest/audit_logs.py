@@ -16,7 +16,7 @@ from fastapi.responses import Response, StreamingResponse
 from events.base import Position
 from gateway.control.errors import ApiError, invalid
 from gateway.control.plane import Plane
-from projections.audit import AuditQuery, AuditRow, RefusedRow
+from projections.audit import LAST, AuditQuery, AuditRow, RefusedRow
 from projections.deployments import Catalogue
 from projections.selection import no_such_type
 from projections.stores.audit import AuditStore
@@ -24,7 +24,6 @@ from projections.stores.audit_exports import FORMS, PyarrowMissing, Row, pages, 
 from projections.stores.audit_exports import asked as page_of
 
 LIMIT, LIMIT_MAX = 100, 1000
-PLACE_MAX = 2**63 - 1
 STREAMED = {"application/x-ndjson": "ndjson", "application/vnd.apache.parquet": "parquet"}
 """Forms in which all that matches is sent, by what a client accepts."""
 _TIME, _PLACE, _FLAG = "a time with its zone: 2026-11-21T19:30:00Z", "a whole number", "true or false"
@@ -34,9 +33,12 @@ _FIXES = {
 }
 
 
-class Asked(msgspec.Struct, forbid_unknown_fields=True):
+class Times(msgspec.Struct):
     since: datetime | None = None
     until: datetime | None = None
+
+
+class Asked(Times, forbid_unknown_fields=True):
     actor: str | None = None
     type: list[str] = []
     entity: str | None = None
@@ -69,9 +71,13 @@ def _asked(request: Request) -> Asked:
     given: dict[str, Any] = dict(request.query_params)
     if "type" in given:
         given["type"] = request.query_params.getlist("type")
+    for name in given.keys() - {"type"}:
+        if len(request.query_params.getlist(name)) > 1:
+            raise invalid(f"{name} is given more than once", name, "of all parameters only type may be repeated")
     for name in sorted(given.keys() - set(Asked.__struct_fields__)):
         raise invalid(f"there is no parameter {name!r}", name, f"known are {', '.join(Asked.__struct_fields__)}")
     try:
+        msgspec.convert(given, Times)  # strictly: a year alone would be taken for seconds since 1970
         asked = msgspec.convert(given, Asked, strict=False)
     except msgspec.ValidationError as error:
         field = str(error).partition(" - at `$.")[2].rstrip("`") or None
@@ -85,8 +91,8 @@ def _asked(request: Request) -> Asked:
             raise invalid(f"{field} must say its zone", field, _FIXES[field])
     for field, least in (("after", 0), ("before", 1)):
         given_place = getattr(asked, field)
-        if given_place is not None and not least <= given_place <= PLACE_MAX:
-            raise invalid(f"{field} must be a position from {least} to {PLACE_MAX}, not {given_place}", field)
+        if given_place is not None and not least <= given_place <= LAST:
+            raise invalid(f"{field} must be a position from {least} to {LAST}, not {given_place}", field)
     if asked.newest and asked.after is not None:
         raise invalid("newest gives the last rows, after the first ones behind a position: leave one out", "newest")
     return asked

@@ -142,6 +142,10 @@ async def test_a_refused_command_says_who_tried_what_and_why_not(stand: Stand) -
         ("?refused=perhaps", "refused"),
         ("?type=KeyIsued", "type"),
         ("?colour=red", "colour"),
+        ("?since=2026", "since"),
+        ("?until=1700000000", "until"),
+        ("?actor=key:a&actor=key:b", "actor"),
+        ("?limit=1&limit=2", "limit"),
     ],
 )
 async def test_a_wrong_query_is_told_what_is_wrong(stand: Stand, query: str, field: str | None) -> None:
