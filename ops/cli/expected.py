@@ -29,7 +29,7 @@ from ops.search import NotFound
 from ops.truss_client import ToolchainMissing
 from projections.predicate import BadExpression
 from projections.stores.archive import ArchiveBroken
-from projections.stores.audit import AuditUnavailable
+from projections.stores.audit import AuditUnavailable, ReaderRefused
 from projections.stores.audit_exports import PyarrowMissing
 from projections.stores.objects import StoreUnavailable
 
@@ -38,7 +38,7 @@ EXPECTED = (
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
     ToolchainMissing, RequestFailed, LoadsUnavailable, Unexplained, NotFound, BadExpression,
     CapsuleBroken, CodeFailed,
-    RefusalsUnavailable, PyarrowMissing, ArchiveBroken, RestoreRefused, StoreUnavailable,
+    RefusalsUnavailable, PyarrowMissing, ArchiveBroken, RestoreRefused, StoreUnavailable, ReaderRefused,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ of the position that the writer started from. A store that is away delays the tr
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -35,6 +36,10 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 10.0
 
 class AuditUnavailable(Exception):
     """The store cannot be reached or cannot take rows now. Nothing is known to have been written."""
+
+
+class ReaderRefused(Exception):
+    """There can be no login for readers by this name; the message says why, and what to do."""
 
 
 class CursorMoved(Exception):
@@ -96,6 +101,10 @@ class AuditStore(Protocol):
         """Refused commands in the order of their numbers. Raises AuditUnavailable."""
         ...
 
+    def rebuilding(self) -> AbstractAsyncContextManager[None]:
+        """One rebuild at a time: raises AuditUnavailable while another one is under way."""
+        ...
+
     async def fill_rebuilt(self, events: AsyncIterator[Sequence[Recorded]]) -> None:
         """Rows of all these events beside the live ones, whole or not at all; what an earlier rebuild left is gone.
 
@@ -110,7 +119,7 @@ class AuditStore(Protocol):
     async def switch_to_rebuilt(self, reached: Position, tail: Sequence[AuditRow]) -> bool:
         """Makes the rebuilt rows the live ones, in one step. `tail`: what follows `reached`, as far as is known.
 
-        False, and nothing is changed, when the live rows reach further than the tail.
+        False, and nothing is changed, when the live rows reach further than the tail, or are being read for long.
         """
         ...
 
@@ -162,6 +171,10 @@ class MemoryAuditStore:
 
     async def page_refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
         return _page(self._refused, wanted_refused(query), query)
+
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[None]:
+        yield
 
     async def fill_rebuilt(self, events: AsyncIterator[Sequence[Recorded]]) -> None:
         self._rebuilt = [audit_row(each) async for some in events for each in some]
@@ -266,8 +279,8 @@ async def _accepted_loss(log: Log, store: AuditStore, position: Position) -> Pos
     for recorded in await accepted_losses(log):
         if recorded.position <= position:
             before = Position(recorded.position - 1)
-            (row,) = await store.page(AuditQuery(after=before, until_position=recorded.position))
-            if row.event_id != recorded.meta.id:
+            rows = await store.page(AuditQuery(after=before, until_position=recorded.position))
+            if not rows or rows[0].event_id != recorded.meta.id:
                 return recorded.position
     return None
 

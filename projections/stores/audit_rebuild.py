@@ -13,9 +13,10 @@ from events.base import ORIGIN
 from events.codec import Recorded
 from events.log import Log
 from projections.audit import audit_row
-from projections.stores.audit import AuditStore, Compared
+from projections.stores.audit import AuditStore, AuditUnavailable, Compared
 
-SWITCHES = 20
+SWITCHES = 40
+"""Tries: they last longer than the login for readers may hold a transaction open."""
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -41,17 +42,22 @@ async def rebuild(
                 tell("rows", reached)
         tell("indexes", reached)
 
-    async with aclosing(events()) as source:  # type: ignore[type-var]
-        await store.fill_rebuilt(source)
-    tell("compare", reached)
-    compared = await store.compare_rebuilt()
-    if not switch:
+    async with store.rebuilding():
+        async with aclosing(events()) as source:  # type: ignore[type-var]
+            await store.fill_rebuilt(source)
+        tell("compare", reached)
+        compared = await store.compare_rebuilt()
+        if not switch:
+            await store.drop_rebuilt()
+            return Rebuilt(reached, compared, switched=False)
+        for _ in range(SWITCHES):
+            tail = [audit_row(each) for each in await log.read(reached)]
+            if await store.switch_to_rebuilt(reached, tail):
+                return Rebuilt(reached, compared, switched=True)
+            await store.append_rebuilt(tail)
+            reached = tail[-1].position if tail else reached
         await store.drop_rebuilt()
-        return Rebuilt(reached, compared, switched=False)
-    for _ in range(SWITCHES):
-        tail = [audit_row(each) for each in await log.read(reached)]
-        if await store.switch_to_rebuilt(reached, tail):
-            return Rebuilt(reached, compared, switched=True)
-        await store.append_rebuilt(tail)
-        reached = tail[-1].position if tail else reached
-    raise RuntimeError(f"the live trail was ahead of the log {SWITCHES} times: is it another log's?")
+    raise AuditUnavailable(
+        f"the rebuilt rows could not take the place of the live ones in {SWITCHES} tries: somebody reads those in one"
+        " long transaction (pg_stat_activity says who), or they are ahead of this log, and another one's"
+    )

@@ -26,6 +26,10 @@ COLUMNS = AuditRow.__struct_fields__
 REFUSED_COLUMNS = RefusedRow.__struct_fields__
 MAKE_LOCK = 4_127_001
 """Advisory lock under which the tables are made: two followers may start at once."""
+REBUILD_LOCK = 4_127_002
+"""Advisory lock of the session that rebuilds."""
+SWITCH_WAITS = "2s"
+"""So long a switch waits for those who read the live rows. Behind it all others wait, who only want a page."""
 
 _ROW = """
     position        bigint not null,
@@ -148,6 +152,15 @@ select distinct grantee as reader from information_schema.role_table_grants
 where table_schema = 'causeway' and table_name = 'audit' and privilege_type = 'SELECT' and grantee <> current_user
 """
 """Who may read the views: what is granted on a view goes with it, and a new shape brings new views."""
+
+
+ANOTHERS = """
+select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls or rolname = current_user
+    or exists (select from pg_auth_members where member = r.oid)
+    or exists (select from pg_shdepend where refclassid = 'pg_authid'::regclass and refobjid = r.oid and deptype = 'o')
+from pg_roles r where rolname = $1
+"""
+"""Whether a role may do or owns more than a reader of the trail. No row: there is no such role."""
 
 
 def identifier(name: str) -> str:

@@ -19,7 +19,7 @@ from projections.audit import AuditQuery, AuditRow, RefusedRow, as_in_rows, refu
 from projections.stores import audit_lines
 from projections.stores import audit_queries as queries
 from projections.stores import audit_sql as sql
-from projections.stores.audit import AuditUnavailable, Compared, CursorMoved
+from projections.stores.audit import AuditUnavailable, Compared, CursorMoved, ReaderRefused
 
 TIMEOUT_S = 30.0
 LONG_S = 86_400.0
@@ -139,6 +139,13 @@ class PostgresAuditStore:
 
     # --- a table beside the live one
 
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[None]:
+        async with self._connected() as connection:
+            if not await connection.fetchval("select pg_try_advisory_lock($1)", sql.REBUILD_LOCK):
+                raise AuditUnavailable("another rebuild of the audit trail is under way: wait for its end")
+            yield  # the pool gives the lock back with the connection
+
     async def fill_rebuilt(self, events: AsyncIterator[Sequence[Recorded]]) -> None:
         # One transaction: a server that keeps the least WAL then writes only the table's own files, once.
         async with self._connected() as connection, connection.transaction():
@@ -183,36 +190,42 @@ class PostgresAuditStore:
             return Compared(Position(until or 0), found["lacking"], found["extra"], found["other"], found["first"])
 
     async def switch_to_rebuilt(self, reached: Position, tail: Sequence[AuditRow]) -> bool:
-        async with self._connected() as connection, connection.transaction():
-            at, live = await connection.fetchrow("select position, live from causeway.cursor for update")
-            rows = [row for row in tail if row.position <= at]
-            if at > reached and (not rows or rows[-1].position != at):
+        async with self._connected() as connection:
+            try:
+                async with connection.transaction():
+                    return await _switch(connection, reached, tail)
+            except asyncpg.LockNotAvailableError:
                 return False
-            if rows:
-                await _write(connection, rows, 3 - live)
-            await connection.execute(
-                "update causeway.cursor set live = $1, position = greatest(position, $2)", 3 - live, reached
-            )
-            await connection.execute(sql.views(3 - live) + sql.dropped(live))
-        return True
 
     async def drop_rebuilt(self) -> None:
         async with self._connected() as connection:
             await connection.execute(sql.dropped(await _other(connection)))
 
     async def make_reader(self, name: str, password: str) -> None:
-        """A login that can read the views of the trail and do nothing else. Once more: with a new password."""
+        """A login that can read the views of the trail and nothing else of it. Once more: with a new password.
+
+        Raises ReaderRefused.
+        """
         quoted = sql.identifier(name)
         secret = "'" + password.replace("'", "''") + "'"
-        async with self._connected() as connection, connection.transaction():
-            if not await connection.fetchval("select exists (select from pg_roles where rolname = $1)", name):
-                await connection.execute(f"create role {quoted} login")
-            await connection.execute(
-                f"alter role {quoted} login nosuperuser nocreatedb nocreaterole password {secret};"
-                f"alter role {quoted} set default_transaction_read_only = on;"
-                f"alter role {quoted} set statement_timeout = '60s';"
-                f"alter role {quoted} set search_path = causeway;" + sql.granted(name)
-            )
+        async with self._connected() as connection:
+            try:
+                async with connection.transaction():
+                    anothers = await connection.fetchval(sql.ANOTHERS, name)
+                    if anothers:
+                        why = f"the role {name} is there and is more than a reader of the trail"
+                        raise ReaderRefused(f"{why}: it stays as it is. Name another one")
+                    if anothers is None:
+                        await connection.execute(f"create role {quoted}")
+                    await connection.execute(
+                        f"alter role {quoted} login password {secret};"
+                        f"alter role {quoted} set default_transaction_read_only = on;"
+                        f"alter role {quoted} set statement_timeout = '60s';"
+                        f"alter role {quoted} set idle_in_transaction_session_timeout = '60s';"
+                        f"alter role {quoted} set search_path = causeway;" + sql.granted(name)
+                    )
+            except (asyncpg.SyntaxOrAccessError, asyncpg.DataError) as error:
+                raise ReaderRefused(f"PostgreSQL makes no login {name!r}: {error}") from error
 
     async def _opened(self) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._opening:
@@ -266,6 +279,21 @@ async def _make(connection: Connection) -> None:
             sql.SHAPE,
             ORIGIN,
         )
+
+
+async def _switch(connection: Connection, reached: Position, tail: Sequence[AuditRow]) -> bool:
+    await connection.execute(f"set local lock_timeout = '{sql.SWITCH_WAITS}'")
+    at, live = await connection.fetchrow("select position, live from causeway.cursor for update")
+    rows = [row for row in tail if row.position <= at]
+    if at > reached and (not rows or rows[-1].position != at):
+        return False
+    if rows:
+        await _write(connection, rows, 3 - live)
+    await connection.execute(
+        "update causeway.cursor set live = $1, position = greatest(position, $2)", 3 - live, reached
+    )
+    await connection.execute(sql.views(3 - live) + sql.dropped(live))
+    return True
 
 
 async def _other(connection: Connection) -> int:

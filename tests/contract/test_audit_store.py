@@ -33,12 +33,13 @@ from events.signals.refusals import KeptRefusal, MemoryRefusals, Refusal
 from ops.config import Settings
 from ops.local.attach import status
 from projections.audit import AuditQuery, AuditRow, audit_row, wanted, wanted_refused
-from projections.stores import audit, audit_sql
+from projections.stores import audit, audit_rebuild, audit_sql
 from projections.stores.audit import (
     AuditStore,
     AuditUnavailable,
     CursorMoved,
     MemoryAuditStore,
+    ReaderRefused,
     follow_into,
     follow_refused_into,
 )
@@ -397,6 +398,63 @@ async def test_a_reader_reads_the_views_and_nothing_else(settings: Settings) -> 
                 await reader.execute(forbidden)
     finally:
         await reader.close()
+
+
+async def test_only_a_login_that_can_do_nothing_else_is_made_a_reader(settings: Settings) -> None:
+    """Also where the plane itself is no superuser: a database of its own on somebody's server."""
+    url, name = await new_database(settings), uuid4().hex
+    owner, clerk, reader = f"owner_{name}", f"clerk_{name}", f"reader_{name}"
+    connection = await asyncpg.connect(url)
+    store = PostgresAuditStore(url.replace("postgres@", f"{owner}@"))
+    try:
+        await connection.execute(f"create role {owner} login createrole; create role {clerk} login in role pg_monitor")
+        await connection.execute(
+            f"do $$ begin execute 'grant create on database ' || current_database() || ' to {owner}'; end $$"
+        )
+        before = await connection.fetch("select * from pg_roles r left join pg_db_role_setting s on s.setrole = r.oid")
+        for other in (owner, clerk, "postgres", "pg_monitor", "public", "", "x" * 64, "\udcff"):
+            with pytest.raises(ReaderRefused):
+                await store.make_reader(other, "secret")
+        after = await connection.fetch("select * from pg_roles r left join pg_db_role_setting s on s.setrole = r.oid")
+        assert after == before
+        for _ in range(2):
+            await store.make_reader(reader, "secret")
+        assert await connection.fetchval("select has_table_privilege($1, 'causeway.audit', 'select')", reader)
+        assert await store.position() == ORIGIN
+    finally:
+        await store.close()
+        await connection.close()
+
+
+async def test_a_rebuild_waits_for_those_who_read_and_one_beside_it_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_sql, "SWITCH_WAITS", "100ms")
+    monkeypatch.setattr(audit_rebuild, "SWITCHES", 3)
+    url, log = await new_database(settings), await two_versions_of_iris()
+    store, other = PostgresAuditStore(url), PostgresAuditStore(url)
+    reader = await asyncpg.connect(url)
+    try:
+        await store.append([audit_row(each) for each in await log.read()], ORIGIN)
+        with_rows = await store.page(AuditQuery(limit=1000))
+        reading = reader.transaction()
+        await reading.start()
+        await reader.fetch("select count(*) from causeway.audit")
+        with pytest.raises(AuditUnavailable, match="one long transaction"):
+            await rebuild(log, store, switch=True)
+        async with store.rebuilding():
+            with pytest.raises(AuditUnavailable, match="another rebuild"):
+                await rebuild(log, other, switch=True)
+        monkeypatch.setattr(audit_rebuild, "SWITCHES", 600)
+        rebuilding = asyncio.create_task(rebuild(log, store, switch=True))
+        assert await other.page(AuditQuery(limit=1000)) == with_rows
+        await reading.rollback()
+        assert (await rebuilding).switched
+        assert await other.page(AuditQuery(limit=1000)) == with_rows
+    finally:
+        await reader.close()
+        await store.close()
+        await other.close()
 
 
 async def test_rows_of_another_shape_are_made_anew_and_those_who_read_them_still_do(settings: Settings) -> None:
