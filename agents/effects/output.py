@@ -17,6 +17,8 @@ from events.signals.log_lines import Level, LogFiles, LogLine, parse_line
 
 _CHUNK_BYTES = 256 * 1024
 _TAIL_BYTES = 256 * 1024
+_SECRET_MIN = 4
+"""Characters; what is shorter is in any text, and no secret."""
 _READ_EVERY_S = 0.25
 _PUNCH_HOLE = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _PAGE = 4096
@@ -30,9 +32,17 @@ class Output:
     """
 
     def __init__(
-        self, path: Path, logs: LogFiles, writing: threading.Lock, deployment_id: DeploymentId, source: ReplicaId
+        self,
+        path: Path,
+        secrets: Path,
+        logs: LogFiles,
+        writing: threading.Lock,
+        deployment_id: DeploymentId,
+        source: ReplicaId,
     ) -> None:
+        """`secrets`: the folder of those that the replica sees."""
         self._path = path
+        self._secrets = secrets
         self._cursor = path.with_name("output.offset")
         self._logs = logs
         self._writing = writing
@@ -74,8 +84,14 @@ class Output:
             self._logs.close(self._deployment_id, self._source)
 
     def last_words(self) -> str:
-        """Why it ended, as far as it said: the last exception, else the last line that means something."""
-        lines = (line for line in self.tail().splitlines() if line.strip("\0 "))
+        """Why it ended, as far as it said: the last exception, else the last line that means something. It becomes part
+        of an event, which is for ever, so the values of secrets are taken out."""
+        said = self.tail()
+        for file in sorted(self._secrets.glob("[!.]*")):
+            value = file.read_text(errors="replace").strip()
+            if len(value) >= _SECRET_MIN:
+                said = said.replace(value, f"[secret {file.name}]")
+        lines = (line for line in said.splitlines() if line.strip("\0 "))
         return last_words([parse_line(line, source=self._source, ts_ns=0) for line in lines])
 
     def tail(self) -> str:

@@ -358,7 +358,7 @@ class LocalRuntime:
         return ReplicaFolder(self._replicas / replica_id)
 
     def _output(self, folder: ReplicaFolder, deployment_id: DeploymentId, replica_id: ReplicaId) -> Output:
-        return Output(folder.output, self._logs, self._writing, deployment_id, replica_id)
+        return Output(folder.output, folder.secrets, self._logs, self._writing, deployment_id, replica_id)
 
     def _blob(self, digest: BlobDigest) -> Path:
         if not self._blobs.exists(digest):

@@ -15,7 +15,7 @@ D, R = DeploymentId("d"), ReplicaId("r")
 
 
 def output(folder: Path) -> Output:
-    return Output(folder / "output.log", LogFiles(folder / "logs"), threading.Lock(), D, R)
+    return Output(folder / "output.log", folder / "secrets", LogFiles(folder / "logs"), threading.Lock(), D, R)
 
 
 def said(folder: Path) -> list[str]:
@@ -86,3 +86,13 @@ DEEP = """Traceback (most recent call last):
 )
 def test_the_last_words_are_those_that_mean_something(printed: str, reason: str) -> None:
     assert last_words([parse_line(line, source=R, ts_ns=0) for line in printed.splitlines()]) == reason
+
+
+def test_the_values_of_secrets_are_not_among_the_last_words(tmp_path: Path) -> None:
+    """They become part of an event, which is for ever."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").write_text("open sesame\n")
+    (tmp_path / "secrets" / "pin").write_text("1")
+    (tmp_path / "secrets" / "empty").write_text("")
+    (tmp_path / "output.log").write_text(f"{TRACEBACK[:-1]} for 'open sesame' and 1\n")
+    assert output(tmp_path).last_words() == "ValueError: no weights for '[secret token]' and 1"
