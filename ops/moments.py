@@ -7,6 +7,7 @@ from events.base import Position
 
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_POSITION = re.compile(r"\d{1,18}")
 EXAMPLES = "a position (42), a time (2026-11-21T19:30:00Z, UTC where no zone is given), how long ago (15m, 2h) or `now`"
 
 Moment = Position | datetime | None
@@ -22,7 +23,7 @@ def parse_moment(text: str, now: datetime) -> Moment:
     text = text.strip()
     if text in ("now", "head"):
         return None
-    if text.isdecimal():
+    if _POSITION.fullmatch(text):
         return Position(int(text))
     return parse_time(text, now)
 

@@ -4,6 +4,7 @@ A capsule is one too: its log begins at a position, and the states there came wi
 """
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -31,13 +32,19 @@ class Keeper(Protocol):
 
 
 class Past:
-    """`beginning`: the position before the first event that can be read; 0 for a whole log."""
+    """`beginning`: the position before the first event that can be read; 0 for a whole log. `began_at`: the time of
+    the event there."""
 
     def __init__(
-        self, log: Log, keeper: Keeper, beginning: Position = ORIGIN, index: KeptWhereabouts | None = None
+        self,
+        log: Log,
+        keeper: Keeper,
+        beginning: Position = ORIGIN,
+        began_at: datetime | None = None,
+        index: KeptWhereabouts | None = None,
     ) -> None:
         self._log, self._keeper, self._index = log, keeper, index
-        self.beginning = beginning
+        self.beginning, self.began_at = beginning, began_at
 
     async def start(self, projection: Projection[S], until: Position, in_part: bool) -> tuple[S, Position]:
         """From where to fold to get to `until`. Raises NoSuchPosition."""
@@ -97,3 +104,8 @@ async def whereabouts_of(log: Log) -> list[Stretch]:
 def beginning_of(log: Log) -> Position:
     """The position before the first event that can be read."""
     return log.beginning if isinstance(log, Past) else ORIGIN
+
+
+def began_at_of(log: Log) -> datetime | None:
+    """The time of the event at the beginning; None where there is none, or nobody knows."""
+    return log.began_at if isinstance(log, Past) else None

@@ -1,7 +1,7 @@
 """Any state at any moment: the folds that the running plane uses, folded from the log up to there.
 
 A moment that is given as a time means: all that had been decided by then, up to the last event with that time or an
-earlier one. It is found by halving, which is exact as long as no clock of the plane is wrong by more than SKEW_S.
+earlier one. It is found by halving, which is exact as long as no clock of the plane is wrong by more than SKEW.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from events.codec import Recorded
 from events.log import Log
 from ops.moments import Moment
 from ops.names import NAMES
-from ops.past import NoSuchPosition, beginning_of, start_of
+from ops.past import NoSuchPosition, began_at_of, beginning_of, start_of
 from projections.base import Projection
 from projections.deployments import DEPLOYMENTS, Catalogue, status
 from projections.diff import Change, Tree, diff, part_about
@@ -34,7 +34,7 @@ S = TypeVar("S")
 _encode = msgspec.msgpack.Encoder(enc_hook=stored).encode
 CHUNK = 20_000
 """Events held in memory at a time."""
-SKEW_S = 60.0
+SKEW = timedelta(seconds=60)
 PAUSE_EVERY = 500
 WORTH_A_JUMP = 1000
 """Events; a shorter way is folded rather than begun from another kept state."""
@@ -105,16 +105,20 @@ async def position_of(log: Log, moment: Moment) -> Position:
         if moment < beginning_of(log):
             raise NoSuchPosition(f"the history begins at position {beginning_of(log)}, after {moment}")
         return moment
-    return await _last_by(log, moment, await _first_after(log, moment + timedelta(seconds=2 * SKEW_S), head))
+    found = await _last_by(log, moment, await _first_after(log, moment, head))
+    began_at = began_at_of(log)
+    if found == beginning_of(log) and began_at is not None and moment < began_at:
+        raise NoSuchPosition(f"the history begins at position {found}, at {began_at}, after {moment}")
+    return found
 
 
 async def _first_after(log: Log, time: datetime, head: Position) -> Position:
-    """A position from which on all is later than `time` (less the skew)."""
+    """A position from which on all is later than `time`, whatever the clocks."""
     early, late = beginning_of(log), Position(head + 1)
     while late - early > 1:
         middle = Position((early + late) // 2)
         (recorded,) = await log.read(Position(middle - 1), middle)
-        if recorded.meta.at > time:
+        if recorded.meta.at - 2 * SKEW > time:
             late = middle
         else:
             early = middle
@@ -169,6 +173,13 @@ class Replay:
 
     async def to(self, position: Position) -> Snapshot:
         """The state there. Positions may be asked for in rising order only."""
+        with collecting_later():
+            await self.forward(position)
+            there = await self._log.read(Position(position - 1), position) if position > ORIGIN else ()
+            return Snapshot(position, there[0].meta.at if there else began_at_of(self._log), self._tree())
+
+    async def forward(self, position: Position) -> None:
+        """As `to`, without showing the state."""
         views = self.views.values()
         here = max(view.position for view in views)
         if position < here:
@@ -179,8 +190,6 @@ class Replay:
             async for piece in history(self._log, min(view.position for view in views), position):
                 for view in views:
                     view.fold(piece)
-            there = await self._log.read(Position(position - 1), position) if position > ORIGIN else ()
-            return Snapshot(position, there[0].meta.at if there else None, self._tree())
 
     async def _jump(self, position: Position) -> None:
         async def jump(view: View[Any]) -> None:
@@ -211,6 +220,10 @@ def _mentioning(value: Any, entity: str, mentioned: bytes) -> Any:
             kept: dict[Any, Any] = {}
             for name in _names_mentioning(value, mentioned):
                 each = value[name]
+                if isinstance(each, str):  # One line of a table of ids, which is not about its other lines.
+                    if entity in (name, each):
+                        kept[name] = each
+                    continue
                 within = isinstance(each, dict | Unread) and mentioned not in _encode(name)
                 kept[name] = _mentioning(each, entity, mentioned) if within else each
             return kept

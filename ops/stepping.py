@@ -9,10 +9,10 @@ from events.base import Position
 from events.codec import Recorded
 from events.log import Log
 from ops.replay import VIEWS, Replay, history, part_in
+from ops.watched import Watched, watched
 from projections.audit import AuditRow, audit_row
 from projections.diff import Change, Tree, diff
 from projections.entities import entities
-from projections.stores.unread import stored
 
 
 class Stepped(msgspec.Struct, frozen=True):
@@ -34,42 +34,57 @@ async def steps(log: Log, what: str | None, after: Position, until: Position) ->
 
 
 class Walk:
-    """Folds on one event at a time. A view that an event leaves as it was is not looked through again."""
+    """Folds on one event at a time, and looks only at what was touched."""
 
     def __init__(self, log: Log, what: str | None) -> None:
         self._replay = Replay(log, what)
         self._entity = what if what is not None and what not in VIEWS else None
-        self._encoded: dict[str, bytes] = {}
-        self._trees: dict[str, Tree] = {}
+        self._trees: dict[str, dict[str, Tree]] = {}
+        """What is shown of each view, by its fields."""
 
     async def begin(self, position: Position) -> None:
-        await self._replay.to(position)
-        for name in self._replay.views:
-            self._look(name)
+        await self._replay.forward(position)
+        for name, view in self._replay.views.items():
+            self._trees[name] = self._shown(name, view.state)
+            view.restore(watched(view.state), view.position, view.event_id)
 
-    def _look(self, name: str) -> bool:
-        """Whether it has changed since the last look."""
-        state: Any = self._replay.views[name].state
-        encoded = msgspec.msgpack.encode(state, enc_hook=stored)
-        if self._encoded.get(name) == encoded:
-            return False
-        self._encoded[name] = encoded
-        self._trees[name] = VIEWS[name][1](state) if self._entity is None else part_in(name, state, self._entity) or {}
-        return True
+    def _shown(self, name: str, state: Any) -> dict[str, Tree]:
+        tree = VIEWS[name][1](state) if self._entity is None else part_in(name, state, self._entity)
+        return {} if tree is None else tree
 
     def on(self, recorded: Recorded) -> tuple[Change, ...]:
         changes: list[Change] = []
         for name, view in self._replay.views.items():
-            before = self._trees[name]
             view.fold((recorded,))
-            if self._look(name):
-                changes += self._difference(name, before, self._trees[name])
+            before, after = self._look(name, view.state)
+            if len(self._replay.views) > 1:
+                before, after = {name: before}, {name: after}
+            changes += diff(before, after)
         return tuple(changes)
 
-    def _difference(self, name: str, before: Tree, after: Tree) -> tuple[Change, ...]:
-        if len(self._replay.views) > 1:
-            return diff({name: before}, {name: after})
-        return diff(before, after)
+    def _look(self, name: str, state: Any) -> tuple[Tree, Tree]:
+        """What was touched: as it was, and as it is. A field that shows more than that is there both times."""
+        tree, taken = self._trees[name], dict[str, Any]()
+        before = dict[str, Tree]()
+        for field in state.__struct_fields__:
+            mapping = getattr(state, field)
+            shown = tree.pop(field, None)
+            if isinstance(mapping, Watched):
+                touched, taken[field] = mapping.taken()
+                if shown is not None:
+                    before[field] = {key: shown.pop(key) for key in touched if key in shown}
+                    if shown or self._entity is None:
+                        tree[field] = shown
+            elif shown is not None:
+                before[field] = shown
+        now = self._shown(name, msgspec.structs.replace(state, **taken))
+        after: Tree = {field: {} for field in tree} | now
+        for field, each in now.items():
+            if field in taken:
+                tree.setdefault(field, {}).update(each)
+            else:
+                tree[field] = each
+        return before, after
 
 
 class Walked:

@@ -1,7 +1,7 @@
 """Any state at any moment: what a fold from zero gives, however the replay gets there."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -84,6 +84,7 @@ async def test_a_time_means_all_that_had_been_decided_by_then() -> None:
         assert await position_of(log, at + timedelta(microseconds=1)) == last
     assert await position_of(log, START - timedelta(days=1)) == ORIGIN
     assert await position_of(log, START + timedelta(days=99)) == len(events)
+    assert await position_of(log, datetime.max.replace(tzinfo=UTC)) == len(events)
 
 
 async def test_a_position_beyond_the_log_is_refused_and_says_where_it_ends() -> None:
@@ -124,6 +125,17 @@ async def test_a_replica_is_shown_in_every_view_that_knows_it() -> None:
 def test_the_part_of_an_entity_is_the_part_of_the_whole_state(picks: list[int]) -> None:
     events = asyncio.run(random_history(picks))
     ids = {each for recorded in events for each in entities(recorded.stream, recorded.event)}
+    assert_parts(events, ids)
+
+
+def test_the_part_of_a_node_says_nothing_of_other_nodes() -> None:
+    events = simulated(0)
+    nodes = {each.stream.id for each in events if each.stream.category == "node"}
+    assert len(nodes) > 1
+    assert_parts(events, nodes)
+
+
+def assert_parts(events: tuple[Recorded, ...], ids: set[str]) -> None:
     for name, (projection, shown) in VIEWS.items():
         state = fold(projection, events)
         for entity in sorted(ids):

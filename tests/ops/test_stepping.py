@@ -2,14 +2,18 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.base import ORIGIN, Position
-from ops.replay import snapshot_at
-from ops.stepping import Stepped, Walked, steps
-from projections.diff import apply
+from events.log.closed import ClosedLog
+from events.model import DeploymentPushed
+from ops.replay import VIEWS, Replay, snapshot_at
+from ops.stepping import Stepped, Walk, Walked, steps
+from projections.diff import Tree, apply, diff
 from tests.histories import copied, random_history, two_versions_of_iris
+from tests.properties.history import history as simulated
 
 choices = st.lists(st.integers(0, 63), max_size=20)
 
@@ -31,6 +35,30 @@ def test_the_changes_of_all_steps_lead_from_the_first_state_to_the_last(
             assert state == (await snapshot_at(log, what, step.event.position)).state
         assert what is not None or seen == list(range(after + 1, len(events) + 1))
         assert state == (await snapshot_at(log, what)).state
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_each_step_has_the_whole_difference_and_nothing_else(seed: int) -> None:
+    """Of everything, of each view, and of things of every kind."""
+
+    events = simulated(seed)
+
+    async def check() -> None:
+        log = ClosedLog(ORIGIN, events)
+        kinds = {each.stream.category: each.stream.id for each in reversed(events)}
+        deployment = next(each.event.deployment_id for each in events if isinstance(each.event, DeploymentPushed))
+        for what in (None, *VIEWS, *kinds.values(), deployment):
+            replay, walk, is_part = Replay(log, what), Walk(log, what), what is not None and what not in VIEWS
+            empty = {name: dict[str, Tree]() for name in VIEWS} if is_part else {}
+            await walk.begin(ORIGIN)
+            before = empty | (await replay.to(ORIGIN)).state
+            for recorded in events:
+                after = empty | (await replay.to(recorded.position)).state
+                changes = sorted(walk.on(recorded), key=lambda each: each.path)
+                assert changes == list(diff(before, after)), (what, recorded.position)
+                before = after
 
     asyncio.run(check())
 
