@@ -15,7 +15,7 @@ from handlers.decisions import DECISIONS, Aggregates
 from ops.capsule.file import AGGREGATES, FORMAT, Code, Manifest, state_name, write
 from ops.capsule.redaction import Redactor
 from ops.config import CHECKOUT
-from ops.past import beginning_of
+from ops.past import began_at_of, beginning_of
 from ops.replay import LOOKED_BACK_AT, history, state_at
 from projections.cold_starts import COLD_STARTS
 
@@ -24,7 +24,7 @@ TAKEN = (*LOOKED_BACK_AT, COLD_STARTS)
 
 
 async def export(log: Log, begin: Position, end: Position, path: Path, now: datetime) -> Manifest:
-    """Raises NoSuchPosition. Whole decisions: a moment within one means its beginning, or its end."""
+    """Raises NoSuchPosition, NotWritten. Whole decisions: a moment within one means its beginning, or its end."""
     begin, end = await _before_decision(log, begin), await _after_decision(log, end)
     redactor = Redactor()
     events: list[Recorded] = []
@@ -40,7 +40,7 @@ async def export(log: Log, begin: Position, end: Position, path: Path, now: date
         format=FORMAT,
         begin=begin,
         end=end,
-        begin_at=before[0].meta.at if before else None,
+        begin_at=before[0].meta.at if before else began_at_of(log),
         end_at=events[-1].meta.at if events else None,
         events=len(events),
         code=await code_at_hand(),

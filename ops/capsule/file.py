@@ -17,7 +17,7 @@ from events.base import EventId, Position, StreamName
 from events.codec import CorruptMessage, Recorded, decode, encode
 from events.log.closed import ClosedLog
 from events.union import UnknownEvent
-from handlers.decisions import DECISIONS
+from handlers.decisions import DECISIONS, Aggregate, Aggregates
 from ops.capsule.redaction import Redaction
 from ops.past import Past
 from projections.base import Projection
@@ -34,6 +34,10 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 class CapsuleBroken(ValueError):
     """The file is no capsule, or not whole, or of a newer version."""
+
+
+class NotWritten(ValueError):
+    """There is no place for the file."""
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -94,17 +98,20 @@ def state_name(projection: Projection[Any]) -> str:
 
 
 def write(path: Path, manifest: Manifest, states: Mapping[str, bytes], events: Sequence[Recorded]) -> Manifest:
-    """Whole or not at all. Gives the manifest with the parts' hashes."""
+    """Whole or not at all. Gives the manifest with the parts' hashes. Raises NotWritten."""
     parts = {STATES + name: content for name, content in sorted(states.items())} | {EVENTS: lines_of(events)}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
     manifest = msgspec.structs.replace(manifest, parts=hashes, events=len(events))
     aside = path.with_name(f"{path.name}.part")
-    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in {MANIFEST: msgspec.json.format(msgspec.json.encode(manifest)), **parts}.items():
-            entry = zipfile.ZipInfo(name, _LONG_AGO)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            file.writestr(entry, content)
-    aside.replace(path)
+    try:
+        with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, content in {MANIFEST: msgspec.json.format(msgspec.json.encode(manifest)), **parts}.items():
+                entry = zipfile.ZipInfo(name, _LONG_AGO)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                file.writestr(entry, content)
+        aside.replace(path)
+    except OSError as error:
+        raise NotWritten(f"{path} cannot be written: {error.strerror}") from error
     return manifest
 
 
@@ -150,6 +157,15 @@ def _events(path: Path, manifest: Manifest, content: bytes) -> tuple[Recorded, .
     return tuple(events)
 
 
+def aggregates_in(capsule: Capsule) -> Aggregates | None:
+    """What deciders decide from where it begins; None: it is not in there, or of another version."""
+    content = capsule.states.get(AGGREGATES)
+    if content is None:
+        return None
+    named = msgspec.json.decode(content, type=dict[str, Aggregate])
+    return {StreamName(*name.split(".", 1)): aggregate for name, aggregate in named.items()}
+
+
 class _States:
     """The states with which a capsule begins."""
 
@@ -157,12 +173,17 @@ class _States:
         self._capsule = capsule
 
     async def nearest(self, projection: Projection[S], until: Position, in_part: bool = False) -> Kept[S] | None:
+        begin = self._capsule.manifest.begin
+        state = self._state(projection) if until >= begin else None
+        return None if state is None else Kept(state, begin, EventId(""))
+
+    def _state(self, projection: Projection[Any]) -> Any:
+        if projection.name == DECISIONS.name:
+            return aggregates_in(self._capsule)
         content = self._capsule.states.get(state_name(projection))
-        if content is None or until < self._capsule.manifest.begin:
-            return None
-        state: S = msgspec.json.decode(content, type=projection.state_type)
-        return Kept(state, self._capsule.manifest.begin, EventId(""))
+        return None if content is None else msgspec.json.decode(content, type=projection.state_type)
 
 
 def past_in(capsule: Capsule) -> Past:
-    return Past(ClosedLog(capsule.manifest.begin, capsule.events), _States(capsule), capsule.manifest.begin)
+    begin = capsule.manifest.begin
+    return Past(ClosedLog(begin, capsule.events), _States(capsule), begin, capsule.manifest.begin_at)

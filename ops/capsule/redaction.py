@@ -13,9 +13,14 @@ import msgspec
 
 from events.codec import Recorded, event_type
 from events.union import AnyEvent, UnknownEvent
+from projections.entities import ID_FIELDS
 
 FIELDS: Mapping[str, tuple[str, ...]] = {"KeyIssued": ("hash",)}
 """By event type."""
+NAMES = frozenset(("type", "name", "environment", *ID_FIELDS))
+"""Of fields that are no free text: what people call things, by which they are found again. `hf_access_token` is one."""
+BEHIND_THE_HOST = re.compile(r"(?<=[^:/]/)[^/?#\s].*|\?.*")
+"""Of a webhook's address: it may be all that keeps strangers from posting there."""
 REMOVED = "[removed]"
 PATTERNS: Mapping[str, re.Pattern[str]] = {
     "private key": re.compile(
@@ -25,8 +30,10 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
     "password in an address": re.compile(r"(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"),
     "JSON web token": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
     "provider token": re.compile(
-        r"\b(?:hf_|ghp_|gho_|ghs_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|ASIA|AIza)[A-Za-z0-9_-]{12,}"
+        r"\b(?:(?:ghp_|gho_|ghs_|github_pat_|glpat-|xox[abp]-|AKIA|ASIA|AIza)"
+        r"|(?:hf_|sk-)(?=[\w-]*[A-Za-z0-9]{16}))[A-Za-z0-9_-]{12,}"  # not every word that begins so
     ),
+    "signed address": re.compile(r"(?i)(?<=[?&])[\w-]*(?:signature|sig|hmac)=[^\s\"'&]{4,}"),
     "named secret": re.compile(
         r"(?i)\b[\w-]*(?:password|passwd|secret|token|api_?key|access_?key|credential)[\w-]*[\"']?\s*[=:]\s*[\"']?[^\s\"',;&]{4,}"
     ),
@@ -63,7 +70,15 @@ class Redactor:
         if name in FIELDS.get(kind, ()):
             self._count[f"{kind}.{name}"] += 1
             return REMOVED
-        return value if name == "type" else self.tree(value, f"{kind}.{name}")
+        return self._named(name, value, f"{kind}.{name}")
+
+    def _named(self, name: str, value: Any, where: str) -> Any:
+        if not isinstance(value, str):
+            return self.tree(value, where)
+        if name == "url":
+            value, count = BEHIND_THE_HOST.subn(REMOVED, value)
+            self._count[f"path of an address in {where}"] += count
+        return value if name in NAMES else self._text(value, where)
 
     def tree(self, value: Any, where: str) -> Any:
         """Plain values of any shape, with their texts clean."""
@@ -73,7 +88,7 @@ class Redactor:
             case list() | tuple():
                 return [self.tree(each, where) for each in value]
             case dict():
-                return {name: self.tree(each, where) for name, each in value.items()}
+                return {name: self._named(name, each, where) for name, each in value.items()}
             case _:
                 return value
 
@@ -85,7 +100,7 @@ class Redactor:
         return text
 
     def report(self) -> tuple[Redaction, ...]:
-        return tuple(Redaction(what, count) for what, count in sorted(self._count.items()))
+        return tuple(Redaction(what, count) for what, count in sorted(self._count.items()) if count)
 
 
 def _body(event: AnyEvent | UnknownEvent) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from events.base import ORIGIN, StreamName
+from events.base import ORIGIN
 from events.codec import Recorded
-from handlers.decisions import Aggregate, Aggregates
 from handlers.redecide import Redecided, redecide
-from ops.capsule.file import AGGREGATES, Capsule, CapsuleBroken, read
+from ops.capsule.file import Capsule, CapsuleBroken, aggregates_in, read
 
 
 class CodeFailed(Exception):
@@ -25,17 +24,10 @@ class CodeFailed(Exception):
 def again(capsule: Capsule) -> Redecided:
     """Raises CapsuleBroken: it begins in the middle, and this code folds what was before in another way."""
     begin = capsule.manifest.begin
-    content = capsule.states.get(AGGREGATES)
-    if begin > ORIGIN and content is None:
+    known = aggregates_in(capsule)
+    if begin > ORIGIN and known is None:
         raise CapsuleBroken(f"it begins at {begin} with states of another version: export one with --from 0")
-    return redecide(decisions(capsule.events), begin, _aggregates(content))
-
-
-def _aggregates(content: bytes | None) -> Aggregates:
-    if content is None:
-        return {}
-    named = msgspec.json.decode(content, type=dict[str, Aggregate])
-    return {StreamName(*name.split(".", 1)): aggregate for name, aggregate in named.items()}
+    return redecide(decisions(capsule.events), begin, known)
 
 
 def decisions(events: Iterable[Recorded]) -> Iterable[tuple[Recorded, ...]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,12 +17,16 @@ from events.build import BuildFailed
 from events.codec import Recorded
 from events.replica import ReplicaReady
 from events.union import UnknownEvent
+from handlers.deciders.access import StoreSecret
+from ops.blame import blame
 from ops.capsule.export import TAKEN, export
-from ops.capsule.file import CapsuleBroken, past_in, read
+from ops.capsule.file import CapsuleBroken, NotWritten, past_in, read
 from ops.capsule.redaction import PATTERNS, REMOVED, Redactor
+from ops.capsule.redecide import again
+from ops.explain import Asked, explain
 from ops.names import NAMES, UnknownName
 from ops.past import NoSuchPosition
-from ops.replay import VIEWS, difference, snapshot_at, state_at
+from ops.replay import VIEWS, difference, position_of, snapshot_at, state_at
 from ops.whence import entity_of
 from tests.histories import copied, history, random_history, two_versions_of_iris
 
@@ -55,6 +59,8 @@ def test_what_comes_out_folds_equal_to_what_went_in(picks: list[int], first: int
 async def test_the_same_history_gives_the_same_bytes(tmp_path: Path) -> None:
     log = await two_versions_of_iris()
     head = await log.head()
+    with pytest.raises(NotWritten, match="cannot be written: Is a directory"):
+        await export(log, Position(5), head, tmp_path, NOW)
     await export(log, Position(5), head, tmp_path / "one", NOW)
     await export(log, Position(5), head, tmp_path / "two", NOW)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -70,6 +76,27 @@ async def test_a_capsule_knows_nothing_before_its_beginning_and_says_so(tmp_path
     assert (await snapshot_at(past, "fleet", manifest.begin)).state == VIEWS["fleet"][1](
         await state_at(log, VIEWS["fleet"][0], manifest.begin)
     )
+
+
+async def test_what_was_there_before_a_capsule_began_is_as_it_began(tmp_path: Path) -> None:
+    log = await two_versions_of_iris()
+    ready = next(each for each in await log.read() if isinstance(each.event, ReplicaReady))
+    assert isinstance(ready.event, ReplicaReady)
+    begin, replica = ready.position, ready.stream.id
+    await export(log, begin, begin, tmp_path / "c", NOW)
+    past = past_in(read(tmp_path / "c"))
+    assert (await snapshot_at(past, "fleet", begin)).at == ready.meta.at
+    assert await position_of(past, ready.meta.at) == begin
+    with pytest.raises(NoSuchPosition, match=f"begins at position {begin}, at .*, after"):
+        await position_of(past, ready.meta.at - timedelta(microseconds=1))
+    for text, value in ((f"{replica}.phase", "ready"), (f"{ready.event.deployment_id}.status", "ACTIVE")):
+        (found,) = await blame(past, text)
+        assert (found.value, found.event) == (value, None)
+    assert {each.field for each in await blame(past, "node-a")} >= {"cpu_used", "status"}
+    told = await explain(past, Asked("r-1", begin, ready.event.deployment_id, replica))
+    assert f"replica {replica} was there before this history began, at {begin}" in told.said
+    await export(past, begin, begin, tmp_path / "again", NOW)
+    assert read(tmp_path / "again").manifest.begin_at == ready.meta.at
 
 
 async def test_who_is_there_when_a_capsule_begins_is_known_in_it(tmp_path: Path) -> None:
@@ -91,6 +118,8 @@ SECRETS = [
     ('{"db_password": "s3cretpw"}', "s3cretpw"),
     ("-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----", "MIIEow"),
     ("-----BEGIN PRIVATE KEY-----\nMIIEowcut off", "MIIEow"),
+    ("GET https://s3.example/b?X-Amz-Expires=60&X-Amz-Signature=0123abcdef failed", "0123abcdef"),
+    ("GET https://blobs.example/b?sv=1&sig=ab%2Bcdef", "ab%2Bcdef"),
 ]
 
 
@@ -113,6 +142,34 @@ async def test_no_secret_goes_in_and_the_report_says_what_was_taken_out(text: st
         assert {each.what: each.count for each in whole.redactions}["KeyIssued.hash"] == 1
         kinds = {type(each.event) for each in await past_in(read(tmp_path / "c")).read()}
         assert {KeyIssued, BuildFailed} <= kinds
+
+
+async def test_what_things_are_called_stays_so_that_it_is_decided_again(tmp_path: Path) -> None:
+    """Also what begins as tokens do: the name by which truss knows the token of Hugging Face is one."""
+    async with history() as plane:
+        await plane.join()
+        await plane.do(StoreSecret(**plane.asked(), name="hf_access_token", version="0123"))
+        deployment = await plane.push("sk-learn-classifier-of-irises")
+        head = await plane.head()
+        for begin in (ORIGIN, Position(head - 1)):
+            assert (await export(plane.log, begin, head, tmp_path / "c", NOW)).redactions == ()
+            past = past_in(read(tmp_path / "c"))
+            assert (await state_at(past, NAMES)).of[deployment] == "sk-learn-classifier-of-irises/deployment-1"
+            found = again(read(tmp_path / "c"))
+            assert found.differences == () and found.alike == found.decisions > 0
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example", "https://hooks.example"),
+        ("https://hooks.example/", "https://hooks.example/"),
+        ("https://hooks.example:8443/services/T1/xyz", f"https://hooks.example:8443/{REMOVED}"),
+        ("http://hooks.example?key=1", f"http://hooks.example{REMOVED}"),
+    ],
+)
+def test_of_a_webhooks_address_only_the_host_goes_in(url: str, shown: str) -> None:
+    assert Redactor().tree({"webhook": {"url": url}}, "x") == {"webhook": {"url": shown}}
 
 
 def test_text_without_secrets_stays_as_it_is() -> None:
