@@ -10,17 +10,18 @@ from typing import Any
 
 import msgspec
 
-from events.base import ORIGIN, ModelId, Position
+from events.base import ORIGIN, DeploymentId, Position
 from events.codec import Recorded
 from events.log import Log
 from ops.moments import Moment
-from ops.names import Names, UnknownName, similar
+from ops.names import NAMES, Names, UnknownName, kind_of, known, similar
 from ops.past import beginning_of, start_of
-from ops.replay import VIEWS, history, position_of
+from ops.replay import VIEWS, history, position_of, state_at
 from ops.whence import Whence, whence_of
 from projections.audit import AuditRow, audit_row
 from projections.entities import entities
 from projections.fields import KINDS, MISSING, Path, names_in, plain, read, record_of
+from projections.fleet import FLEET
 
 FEW = 1000
 """Events that are read one by one from the beginning; of more, those since a kept state."""
@@ -60,7 +61,7 @@ async def blame(log: Log, text: str, moment: Moment = None, whence: Whence | Non
         walk = _Walk(log, Address(view, (), tuple(rest.split("."))))
     else:
         whence = whence or await whence_of(log)
-        walk = _Walk(log, await address_of(whence, text), whence)
+        walk = _Walk(log, await address_of(whence, text, await state_at(log, NAMES, position)), whence)
     stretch = newest = await walk.back_from(position)
     _check(read(newest.state, walk.address.record), walk.address)
     last = newest.changed
@@ -155,15 +156,15 @@ def _check(record: Any, address: Address) -> None:
         known = names_in(record)
         record = read(record, (name,))
         if record is MISSING:
-            where = ".".join((*address.record, *address.field[:depth]))
+            where = ".".join((*address.record, *address.field[:depth])) or address.view
             near = get_close_matches(name, known, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
             raise UnknownName(f"{where} has no {name!r}; {meant}it has {', '.join(known) or 'nothing inside'}")
 
 
-async def address_of(whence: Whence, text: str) -> Address:
-    """Of `[KIND:]ENTITY[.FIELD]` by id or name. Raises UnknownName."""
-    kind, entity, field = await _entity_and_field(whence, text)
+async def address_of(whence: Whence, text: str, then: Names) -> Address:
+    """Of `[KIND:]ENTITY[.FIELD]` by id or by a name of then or of now. Raises UnknownName."""
+    kind, entity, field = await _entity_and_field(whence, text, then)
     view, record = record_of(kind, entity)
     if kind == "node":  # What it has to give changes with every replica, also by events that do not name it.
         return Address(view, record, field)
@@ -176,22 +177,23 @@ def owner_of(names: Names, kind: str, entity: str) -> str:
         case "environment":
             return entity.partition("-")[0]
         case "deployment":
-            return names.models.get(names.of.get(entity, "").rpartition("/")[0], ModelId(""))
+            return names.model_of[DeploymentId(entity)]
         case _:
             return ""
 
 
-async def _entity_and_field(whence: Whence, text: str) -> tuple[str, str, Path]:
+async def _entity_and_field(whence: Whence, text: str, then: Names) -> tuple[str, str, Path]:
     """A name may hold dots: the longest beginning that is one counts."""
     prefix, _, bare = text.partition(":") if text.partition(":")[0] in KINDS else ("", "", text)
     words = bare.split(".")
     for count in range(len(words), 0, -1):
-        entity = await whence.entity(".".join(words[:count]))
+        name = ".".join(words[:count])
+        entity = known(then, name) or await whence.entity(name)
         if entity is None:
             continue
         kind = await _kind_of(whence, entity)
         if prefix and kind != prefix:
-            raise UnknownName(f"{words[0]!r} names a {kind}, not a {prefix}")
+            raise UnknownName(f"{words[0]!r} names no {prefix}: write {kind}:{bare}")
         return kind, entity, tuple(words[count:])
     if text in VIEWS:
         part = names_in(VIEWS[text][0].initial())[0]
@@ -202,15 +204,13 @@ async def _entity_and_field(whence: Whence, text: str) -> tuple[str, str, Path]:
 
 
 async def _kind_of(whence: Whence, entity: str) -> str:
-    names = whence.names
-    for kind, named in (
-        ("model", names.models),
-        ("deployment", names.deployments),
-        ("environment", names.environments),
-    ):
-        if entity in named.values():
-            return kind
+    named = kind_of(whence.names, entity)
+    if named is not None:
+        return named
     first = await whence.first(entity)
     if first is not None and first.stream.category in ("replica", "node"):
         return first.stream.category
-    raise UnknownName(f"{entity!r} has no record of its own: ask for a {', a '.join(KINDS[:-1])} or a {KINDS[-1]}")
+    fleet = await state_at(whence.log, FLEET, beginning_of(whence.log))
+    if entity in fleet.replicas or entity in fleet.nodes:
+        return "replica" if entity in fleet.replicas else "node"
+    raise UnknownName(f"{entity!r} has no record of its own; there are those of {', '.join(KINDS)}")

@@ -12,7 +12,8 @@ import msgspec
 from events.base import DeploymentId, Position
 from events.log import Log
 from gateway.insight.access_log import Line
-from ops.names import NAMES, resolve
+from ops.names import NAMES, UnknownName, resolve_deployment
+from ops.past import beginning_of
 from ops.replay import position_of, state_at
 from ops.whence import whence_of
 from ops.why import Story, set_by, told
@@ -91,10 +92,10 @@ async def explain(log: Log, asked: Asked) -> Explanation:
     if asked.position is None and asked.at is None:
         raise Unexplained(f"nothing says at which position {asked.request_id} was routed: give --position")
     position = await position_of(log, asked.position if asked.position is not None else asked.at)
-    names = (await state_at(log, NAMES)).of
-    deployment_id = await _deployment(log, asked)
-    said = [*_of_request(asked, names)]
     whence = await whence_of(log)
+    names = whence.names.of
+    deployment_id = await _deployment(log, asked, position)
+    said = [*_of_request(asked, names)]
     route, replica = None, None
     if deployment_id is not None:
         place, sentences = await _of_deployment(log, asked, deployment_id, names.get(deployment_id, ""), position)
@@ -103,10 +104,13 @@ async def explain(log: Log, asked: Asked) -> Explanation:
         route = None if place is None or event is None else await told(whence, place, event)
     if asked.replica_id is not None:
         first = await whence.first(asked.replica_id)
-        if first is None:
+        if first is not None:
+            replica = _until(await told(whence, asked.replica_id, first, with_life=True), position)
+            said.append(_of_replica(asked.replica_id, replica, position))
+        elif await whence.entity(asked.replica_id) is not None:
+            said.append(f"replica {asked.replica_id} was there before this history began, at {beginning_of(log)}")
+        else:
             raise Unexplained(f"there is no replica {asked.replica_id} in this history")
-        replica = _until(await told(whence, asked.replica_id, first, with_life=True), position)
-        said.append(_of_replica(asked.replica_id, replica, position))
     return Explanation(asked, position, tuple(said), route, replica)
 
 
@@ -129,10 +133,14 @@ async def _of_deployment(
     return None if place is None else f"{routes.model_id}-{place}", said
 
 
-async def _deployment(log: Log, asked: Asked) -> DeploymentId | None:
+async def _deployment(log: Log, asked: Asked, position: Position) -> DeploymentId | None:
+    """By its name of then, or of now."""
     if asked.deployment_id is None:
         return None
-    return DeploymentId(resolve(await state_at(log, NAMES), asked.deployment_id))
+    try:
+        return resolve_deployment(await state_at(log, NAMES, position), asked.deployment_id)
+    except UnknownName:
+        return resolve_deployment(await state_at(log, NAMES), asked.deployment_id)
 
 
 def _of_request(asked: Asked, names: dict[str, str]) -> Iterable[str]:
@@ -141,6 +149,8 @@ def _of_request(asked: Asked, names: dict[str, str]) -> Iterable[str]:
         yield f"it asked for {model}, {asked.target}; the answer was {asked.status}"
     if asked.parked_s:
         yield f"it was parked for {asked.parked_s:.3f} s: no replica could take it when it came"
+    if asked.deployment_id is None and asked.replica_id is None:
+        yield "nothing says who answered it: the answer's headers do, for --deployment and --replica"
     if asked.attempts is not None and asked.attempts > 1:
         yield f"{asked.attempts} attempts were needed"
 
@@ -151,7 +161,7 @@ def _until(story: Story, position: Position) -> Story:
 
 def _of_replica(replica_id: str, story: Story, position: Position) -> str:
     if not story.steps:
-        return f"replica {replica_id} was not assigned yet at {position}"
+        return f"nothing of replica {replica_id} had happened yet at {position}"
     ready = [each for each in story.steps if each.type == "ReplicaReady"]
     last = story.steps[-1]
     since = f"ready since {ready[-1].position}" if ready else "never ready until then"

@@ -1,10 +1,12 @@
 """Names that people use for entities, folded from the log: `iris`, `iris/deployment-2`, `iris/production`. Pure.
 
-What was deleted keeps its name here: its history stays, and people ask for it by the name that it had. Ids of what has
-no name (replicas, builds) are not here, there may be hundreds of thousands: ops/whence.py looks for them in the log.
+What was deleted keeps its name here, and what was renamed its former one: its history stays, and people ask for it by
+the name that it had. Ids of what has no name (replicas, builds) are not here, there may be hundreds of thousands:
+ops/whence.py looks for them in the log.
 """
 
 from difflib import get_close_matches
+from typing import Literal
 
 import msgspec
 
@@ -29,6 +31,9 @@ class Names(msgspec.Struct):
     """Id of the environment's history by `model/environment`."""
     of: dict[str, str] = {}
     """Name by id."""
+    former: dict[str, DeploymentId] = {}
+    """As `deployments`, before they were renamed."""
+    model_of: dict[DeploymentId, ModelId] = {}
 
 
 def evolve(names: Names, recorded: Recorded) -> Names:
@@ -39,8 +44,11 @@ def evolve(names: Names, recorded: Recorded) -> Names:
             names.of[event.model_id] = event.name
             _environment(names, event.model_id, PRODUCTION)
         case DeploymentPushed() | DeploymentRenamed():
-            names.deployments.pop(names.of.get(event.deployment_id, ""), None)
+            before = names.of.get(event.deployment_id, "")
+            if names.deployments.get(before) == event.deployment_id:
+                names.former[before] = names.deployments.pop(before)
             name = f"{names.of.get(event.model_id, event.model_id)}/{event.name}"
+            names.model_of[event.deployment_id] = event.model_id
             names.deployments[name] = event.deployment_id
             names.of[event.deployment_id] = name
         case EnvironmentCreated():
@@ -58,7 +66,17 @@ def known(names: Names, text: str) -> str | None:
     """The id that this name stands for, or the id itself of what has a name."""
     if text in names.of:
         return text
-    return names.deployments.get(text) or names.environments.get(text) or names.models.get(text)
+    tables = (names.deployments, names.environments, names.models, names.former)
+    return next((table[text] for table in tables if text in table), None)
+
+
+def kind_of(names: Names, entity: str) -> Literal["model", "deployment", "environment"] | None:
+    """Of an id; None for what has no name. Also of one whose name another has by now."""
+    if entity in names.model_of:
+        return "deployment"
+    if entity not in names.of:
+        return None
+    return "environment" if "/" in names.of[entity] else "model"
 
 
 def resolve(names: Names, text: str) -> str:
@@ -81,7 +99,7 @@ def resolve_deployment(names: Names, text: str) -> DeploymentId:
     """As `resolve`, for deployments only; a model with a single deployment stands for it."""
     if text in names.deployments:
         return names.deployments[text]
-    if text in names.deployments.values():
+    if text in names.model_of:
         return DeploymentId(text)
     model = names.of.get(text, text)
     own = [name for name in names.deployments if name.startswith(f"{model}/")]
@@ -94,4 +112,4 @@ def resolve_deployment(names: Names, text: str) -> DeploymentId:
     raise UnknownName(f"there is no deployment {text!r}; {hint}")
 
 
-NAMES: Projection[Names] = Projection("names", 3, Names, Names, evolve)
+NAMES: Projection[Names] = Projection("names", 4, Names, Names, evolve)

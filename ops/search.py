@@ -14,9 +14,10 @@ import msgspec
 from events.base import DeploymentId, Position
 from events.codec import Recorded
 from events.log import Log
-from ops.names import NAMES, Names, UnknownName, resolve
+from ops.names import NAMES, Names, known
 from ops.past import start_of
 from ops.replay import VIEWS, difference, history, snapshot_at, state_at
+from ops.whence import entity_of
 from projections.audit import AuditRow, audit_row
 from projections.deployments import Catalogue
 from projections.diff import Change
@@ -54,7 +55,7 @@ async def first_failure(log: Log, predicate: Predicate, good: Position, bad: Pos
     """Raises NotFound, BadExpression, UnknownName."""
     names = await state_at(log, NAMES, bad)
     for text in named(predicate, FUNCTIONS):
-        resolve(names, text)
+        await entity_of(log, text, bad)
     states = {name: View(projection) for name, (projection, _) in VIEWS.items()} | {"names": View(NAMES)}
     for view in states.values():
         view.restore(*await start_of(log, view.projection, good))
@@ -62,7 +63,7 @@ async def first_failure(log: Log, predicate: Predicate, good: Position, bad: Pos
     async for piece in history(log, min(view.position for view in states.values()), good):
         for view in states.values():
             view.fold(piece)
-    if not predicate.holds(_scope(states, good)):
+    if not predicate.holds(_scope(states, names, good)):
         raise NotFound(f"it does not hold at {good} already: give an earlier --good")
     async for piece in history(log, good, bad):
         for recorded in piece:
@@ -72,7 +73,7 @@ async def first_failure(log: Log, predicate: Predicate, good: Position, bad: Pos
             if recorded.meta.index < recorded.meta.count - 1:
                 continue
             asked += 1
-            if not predicate.holds(_scope(states, recorded.position)):
+            if not predicate.holds(_scope(states, names, recorded.position)):
                 return await _failing(log, decision, asked)
             decision = []
     raise NotFound(f"it holds after each of the {asked} decisions up to {bad}: give a later --bad")
@@ -84,14 +85,16 @@ async def _failing(log: Log, decision: list[Recorded], asked: int) -> Failing:
     return Failing(position, tuple(map(audit_row, decision)), changes, asked)
 
 
-def _scope(views: dict[str, View[Any]], position: Position) -> dict[str, Any]:
+def _scope(views: dict[str, View[Any]], later: Names, position: Position) -> dict[str, Any]:
+    """`later`: what names stand for that nobody has yet."""
     states = {name: view.state for name, view in views.items()}
     names: Names = states.pop("names")
-    return {**states, "position": position, **_lookups(names, **states)}
+    return {**states, "position": position, **_lookups(names, later, **states)}
 
 
 def _lookups(
     names: Names,
+    later: Names,
     routing: RoutingTable,
     deployments: Catalogue,
     environments: Environments,
@@ -101,10 +104,7 @@ def _lookups(
     views = {"deployments": deployments, "environments": environments, "fleet": fleet}
 
     def id_of(text: str) -> str:
-        try:
-            return resolve(names, text)
-        except UnknownName:
-            return text
+        return known(names, text) or known(later, text) or text
 
     def record(kind: str) -> Callable[[str], Any]:
         def look(text: str) -> Any:

@@ -139,7 +139,10 @@ async def whence_of(log: Log) -> Whence:
     return Whence(log, names.state, kept, head)
 
 
-async def entity_of(log: Log, text: str) -> str:
-    """The id that this id or name stands for. Raises UnknownName."""
+async def entity_of(log: Log, text: str, *then: Position) -> str:
+    """The id that this id or name stands for; `then`: or stood for there, which counts first. Raises UnknownName."""
+    for each in then:
+        if found := known(await state_at(log, NAMES, each), text):
+            return found
     names = await state_at(log, NAMES)
     return known(names, text) or await (await whence_of(log)).entity(text) or resolve(names, text)

@@ -15,7 +15,7 @@ from events.codec import Recorded, event_type
 from events.log import Log
 from ops.blame import blame
 from ops.moments import Moment
-from ops.names import UnknownName, resolve, resolve_deployment
+from ops.names import UnknownName, kind_of, known, resolve, resolve_deployment
 from ops.past import NoSuchPosition, beginning_of
 from ops.replay import state_at
 from ops.whence import Whence, whence_of
@@ -78,9 +78,10 @@ async def why(log: Log, what: str, *, latest: bool = False) -> Story:
 
 async def _that_counts(whence: Whence, entity: str, last: Recorded) -> tuple[Recorded, bool]:
     """The event that says most about the entity, and whether its life belongs to the answer."""
-    if entity in whence.names.environments.values():
+    kind = kind_of(whence.names, entity)
+    if kind == "environment":
         return await set_by(whence, f"environment:{entity}.current") or last, False
-    if entity in whence.names.deployments.values():
+    if kind == "deployment":
         catalogue = await state_at(whence.log, DEPLOYMENTS, whence.head)
         deployment = catalogue.deployments.get(DeploymentId(entity))
         if deployment is None or not beginning_of(whence.log) < deployment.reason_position <= whence.head:
@@ -108,7 +109,9 @@ async def told(whence: Whence, about: str, event: Recorded, *, with_life: bool =
 async def timeline(log: Log, deployment: str) -> Story:
     """Everything that names the deployment, in order, each with what it followed from. Raises UnknownName."""
     whence = await whence_of(log)
-    deployment_id = resolve_deployment(whence.names, deployment)
+    found = known(whence.names, deployment)
+    is_one = found is not None and kind_of(whence.names, found) == "deployment"
+    deployment_id = found if is_one and found is not None else resolve_deployment(whence.names, deployment)
     links = [(each, await whence.link(each)) for each in await whence.about(deployment_id)]
     return Story(deployment_id, whence.names.of[deployment_id], await _steps(whence, links))
 

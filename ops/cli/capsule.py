@@ -19,6 +19,7 @@ from ops.cli.failures import USAGE, Failure
 from ops.cli.options import Format, Output, moment, session_of
 from ops.cli.session import Session, run
 from ops.config import CHECKOUT
+from ops.past import beginning_of
 from projections.describe import describe_body
 
 capsule = typer.Typer(no_args_is_help=True, help="A stretch of history in one file: to take home, to hand over.")
@@ -36,7 +37,10 @@ def register(app: typer.Typer) -> None:
 def export(
     context: typer.Context,
     file: File,
-    begin: Annotated[str, typer.Option("--from", help="The state it begins with: a position or a time.")] = "0",
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", help="The state it begins with: a position or a time. Default: the beginning."),
+    ] = None,
     end: Annotated[str, typer.Option("--to", help="Its last event: a position, a time, or now.")] = "now",
     output: Output = Format.table,
 ) -> None:
@@ -44,10 +48,11 @@ def export(
     session = session_of(context)
     if not file.absolute().parent.is_dir():
         raise Failure(f"there is no folder {file.absolute().parent}", "make it first, or name another FILE", USAGE)
-    first, last = moment(session, begin), moment(session, end)
+    first, last = None if begin is None else moment(session, begin), moment(session, end)
 
     async def ask(log: Log) -> Manifest:
-        a, b = await replay.position_of(log, first), await replay.position_of(log, last)
+        a = beginning_of(log) if begin is None else await replay.position_of(log, first)
+        b = await replay.position_of(log, last)
         if a > b:
             raise Failure(f"--from {a} is after --to {b}", "give the earlier moment first", USAGE)
         return await make(log, a, b, file, session.now())

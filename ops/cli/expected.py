@@ -8,7 +8,7 @@ from events.signals.load_history import LoadsUnavailable
 from events.signals.refusals import RefusalsUnavailable
 from handlers.base import Refused
 from handlers.dispatch import Contended
-from ops.capsule.file import CapsuleBroken
+from ops.capsule.file import CapsuleBroken, NotWritten
 from ops.capsule.redecide import CodeFailed
 from ops.cli.failures import FAILED, NOT_RUNNING, USAGE, Failure
 from ops.config import BadSetting
@@ -37,7 +37,7 @@ EXPECTED = (
     Failure, CallFailed, NotUp, BadSetting, BadMoment, UnknownName, NoSuchPosition, Refused, Contended, Ambiguous,
     LogUnavailable, LogBroken, AuditUnavailable, DemoFailed, StartFailed, AlreadyUp, PortTaken, ToolMissing,
     ToolchainMissing, RequestFailed, LoadsUnavailable, Unexplained, NotFound, BadExpression,
-    CapsuleBroken, CodeFailed,
+    CapsuleBroken, CodeFailed, NotWritten,
     RefusalsUnavailable, PyarrowMissing, ArchiveBroken, RestoreRefused, StoreUnavailable, ReaderRefused,
 )  # fmt: skip
 
@@ -61,6 +61,8 @@ def explained(error: Exception) -> tuple[str, str, int]:
             return f"the record of refusals cannot be reached: {error}", "`causeway status` says what runs", NOT_RUNNING
         case LogBroken():
             return f"the log is broken: {error}", "", FAILED
+        case NotWritten():
+            return str(error), "name another FILE", USAGE
         case AuditUnavailable():
             return str(error), "`causeway status` says what runs; `causeway events` asks the log itself", FAILED
         case StoreUnavailable():

@@ -16,6 +16,7 @@ from ops.cli.scaling import held_back_now, print_held_back
 from ops.cli.session import Session
 from ops.cli.travel import print_changes
 from ops.explain import Asked
+from ops.past import beginning_of
 from projections.describe import describe_body
 
 
@@ -102,7 +103,9 @@ def bisect(
             help='What holds at first and not at last: `ready(environment("iris/production").current) > 0`.',
         ),
     ] = None,
-    good: Annotated[str, typer.Option("--good", help="Where it holds: a position or a time.")] = "0",
+    good: Annotated[
+        str | None, typer.Option("--good", help="Where it holds: a position or a time. Default: the beginning.")
+    ] = None,
     bad: Annotated[str, typer.Option("--bad", help="Where to end: a position, a time, or now.")] = "now",
     script: Annotated[
         Path | None,
@@ -124,11 +127,12 @@ def bisect(
     if (expression is None) == (script is None):
         raise Failure("give either an expression or --script", "causeway bisect --help", USAGE)
     session = session_of(context)
-    first, last = moment(session, good), moment(session, bad)
+    first, last = None if good is None else moment(session, good), moment(session, bad)
     predicate = None if expression is None else search.expression(expression)
 
     async def ask(log: Log) -> search.Failing:
-        begin, end = await replay.position_of(log, first), await replay.position_of(log, last)
+        begin = beginning_of(log) if good is None else await replay.position_of(log, first)
+        end = await replay.position_of(log, last)
         if begin >= end:
             raise Failure(f"--good {begin} is not before --bad {end}", "give an earlier --good or a later --bad", USAGE)
         if predicate is not None:

@@ -24,6 +24,7 @@ from projections.diff import Change, show
 
 STRETCH = 100
 """Events that `step` goes through unless told from where."""
+NOTHING_HAPPENED = "# nothing happened there"
 
 What = Annotated[
     str | None,
@@ -42,7 +43,8 @@ def state(context: typer.Context, what: What = None, at: At = "now", output: Out
     then = moment(session, at)
 
     async def ask(log: Log) -> replay.Snapshot:
-        return await replay.snapshot_at(log, await view_or_entity(log, what), then)
+        position = await replay.position_of(log, then)
+        return await replay.snapshot_at(log, await view_or_entity(log, what, position), position)
 
     found = session.with_log(ask)
     if output is Format.json:
@@ -52,7 +54,7 @@ def state(context: typer.Context, what: What = None, at: At = "now", output: Out
     time = "before the first event" if found.at is None else f"{render.clock(found.at)} UTC"
     session.err.print(f"# {what or 'all'} at position {found.position} ({time})", soft_wrap=True)
     if not found.state:
-        session.err.print("# nothing of it then")
+        session.err.print("# no view says anything of it then; `causeway events --entity` has what happened to it")
     render.tree(session.out, found.state)
 
 
@@ -70,7 +72,8 @@ def diff(
     first, second = moment(session, a), moment(session, b)
 
     async def ask(log: Log) -> tuple[Position, Position, tuple[Change, ...]]:
-        return await replay.difference(log, await view_or_entity(log, what), first, second)
+        before, after = await replay.position_of(log, first), await replay.position_of(log, second)
+        return await replay.difference(log, await view_or_entity(log, what, after, before), before, after)
 
     before, after, changes = session.with_log(ask)
     if output is Format.json:
@@ -136,15 +139,19 @@ def step(
 
     async def walk(log: Log) -> None:
         after, until = await _stretch(log, first, last)
-        ahead = steps(log, await view_or_entity(log, what), after, until)
+        ahead = steps(log, await view_or_entity(log, what, until, after), after, until)
         if output is Format.table and session.keys is not None:
             await _walk_by_keys(session, Walked(ahead), session.keys)
             return
+        count = 0
         async for each in ahead:
+            count += 1
             if output is Format.json:
                 render.as_json(session.out, each)
             else:
                 _print_step(session, each)
+        if not count:
+            session.err.print(NOTHING_HAPPENED)
 
     session.with_log(walk)
 
@@ -164,7 +171,7 @@ async def _stretch(log: Log, first: Moment, last: Moment) -> tuple[Position, Pos
 async def _walk_by_keys(session: Session, walked: Walked, key: Callable[[], str]) -> None:
     step = await walked.next()
     if step is None:
-        session.err.print("# nothing happened there")
+        session.err.print(NOTHING_HAPPENED)
         return
     _print_step(session, step)
     while True:
@@ -194,11 +201,11 @@ def print_changes(session: Session, changes: Sequence[Change], indent: str = "")
         session.out.print(Text(f"{indent}{change}", style=style[change.kind]), soft_wrap=True)
 
 
-async def view_or_entity(log: Log, what: str | None) -> str | None:
-    """Raises UnknownName."""
+async def view_or_entity(log: Log, what: str | None, *then: Position) -> str | None:
+    """`then`: where the name counts first. Raises UnknownName."""
     if what is None or what in replay.VIEWS:
         return what
     try:
-        return await entity_of(log, what)
+        return await entity_of(log, what, *then)
     except UnknownName as unknown:
         raise UnknownName(f"{unknown} (or one of {', '.join(replay.VIEWS)})") from None

@@ -170,9 +170,10 @@ async def test_a_replica_that_has_ended_is_blamed_on_what_ended_it() -> None:
         ("irs.current", "nothing is called 'irs'; did you mean iris"),
         ("qqqq.current", "write .KIND:.ENTITY.FIELD"),
         ("routing", "is a whole view: write which part of it, such as routing.models"),
-        ("model:iris/production.current", "names a environment, not a model"),
+        ("model:iris/production.current", "names no model: write environment:iris/production.current"),
         ("iris/production.curent", "has no 'curent'; did you mean current. it has model_id, name, created_at, current"),
         ("deployment:iris/deployment-1.settings.most", "settings has no 'most'"),
+        ("routing.nope", "routing has no 'nope'"),
     ],
 )
 async def test_what_has_no_record_or_no_such_field_is_refused_with_what_there_is(text: str, said: str) -> None:

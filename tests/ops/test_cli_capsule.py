@@ -54,6 +54,9 @@ def test_the_file_may_be_named_before_the_command(plane: Shell, tmp_path: Path) 
     early = laptop.run(f"{asked} state --at 3")
     assert early.code == 1 and f"the history begins at position {second - 1}" in early.err
     why = laptop.run(f"{asked} why iris/production")
+    found = laptop.run(f"{asked} bisect \"environment('iris/production').current == 'nobody'\"")
+    assert f"it does not hold at {second - 1} already" in found.err, "it begins where the file does"
+    assert f"positions {second - 1} to" in laptop.run(f"{asked} capsule export {tmp_path}/copy").out
     told, begun, *_ = why.out.splitlines()
     assert "not in this history" in told and begun.split()[:3] == ["first", "here", str(second)]
 
@@ -84,6 +87,9 @@ def test_what_a_capsule_cannot_do_says_so(laptop: Shell, line: str, said: str) -
 def test_a_wrong_range_or_file_is_refused(plane: Shell, tmp_path: Path) -> None:
     assert "--from 9 is after --to 4" in plane.run(f"capsule export --from 9 --to 4 {tmp_path}/c").err
     assert "there is no folder" in plane.run(f"capsule export {tmp_path}/none/c").err
+    (tmp_path / "d.part").mkdir()
+    answer = plane.run(f"capsule export {tmp_path}/d")
+    assert answer.code == 2 and "cannot be written: Is a directory" in answer.err and "name another FILE" in answer.err
     (tmp_path / "c").write_bytes(b"nonsense")
     answer = plane.run(f"--capsule {tmp_path}/c state")
     assert answer.code == 1 and "no whole capsule" in answer.err

@@ -53,6 +53,8 @@ def test_step_at_a_terminal_goes_by_keys(shell: Shell) -> None:
         ("blame iris/production.nothing", 1, "has no 'nothing'"),
         ("blame nobody.field", 1, "nothing is called 'nobody'"),
         ("step nobody", 1, "nothing is called 'nobody'"),
+        ("step iris --from 0 --to 0", 0, "# nothing happened there"),
+        ("state nobody --at 9999", 1, f"the log ends at position {HEAD}"),
         ("step --from 9 --to 5", 2, "--from 9 is after --to 5"),
         ("step --from 9999", 1, f"the log ends at position {HEAD}"),
         ("blame iris --at noon", 2, "names no moment"),

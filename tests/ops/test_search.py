@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from events.base import ORIGIN, Position
 from events.codec import Recorded, event_type
+from handlers.deciders.model import RenameDeployment, model_id_of
+from ops.names import UnknownName
 from ops.search import NotFound, expression, first_failure, first_failure_of_script
 from projections.base import fold
 from projections.predicate import BadExpression
 from projections.routing import ROUTING
-from tests.histories import copied, random_history, two_versions_of_iris
+from tests.histories import copied, history, random_history, two_versions_of_iris
 
 choices = st.lists(st.integers(0, 63), min_size=4, max_size=25)
 READY = "all(not d.replicas for d in routing.deployments.values())"
@@ -59,6 +61,28 @@ async def test_names_of_people_work_in_expressions() -> None:
     served = 'ready(environment("iris/production").current) > 0'
     lost = await first_failure(log, expression(served), completed[0], Position(len(events)))
     assert lost.events[0].type in ("ReplicaDraining", "ReplicaStopped") and lost.position > completed[0]
+
+
+async def test_what_has_only_an_id_is_found_by_it() -> None:
+    log = await two_versions_of_iris()
+    ready = next(each for each in await log.read() if event_type(each.event) == "ReplicaReady")
+    stopped = next(each for each in await log.read() if event_type(each.event) == "ReplicaStopped")
+    text = f'replica("{ready.stream.id}").phase == "ready" and node("node-a").status == "up"'
+    assert (await first_failure(log, expression(text), ready.position, await log.head())).position == stopped.position
+    with pytest.raises(UnknownName, match="nobody"):
+        await first_failure(log, expression('replica("nobody")'), ORIGIN, await log.head())
+
+
+async def test_who_is_renamed_meanwhile_is_known_by_both_names_all_along() -> None:
+    async with history() as plane:
+        renamed = await plane.push()
+        begin = await plane.head()
+        model, deployment = model_id_of("default", "iris"), renamed
+        await plane.do(RenameDeployment(**plane.asked(), model_id=model, deployment_id=deployment, name="winter"))
+        for name in ("iris/deployment-1", "iris/winter"):
+            text = f'deployment("{name}").name == "deployment-1"'
+            found = await first_failure(plane.log, expression(text), begin, await plane.head())
+            assert [each.type for each in found.events] == ["DeploymentRenamed"]
 
 
 @pytest.mark.parametrize(("begin", "text", "said"), [(ORIGIN, "position > 0", "already"), (ORIGIN, "True", "--bad")])
