@@ -23,6 +23,8 @@ class Problem(msgspec.Struct, frozen=True):
     segment: str
     """`5001-10000`, or that it is not sealed yet."""
     what: str
+    archive: bool = False
+    """It is the archive that is not as it was; the log may be good."""
 
     def __str__(self) -> str:
         where = f"position {self.first}" if self.first == self.last else f"positions {self.first} to {self.last}"
@@ -68,7 +70,8 @@ class _Check:
     def __init__(self, mark: Mark, archive: Archive, files: list[Kept]) -> None:
         self.last = self.sealed = self._trusted = mark.sealed
         self.hash = mark.hash
-        self.seals = 0
+        self.seals: dict[Position, str] = {}
+        """The hash of each seal, by the last position that it speaks of."""
         self.problems: list[Problem] = []
         self._held: dict[Position, RawMessage] = {}
         self._lost: list[tuple[Position, Position, str]] = []
@@ -104,7 +107,7 @@ class _Check:
             self.problems.append(Problem(seal.position, seal.position, seal.name, what))
         await self._report(seal, seals=True)
         self.sealed, self.hash = seal.last, seal.hash
-        self.seals += 1
+        self.seals[seal.last] = seal.hash
 
     async def _report(self, seal: Seal, *, seals: bool) -> None:
         """Everything about the positions of a segment, and then forgets its messages."""
@@ -171,48 +174,61 @@ def _hash_of(held: list[RawMessage], seal: Seal) -> str | None:
     return segment_of(held, seal.previous_hash).hash if held and held[0].position == seal.first else None
 
 
-async def verify(raw: RawLog, archive: Archive, mark: Mark | None = None) -> Verified:
-    """From the first event, or from the mark on.
+async def verify(raw: RawLog, archive: Archive, mark: Mark | None = None, *, is_copy: bool = False) -> Verified:
+    """From the first event, or from the mark on. `is_copy`: the archive may end earlier than the plane's own.
 
     Raises LogUnavailable, StoreUnavailable, and LogBroken if there is no log at all.
     """
-    mark = mark or Mark()
     head = await raw.raw_head()
     files = await archive.segments()
+    archived = max((kept.last for kept in files), default=ORIGIN)
+    if archived > head:  # sealed meanwhile, or the log has lost its end
+        head = await raw.raw_head()
+    if mark is None or mark.sealed > head:  # what was found good is not there any more
+        mark = Mark()
     check = _Check(mark, archive, files)
     async with aclosing(raw.raw(mark.sealed, head)) as messages:  # type: ignore[type-var]
         async for message in messages:
             await check.take(message)
-    archived = max((kept.last for kept in files), default=ORIGIN)
     check.lose(Position(check.last + 1), head, "missing, or the server cannot read it")
-    check.lose(
-        Position(max(head, check.last) + 1), archived, "the log ends before it, but the archive has it: restore the log"
-    )
+    check.lose(Position(head + 1), archived, "the log ends before it, but the archive has it: restore the log")
     await check.end()
-    problems = (*check.problems, *await _of_archive(archive, files))
-    return Verified(mark.sealed, head, check.sealed, check.hash, check.seals, archived, problems)
+    of_archive = await _of_archive(archive, files, check, mark)
+    if archived < check.sealed and not is_copy:
+        what = f"{archive.place} lacks it, though it is sealed"
+        of_archive.append(Problem(Position(archived + 1), check.sealed, f"behind {archived}", what, archive=True))
+    problems = (*check.problems, *of_archive)
+    return Verified(mark.sealed, head, check.sealed, check.hash, len(check.seals), archived, problems)
 
 
-async def _of_archive(archive: Archive, files: list[Kept]) -> list[Problem]:
-    """Every file by itself, and that they follow from each other."""
+async def _of_archive(archive: Archive, files: list[Kept], check: _Check, mark: Mark) -> list[Problem]:
+    """Every file by itself, that they follow from each other, and that they are what the log has sealed."""
     problems: list[Problem] = []
+    seals = {mark.sealed: mark.hash, **check.seals}
     last, previous = ORIGIN, ""
+
+    def tell(first: int, last: int, segment: str, what: str) -> None:
+        problems.append(Problem(Position(first), Position(last), segment, what, archive=True))
+
     for kept in files:
         name = f"{kept.first}-{kept.last}"
         if kept.first != last + 1:
-            what = "the archive lacks it"
-            problems.append(Problem(Position(last + 1), Position(kept.first - 1), f"before {name}", what))
+            tell(last + 1, kept.first - 1, f"before {name}", "the archive lacks it")
             previous = ""
+        last = kept.last
         try:
             segment, _ = await archive.read(kept)
         except ArchiveBroken as error:
-            problems.append(Problem(kept.first, kept.last, name, str(error)))
-            last, previous = kept.last, ""
+            tell(kept.first, kept.last, name, str(error))
+            previous = ""
             continue
         if previous and segment.previous_hash != previous:
-            what = f"{archive.where(kept)} does not follow from the file before it"
-            problems.append(Problem(kept.first, kept.last, name, what))
-        last, previous = kept.last, segment.hash
+            tell(kept.first, kept.last, name, f"{archive.where(kept)} does not follow from the file before it")
+        previous = segment.hash
+        # Where the log has lost seals, it is the log that is wrong.
+        said = seals.get(kept.last, segment.hash if check.problems else "")
+        if mark.sealed <= kept.last <= check.sealed and segment.hash != said:
+            tell(kept.first, kept.last, name, f"{archive.where(kept)} is not what the log has sealed")
     return problems
 
 

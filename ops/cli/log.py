@@ -53,7 +53,7 @@ def verify(
 
     async def ask() -> Verified:
         async with open_archive(session.settings, archive) as kept, server_of(_where(session)) as url:
-            return await integrity.verify(JetStreamRaw(url), kept, mark)
+            return await integrity.verify(JetStreamRaw(url), kept, mark, is_copy=archive is not None)
 
     found = run(ask())
     if not found.problems:
@@ -76,7 +76,9 @@ def _tell(session: Session, found: Verified) -> None:
         f" archived up to {found.archived}",
         soft_wrap=True,
     )
-    if found.problems:
+    if any(problem.archive for problem in found.problems):
+        session.err.print("fix: bring the files of the archive that are named back from a copy", soft_wrap=True)
+    if not all(problem.archive for problem in found.problems):
         session.err.print("fix: `causeway down`, then `causeway log restore`", soft_wrap=True)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from events.base import ORIGIN, Position
 from events.log import LogBroken
 from events.log.jetstream_raw import JetStreamRaw
 from events.log.raw import RawMessage
-from events.log.segments import recorded_of
+from events.log.segments import recorded_of, segment_of
 from events.seal import LossAccepted
 from ops.bench.history import history
 from ops.integrity import Mark, Problem, verify
@@ -103,6 +103,18 @@ def test_damage_is_named_and_undone(
     assert shell.run("log verify").code == 0
 
 
+async def rewrite(state: Path, log: Sequence[RawMessage]) -> None:
+    """The stream made anew, with valid checksums."""
+
+    async def messages() -> AsyncIterator[RawMessage]:
+        for each in log:
+            yield each
+
+    shutil.rmtree(block(state).parents[1])
+    async with nats_alone(settings_of(state)) as url:
+        await JetStreamRaw(url).write(messages())
+
+
 def test_what_somebody_rewrote_is_seen_though_the_server_finds_it_sound(
     state: Path, sound: tuple[Path, tuple[RawMessage, ...]]
 ) -> None:
@@ -110,17 +122,7 @@ def test_what_somebody_rewrote_is_seen_though_the_server_finds_it_sound(
     forged = list(sound[1])
     forged[65] = msgspec.structs.replace(forged[65], body=forged[65].body.replace(b'"at":"2026', b'"at":"2025'))
     assert forged[65] != sound[1][65]
-
-    async def rewrite() -> None:
-        async def messages() -> AsyncIterator[RawMessage]:
-            for each in forged:
-                yield each
-
-        shutil.rmtree(block(state).parents[1])
-        async with nats_alone(settings_of(state)) as url:
-            await JetStreamRaw(url).write(messages())
-
-    asyncio.run(rewrite())
+    asyncio.run(rewrite(state, forged))
     shell = Shell(state, None)
     (problem,) = shell.run("log verify -o json").json["problems"]
     assert (problem["first"], problem["last"], problem["segment"]) == (66, 66, "41-80")
@@ -147,6 +149,63 @@ def test_a_damaged_archive_is_named_and_never_restored_from(state: Path, what: s
     refused = shell.run("log restore")
     assert refused.code == 1 and ("41" in refused.err or file.name in refused.err)
     assert block(state).exists()
+
+
+@pytest.mark.parametrize("ends", [(41, 80, 120), (41, 79, 120), (81, 120)])
+def test_an_archive_that_was_forged_as_a_whole_is_not_what_the_log_has_sealed(
+    state: Path, sound: tuple[Path, tuple[RawMessage, ...]], ends: tuple[int, ...]
+) -> None:
+    """Every file of it is sound, and follows from the one before: only the log knows. `ends`: of its new files."""
+    shell = Shell(state, None)
+    assert shell.run("log verify").code == 0
+
+    async def forge() -> None:
+        async with open_archive(settings_of(state)) as archive:
+            last, previous = ORIGIN, ""
+            files = await archive.segments()
+            for kept in files:
+                segment, _ = await archive.read(kept)
+                if kept.last < ends[0]:
+                    last, previous = kept.last, segment.hash
+                else:
+                    (state / "archive" / kept.name).unlink()
+            changed = [msgspec.structs.replace(each, subject=f"{each.subject}d") for each in sound[1]]
+            for end in ends[1:]:
+                messages = tuple(changed[last:end])
+                forged = segment_of(messages, previous)
+                await archive.keep(forged, messages)
+                last, previous = forged.last, forged.hash
+
+    asyncio.run(forge())
+    for command in ("log verify", "log verify --since-last"):
+        found = shell.run(f"{command} -o json")
+        assert found.code == 1
+        named = {(each["first"], each["last"]) for each in found.json["problems"]}
+        assert (ends[-2] + 1 if len(ends) > 2 else ends[0], 120) in named, named
+        assert all(each["archive"] for each in found.json["problems"])
+        said = shell.run(command)
+        assert "is not what the log has sealed" in said.out
+        assert "from a copy" in said.err and "log restore" not in said.err
+
+
+def test_an_archive_that_lacks_its_last_file_is_named_and_a_copy_may(state: Path, tmp_path: Path) -> None:
+    (*_, file) = sorted((state / "archive").glob("*.gz"))
+    file.unlink()
+    shell = Shell(state, None)
+    (problem,) = shell.run("log verify -o json").json["problems"]
+    assert (problem["first"], problem["last"]) == (81, 120)
+    assert shell.run(f"log verify --archive {state / 'archive'}").code == 0
+
+
+def test_a_log_that_lost_what_was_found_good_is_not_good_from_there_on(
+    state: Path, sound: tuple[Path, tuple[RawMessage, ...]]
+) -> None:
+    shell = Shell(state, None)
+    assert shell.run("log verify").code == 0
+    asyncio.run(rewrite(state, sound[1][:100]))
+    found = shell.run("log verify --since-last -o json")
+    assert found.code == 1
+    assert [(each["first"], each["last"]) for each in found.json["problems"]] == [(101, 120)]
 
 
 def test_a_log_that_ends_before_its_archive_is_refused_at_the_start(state: Path) -> None:
