@@ -65,13 +65,12 @@ def _done(row: AuditRow, moment: Moment) -> tuple[object, ...]:
 
 
 def _refused(row: RefusedRow, moment: Moment) -> tuple[object, ...]:
-    target = tag("a", row.entity, href=moment.link("/events", entity=row.entity), class_="id")
     by = moment.link("/audit", actor=row.actor, what="refused")
     return (
         when(row.at, moment),
         (tag("a", row.actor, href=by), " ", tag("span", row.actor_how, class_="dim")),
         tag("span", row.command, class_="open"),
-        (tag("span", f"{row.category} ", class_="dim"), target),
+        entity(row, moment),
         (tag("span", row.kind, class_="chip"), " ", row.reason, f" (field {row.field})" if row.field else None),
         tag("span", row.correlation_id, class_="id short"),
     )

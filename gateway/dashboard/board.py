@@ -62,7 +62,9 @@ class Board:
         world = await self.sources.world_at(moment)
         found = world.catalogue.deployments.get(DeploymentId(deployment_id))
         if found is None:
-            raise Refusal(404, f"there is no deployment {deployment_id} at position {moment.position}")
+            raise Refusal(
+                404, f"there is no deployment {deployment_id[:80]} at position {moment.position}", deployment_id
+            )
         return world, found
 
     async def deployment(self, deployment_id: str, moment: Moment, asked: Asked) -> Page:
@@ -194,7 +196,7 @@ class Board:
         known, note = await self.sources.webhooks_at(moment)
         found = known.get(WebhookId(webhook_id))
         if found is None:
-            raise Refusal(404, f"there is no webhook {webhook_id[:80]} at position {moment.position}")
+            raise Refusal(404, f"there is no webhook {webhook_id[:80]} at position {moment.position}", webhook_id)
         one = found.webhook_id
         place, attempts = await self.sources.place(one, moment), await self.sources.attempts(one, moment)
         shown = webhooks_page.Shown(found, place, attempts, await self.about(one, moment))
@@ -208,7 +210,8 @@ class Board:
         world = await self.sources.world_at(moment)
         place = world.environments.of(ModelId(model_id)).get(name)
         if place is None:
-            raise Refusal(404, f"there is no environment {name} of model {model_id} at position {moment.position}")
+            where = f"of model {model_id[:80]} at position {moment.position}"
+            raise Refusal(404, f"there is no environment {name[:80]} {where}", f"{model_id}-{name}")
         found = await self.about(f"{model_id}-{name}", moment)
         title = f"{world.model_name(place.model_id)}/{name}"
         return title, environments_page.environment(world, place, found, moment)

@@ -7,7 +7,7 @@ import msgspec
 from events.base import ReplicaId
 from events.signals.load_history import Moment as Load
 from gateway.dashboard.chart import Story, chart
-from gateway.dashboard.markup import Markup, join, tag
+from gateway.dashboard.markup import Child, Markup, join, tag
 from gateway.dashboard.moment import Moment, World, deployment_path, environment_path
 from gateway.dashboard.sources import Found
 from gateway.dashboard.words import (
@@ -108,7 +108,14 @@ def _facts(found: Deployment, moment: Moment) -> dict[str, object]:
         "scales down after": seconds(settings.scale_down_delay_s),
         "size of a replica": f"{found.cpu_millicores / 1000:g} CPU, {gib(found.memory_bytes)} GiB",
         "takes at once": f"{found.predict_concurrency} a replica",
+        **_labels(found),
     }
+
+
+def _labels(found: Deployment) -> dict[str, object]:
+    known = msgspec.json.decode(found.labels or "{}", type=dict[str, object])
+    chips = [tag("span", f"{name}={value}", class_="chip") for name, value in known.items()]
+    return {"labels": chips} if chips else {}
 
 
 def _replicas(world: World, found: Deployment, moment: Moment) -> Markup:
@@ -126,8 +133,22 @@ def _replicas(world: World, found: Deployment, moment: Moment) -> Markup:
             )
             for each in world.fleet.of(found.deployment_id)
         ],
-        "No replicas: the next request, or a raise, starts one." if found.target == 0 else "No replicas yet.",
+        _without(found),
     )
+
+
+def _without(found: Deployment) -> Child:
+    """Why there are no replicas."""
+    match status(found):
+        case "BUILD_FAILED" | "BUILD_STOPPED" | "DEPLOY_FAILED":
+            return "No replicas. Once the cause is gone: ", tag(
+                "code", f"causeway deployment retry {found.deployment_id}"
+            )
+        case "INACTIVE":
+            return "No replicas: it was deactivated."
+        case "SCALED_TO_ZERO":
+            return "No replicas: the next request, or a raise, starts one."
+    return "No replicas yet."
 
 
 def _share(stage: Stage) -> tuple[Markup, str]:

@@ -19,6 +19,7 @@ from gateway.dashboard.plane_page import (
 from gateway.dashboard.recorded import recorded
 from gateway.dashboard.sources import Found
 from gateway.dashboard.words import badge, dim, fields, notice, position_link, seconds, section, table, timeline, when
+from projections.deployments import status
 from projections.environments import PRODUCTION, Environment
 from projections.promotion import Progress, PromotionEvent, advance
 
@@ -67,8 +68,9 @@ def environments(world: World, find: str, moment: Moment) -> Markup:
         if find.lower() in f"{model.name}/{name}".lower()
     ]
     under_way = [place for place in places if place.active]
+    beside = finder("/environments", find, moment, "model/environment")
     return join([
-        tag("div", tag("h1", "Environments"), finder("/environments", find, moment), class_="head"),
+        tag("div", tag("h1", "Environments"), beside, class_="head"),
         section("Promotions under way", [promotion_card(place, world, moment) for place in under_way])
         if under_way
         else None,
@@ -78,7 +80,7 @@ def environments(world: World, find: str, moment: Moment) -> Markup:
                 (
                     tag("a", tag("span", f"{world.model_name(place.model_id)}/", class_="dim"), place.name,
                         href=moment.link(environment_path(place.model_id, place.name)), class_="open"),
-                    deployment_link(place.current, world, moment),
+                    _current(place, world, moment),
                     badge(place.progress.status) if place.progress else tag("span", "none yet", class_="dim"),
                     dim(_last(place, world)),
                     position_link(moment, place.position),
@@ -89,6 +91,12 @@ def environments(world: World, find: str, moment: Moment) -> Markup:
         ),
         more(places),
     ])  # fmt: skip
+
+
+def _current(place: Environment, world: World, moment: Moment) -> Markup:
+    """With how it is."""
+    found = world.catalogue.deployments.get(place.current) if place.current is not None else None
+    return join((deployment_link(place.current, world, moment), " ", badge(status(found)) if found else None))
 
 
 def _production_first(name: str) -> tuple[bool, str]:
@@ -106,7 +114,7 @@ def _last(place: Environment, world: World) -> str:
 
 def environment(world: World, place: Environment, found: Found, moment: Moment) -> Markup:
     told = promotions(found)
-    current = deployment_link(place.current, world, moment)
+    current = _current(place, world, moment)
     name = (tag("span", f"{world.model_name(place.model_id)}/", class_="dim"), place.name)
     under_way = place.active is not None
     return join([

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from events.base import Position
-from gateway.dashboard.markup import Markup, tag
+from gateway.dashboard.markup import Markup, join, tag
 from gateway.dashboard.moment import ROOT, Moment
+from gateway.dashboard.sources import Refusal
 from gateway.dashboard.words import notice, seconds
 
 POLICY = (
@@ -32,6 +33,8 @@ KEYS = (
     ("Esc", "leave a field, close this"),
 )
 
+LOST = "The plane does not answer: what stands here may be old. It is asked again and again."
+
 
 def page(
     title: str, content: Markup, moment: Moment, path: str, kept: Mapping[str, str], *, sign_out: bool, live: bool
@@ -51,9 +54,18 @@ def page(
     header = tag("header", brand, tag("nav", links, aria_label="pages"), keys, out)
     skip = tag("a", "To the content", href="#content", class_="skip")
     main = tag("main", _stale(moment), content, id="content", tabindex=-1)
-    follows = "yes" if live and not moment.fixed and not moment.source else None
-    body = tag("body", skip, header, slider(moment, path, kept), main, _keys(), data_live=follows)
+    moves = not moment.fixed and not moment.source
+    follows = moment.position if live and moves else None
+    lost = tag("p", LOST, class_="notice bad", id="lost", role="alert", hidden=True) if moves else None
+    body = tag("body", skip, header, slider(moment, path, kept), lost, main, _keys(), data_live=follows)
     return _document(title, body)
+
+
+def problem(refused: Refusal, moment: Moment) -> Markup:
+    """Why a page cannot be shown; where something is not there, the way to what became of it."""
+    events = tag("a", "All that happened to it", href=f"{ROOT}/events?{urlencode({'entity': refused.entity})}")
+    told = tag("p", events) if refused.entity else None
+    return join((tag("h1", "Not shown"), notice(str(refused), "bad"), told))
 
 
 def _is_in(path: str, to: str) -> bool:

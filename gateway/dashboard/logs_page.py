@@ -22,7 +22,7 @@ def logs(
     live = None if moment.fixed or moment.source else _tail(path, asked, lines)
     empty = tag("p", "Nothing has been printed that matches.", class_="empty") if not lines else None
     cut = tag("p", f"The last {LINES} lines.", class_="dim") if len(lines) == LINES else None
-    told = tag("p", "New lines appear here as they are written.", class_="dim live-note") if live else None
+    told = tag("p", "Times are UTC.", " New lines appear here as they are written." if live else None, class_="dim")
     return join([
         head(found, world, moment, "/logs"),
         _form(path, sources, asked, moment),
@@ -65,7 +65,8 @@ def _choice(name: str, values: Sequence[str], asked: Mapping[str, str], words: M
 
 def line(each: LogLine) -> Markup:
     at = datetime.fromtimestamp(each.ts_ns / 1e9, UTC)
-    stamp = tag("time", f"{at:%H:%M:%S}.{each.ts_ns // 1_000_000 % 1000:03d}", title=f"{at:%Y-%m-%d %H:%M:%S} UTC")
+    shown = f"{at:%Y-%m-%d %H:%M:%S}.{each.ts_ns // 1_000_000 % 1000:03d}"
+    stamp = tag("time", shown, datetime=f"{at:%Y-%m-%dT%H:%M:%S.%fZ}")
     return tag(
         "li", stamp, " ", tag("span", each.source, class_="source"), " ",
         tag("span", each.message, class_="message"), class_=each.level,

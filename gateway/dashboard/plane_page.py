@@ -14,6 +14,7 @@ from projections.fleet import Node
 from projections.promotion import Progress
 
 T = TypeVar("T")
+TROUBLE = ("UNHEALTHY", "DEPLOY_FAILED", "BUILD_FAILED")
 SHOWN = 300
 """Rows of one table."""
 NOTHING_YET = ("No deployments yet. Push one: ", tag("code", "causeway truss push FOLDER"))
@@ -21,7 +22,7 @@ NOTHING_YET = ("No deployments yet. Push one: ", tag("code", "causeway truss pus
 
 def plane(world: World, find: str, moment: Moment) -> Markup:
     """`find`: only deployments whose name, id or status has this in it."""
-    found = [each for each in _by_model(world) if _is_about(each, world, find)]
+    found = [each for each in _worst_first(world) if _is_about(each, world, find)]
     held = Counter(each.node_id for each in world.fleet.replicas.values())
     under_way = [place for places in world.environments.models.values() for place in places.values() if place.active]
     return join([
@@ -45,7 +46,7 @@ def plane(world: World, find: str, moment: Moment) -> Markup:
             "Nodes",
             table(
                 ("node", "status", "replicas", "CPU", "memory, GiB", "since"),
-                [_node_row(node, held[node.node_id], moment) for node in first(tuple(world.fleet.nodes.values()))],
+                [_node_row(node, held[node.node_id], moment) for node in first(_nodes(world))],
                 "No nodes yet.",
             ),
             more(tuple(world.fleet.nodes)),
@@ -68,16 +69,16 @@ def more(rows: Sequence[object]) -> Markup | None:
     return tag("p", f"{left} more are not shown.", class_="dim") if left > 0 else None
 
 
-def finder(path: str, find: str, moment: Moment) -> Markup:
+def finder(path: str, find: str, moment: Moment, hint: str = "name, id, status") -> Markup:
     at = tag("input", type="hidden", name="at", value=moment.position) if moment.fixed else None
-    field = tag("input", name="find", value=find, placeholder="name, id, status", aria_label="find", autocomplete="off")
+    field = tag("input", name="find", value=find, placeholder=hint, aria_label=f"find: {hint}", autocomplete="off")
     return tag("form", field, at, tag("button", "Find"), method="get", action=ROOT + path, class_="find", role="search")
 
 
 def _figures(world: World, under_way: list[Environment], moment: Moment) -> Markup:
     deployments, nodes = world.catalogue.deployments.values(), world.fleet.nodes.values()
     statuses = [status(each) for each in deployments]
-    troubled = sum(1 for each in statuses if each in ("UNHEALTHY", "DEPLOY_FAILED", "BUILD_FAILED"))
+    troubled = sum(1 for each in statuses if each in TROUBLE)
     ready, wanted = sum(each.count("ready") for each in deployments), sum(each.target for each in deployments)
     up = sum(1 for node in nodes if node.status == "up")
     shown: list[tuple[str, str, str, str]] = [
@@ -93,13 +94,28 @@ def _figures(world: World, under_way: list[Environment], moment: Moment) -> Mark
     ], class_="figures", aria_label="the plane in numbers")  # fmt: skip
 
 
-def _by_model(world: World) -> list[Deployment]:
-    """A model's deployments together, the newest first."""
-    return [
+def _worst_first(world: World) -> list[Deployment]:
+    """What callers miss before what only its owner does, the newest trouble first; then a model's together, the newest
+    first.
+    """
+    by_model = [
         world.catalogue.deployments[each]
         for model in sorted(world.catalogue.models.values(), key=lambda model: model.name)
         for each in reversed(model.deployments)
     ]
+
+    def rank(each: Deployment) -> tuple[int, int]:
+        short = each.count("ready") < each.target
+        if status(each) not in TROUBLE and not short:
+            return 2, 0
+        return 0 if world.serves(each) else 1, -each.reason_position
+
+    return sorted(by_model, key=rank)
+
+
+def _nodes(world: World) -> list[Node]:
+    """Those that are not up first."""
+    return sorted(world.fleet.nodes.values(), key=lambda node: node.status == "up")
 
 
 def _deployment_row(world: World, moment: Moment, each: Deployment) -> tuple[Child, ...]:

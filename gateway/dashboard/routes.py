@@ -17,12 +17,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from gateway.control.errors import ApiError
 from gateway.dashboard import frame, rehearsal, tail
 from gateway.dashboard.board import Asked, Board, Page, time_of
-from gateway.dashboard.markup import Markup
 from gateway.dashboard.moment import ROOT, Moment, deployment_path, environment_path, weights_path
-from gateway.dashboard.sources import Refusal
+from gateway.dashboard.sources import Refusal, Sources
 from gateway.dashboard.webhooks_page import webhook_path
 from gateway.dashboard.whatif_page import NUMBERS
-from gateway.dashboard.words import notice
 
 STATIC = {
     "style.css": "text/css; charset=utf-8",
@@ -65,6 +63,7 @@ class Desk:
             to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{ROOT}/login?to={quote(to, safe='')}", 303)
         asked = {name: value for name, value in request.query_params.items() if name != "at" and value}
+        carried = {name: asked[name] for name in kept if name in asked}
         moment, at = None, request.query_params.get("at")
         try:
             if at and not (at.isascii() and at.isdigit()):
@@ -72,8 +71,7 @@ class Desk:
             moment = await self.board.sources.moment(at)
             title, content = await page(moment, asked)
         except Refusal as refused:
-            return await self._problem(refused, moment)
-        carried = {name: asked[name] for name in kept if name in asked}
+            return await self._problem(refused, moment, path, carried)
         return html(frame.page(title, content, moment, path, carried, sign_out=self.entrance.signs_in, live=live))
 
     async def _at_time(self, request: Request, path: str, text: str) -> Response:
@@ -82,10 +80,13 @@ class Desk:
         kept = {name: value for name, value in request.query_params.items() if value} | {"at": str(position)}
         return RedirectResponse(f"{ROOT}{path}?{urlencode(kept)}", 303)
 
-    async def _problem(self, refused: Refusal, moment: Moment | None) -> Response:
+    async def _problem(
+        self, refused: Refusal, moment: Moment | None, path: str, kept: dict[str, str]
+    ) -> Response:  # fmt: skip
+        """The way to other moments stays: what is not there now may have been, or may come."""
         shown = moment or await self.board.sources.moment(None)
-        content = Markup(notice(str(refused), "bad"))
-        text = frame.page("Not shown", content, shown, "", {}, sign_out=self.entrance.signs_in, live=False)
+        content = frame.problem(refused, shown)
+        text = frame.page("Not shown", content, shown, path, kept, sign_out=self.entrance.signs_in, live=False)
         return html(text, refused.status)
 
     def admitted(self, request: Request) -> Going:
@@ -103,12 +104,18 @@ def install(router: APIRouter, board: Board, entrance: Entrance, ticks: "Ticks |
     if ticks is not None:
         _live(router, desk, ticks)
 
-    @router.get(ROOT + "/{name}")
-    async def static(name: str) -> Response:
+    @router.get(ROOT + "/{name:path}")
+    async def static(request: Request, name: str) -> Response:
+        if not name:
+            return RedirectResponse(ROOT, 303)
         if name not in STATIC:
-            raise ApiError(404, f"there is no page {name!r}", code="not_found")
+            return await desk.show(request, "", (), partial(_no_page, name))
         content = (resources.files("gateway.dashboard") / "static" / name).read_bytes()
         return Response(content, media_type=STATIC[name], headers={"Cache-Control": "no-cache"})
+
+
+async def _no_page(name: str, moment: Moment, asked: Asked) -> Page:
+    raise Refusal(404, f"there is no page {name[:80]!r}")
 
 
 def _pages(router: APIRouter, desk: Desk) -> None:
@@ -204,16 +211,20 @@ class Ticks(msgspec.Struct, frozen=True):
 def _live(router: APIRouter, desk: Desk, ticks: Ticks) -> None:
     @router.get(ROOT + "/live")
     async def live(request: Request) -> Response:
-        return _stream(_said(ticks, desk.board.sources.head(), desk.admitted(request)))
+        going, after = desk.admitted(request), request.query_params.get("after", "")
+        seen = int(after) if after.isascii() and after.isdigit() else desk.board.sources.head()
+        return _stream(_said(ticks, seen, desk.board.sources, going))
 
 
-async def _said(ticks: Ticks, after: int, going: Going) -> AsyncIterator[bytes]:
-    """A word whenever something has happened, once a second at most."""
+async def _said(ticks: Ticks, after: int, sources: Sources, going: Going) -> AsyncIterator[bytes]:
+    """A word whenever something has happened, or the log was lost or found again; once a second at most."""
+    lost = sources.stale_for_s() is not None
     yield b": here\n\n"
     while going():
-        reached = await ticks.next(after)
-        if reached > after:
-            after = reached
+        reached, was_lost = await ticks.next(after), lost
+        lost = sources.stale_for_s() is not None
+        if reached > after or lost != was_lost:
+            after = max(after, reached)
             yield b"data: %d\n\n" % after
             await asyncio.sleep(LIVE_EVERY_S)
         else:

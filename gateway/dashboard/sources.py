@@ -46,9 +46,10 @@ T = TypeVar("T")
 class Refusal(Exception):
     """A page that cannot be shown, and why."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, entity: str = "") -> None:
+        """`entity`: what is not there, whose events may tell what became of it."""
         super().__init__(message)
-        self.status = status
+        self.status, self.entity = status, entity
 
 
 class File(msgspec.Struct, frozen=True):

@@ -41,7 +41,7 @@ def weights(
     ]
     moving = [each for each in pins if each[1].manifest_id is None and not each[1].failed]
     return join([
-        tag("div", tag("h1", "Weights"), finder("/weights", find, moment), class_="head"),
+        tag("div", tag("h1", "Weights"), finder("/weights", find, moment, "source, deployment, id"), class_="head"),
         _figures(found, moment),
         section("Being mirrored", _moving(moving, said, world, moment)) if moving else None,
         section(

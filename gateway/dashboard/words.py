@@ -5,7 +5,7 @@ from datetime import datetime
 
 from gateway.dashboard.markup import Child, Markup, join, tag
 from gateway.dashboard.moment import Moment
-from projections.audit import AuditRow
+from projections.audit import AuditRow, RefusedRow
 from projections.describe import describe_body
 
 GOOD = ("ACTIVE", "up", "ready", "SUCCEEDED", "delivered", "up to date")
@@ -122,7 +122,7 @@ def timeline(rows: Sequence[AuditRow], moment: Moment, empty: str = "No such eve
     )
 
 
-def entity(row: AuditRow, moment: Moment) -> Markup:
+def entity(row: AuditRow | RefusedRow, moment: Moment) -> Markup:
     label = moment.label(row.entity)
     title = row.entity if label != row.entity else None
     name = tag("a", label, href=moment.link("/events", entity=row.entity), class_="id", title=title)

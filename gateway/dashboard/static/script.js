@@ -9,7 +9,8 @@ function wireSlider() {
   const range = $("#slider"), number = $("#at");
   if (!range) return;
   range.addEventListener("input", () => { number.value = range.value; });
-  range.addEventListener("change", () => range.form.requestSubmit());
+  let soon = null;  // A key moves by one event and is a change each time: who holds it goes once, to where he stops.
+  range.addEventListener("change", () => { clearTimeout(soon); soon = setTimeout(() => range.form.requestSubmit(), 400); });
 }
 
 // Keys. A letter after `g` goes to a page; rows are tables' rows, a graph's events, a log's lines.
@@ -56,14 +57,15 @@ document.addEventListener("keydown", (pressed) => {
   if (press(pressed.key)) pressed.preventDefault();
 });
 
-// The present: the page is fetched again when something has happened, and what differs is put in its place.
-const isBusy = () => document.activeElement?.matches("main input, main select, .time input") || $("#keys:popover-open");
+// The present: the page is fetched again when something has happened, and what differs is put in its place. Who writes or
+// marks text is not disturbed; what was missed meanwhile comes afterwards.
+const isBusy = () => document.activeElement?.matches("main input, main select, .time input") || $("#keys:popover-open")
+  || !getSelection().isCollapsed;
 
 function replace(fresh) {
-  const kept = chosen, log = $("#log");
+  const kept = chosen;
   const opened = [...document.querySelectorAll("main details")].map((each) => each.open);
   const focused = document.activeElement?.closest("main") ? document.activeElement.getAttribute("href") : null;
-  if (log) fresh.getElementById("log")?.replaceWith(log);
   for (const part of ["#content", ".time"]) $(part).replaceWith($(part, fresh));
   document.querySelectorAll("main details").forEach((each, index) => { each.open = opened[index] ?? false; });
   wireSlider();
@@ -71,21 +73,51 @@ function replace(fresh) {
   if (focused) $(`main a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
-if (document.body.dataset.live) {
-  let running = false, again = false;
-  const refresh = async () => {
-    if (running || isBusy()) { again = running; return; }
-    running = true;
-    try {
-      const answer = await fetch(location.href);
-      if (answer.redirected) location.reload();
-      else if (answer.ok && !isBusy()) replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    } finally {
-      running = false;
-      if (again) { again = false; setTimeout(refresh, 500); }
+let due = false, running = false;
+
+async function refresh() {
+  if (!due || running || isBusy()) return;
+  running = true;
+  due = false;
+  try {
+    const answer = await fetch(location.href);
+    const text = await answer.text();
+    if (answer.redirected) location.reload();
+    else if (!answer.ok || isBusy()) due = true;
+    else if (document.body.dataset.live) {
+      const fresh = new DOMParser().parseFromString(text, "text/html");
+      document.body.dataset.live = fresh.body.dataset.live;
+      replace(fresh);
     }
+  } catch {
+    due = true;
+  }
+  running = false;
+  if (due) setTimeout(refresh, 2000);
+}
+
+// A stream from the plane, kept for as long as the page is looked at: a browser has only six connections to one server.
+// One that breaks is opened anew, from where it came to; after some seconds of that the page says so, and asks whether it
+// may still be seen.
+function stream(address, told) {
+  let source = null, silence = null;
+  const heard = (answers) => { $("#lost").hidden = answers; };
+  const lost = () => { silence ??= setTimeout(() => { heard(false); due = true; refresh(); }, 4000); };
+  const open = () => {
+    if (source || document.hidden) return;
+    source = new EventSource(address());
+    source.onmessage = told;
+    source.onopen = () => { clearTimeout(silence); silence = null; heard(true); };
+    source.onerror = () => { lost(); close(); setTimeout(open, 1000); };
   };
-  new EventSource("/dashboard/live").onmessage = refresh;
+  const close = () => { source?.close(); source = null; };
+  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else open(); });
+  open();
+}
+
+if (document.body.dataset.live) {
+  stream(() => `/dashboard/live?after=${document.body.dataset.live}`, () => { due = true; refresh(); });
+  for (const change of ["focusout", "selectionchange"]) document.addEventListener(change, () => setTimeout(refresh));
 }
 
 // A log's new lines come ready made; who has scrolled up is left where he is.
@@ -93,13 +125,15 @@ const log = $("#log");
 if (log) {
   log.scrollTop = log.scrollHeight;
   if (log.dataset.tail) {
-    new EventSource(log.dataset.tail).onmessage = (told) => {
+    const from = new URL(log.dataset.tail, location.href);
+    stream(() => from.href, (told) => {
       const atEnd = log.scrollTop + log.clientHeight > log.scrollHeight - 40;
       const line = new DOMParser().parseFromString(told.data, "text/html").body.firstElementChild;
+      from.searchParams.set("after", told.lastEventId);
       log.append(line);
       while (log.children.length > 2000) log.firstElementChild.remove();
       if (atEnd) log.scrollTop = log.scrollHeight;
-    };
+    });
   }
 }
 

@@ -206,6 +206,13 @@ async def test_a_page_hears_when_something_has_happened(tmp_path: Path) -> None:
             while not (line := await live.content.readline()).startswith(b"data: "):
                 assert line
             assert line == b"data: 3\n"
+            stand.stale_since = 0.0
+            while not (line := await live.content.readline()).startswith(b"data: "):
+                assert line
+        async with session.get(f"{url}/dashboard/live?after=2", timeout=aiohttp.ClientTimeout(30)) as live:
+            while not (line := await live.content.readline()).startswith(b"data: "):
+                assert line
+            assert line == b"data: 3\n"
             stand.ending = True
             while await live.content.readline():
                 pass

@@ -13,9 +13,10 @@ import pytest
 from playwright.async_api import Browser, Page, Request, async_playwright, expect
 
 from events.base import DeploymentId, ModelId, NodeId
-from events.node import NodeDraining
+from events.node import NodeDraining, NodeJoined
 from events.signals.log_lines import LogFiles, LogLine
-from tests.gateway.control.dashboards import lived
+from tests.gateway.control.dashboards import lived, settled
+from tests.gateway.control.reported import built_and_ready
 from tests.gateway.control.served import served
 from tests.gateway.control.stand import MANAGE, Stand
 
@@ -123,6 +124,11 @@ async def _opens_an_event_and_steps_back(page: Page, head: int) -> None:
 async def _moves_the_slider(seen: Seen) -> None:
     await seen.go("")
     slider = seen.page.get_by_label("position in the history")
+    head = int(await slider.input_value())
+    await slider.focus()
+    for _ in range(3):
+        await seen.page.keyboard.press("ArrowLeft")
+    await seen.page.wait_for_url(f"**/dashboard?at={head - 3}")
     await slider.focus()
     await seen.page.keyboard.press("Home")
     await seen.page.wait_for_url("**/dashboard?at=0")
@@ -135,6 +141,85 @@ async def _appends_log_lines(stand: Stand, seen: Seen, deployment_id: Deployment
     line = LogLine(ts_ns=time.time_ns(), level="error", message="<img src=x> fresh", source="build")
     LogFiles(stand.state / "logs").write(deployment_id, line)
     await expect(seen.page.locator("#log li.error", has_text="<img src=x> fresh")).to_be_visible()
+
+
+async def test_nothing_is_missed_while_somebody_writes_marks_text_or_looks_elsewhere(
+    plane: tuple[Stand, str, Browser],
+) -> None:
+    stand, url, browser = plane
+    await lived(stand)
+    async with watched(browser, url) as seen:
+        page = seen.page
+        await seen.go("")
+        await page.get_by_role("textbox", name="find").focus()
+        await _joined(stand, page, "n2")
+        await expect(page.locator("main tr", has_text="n2")).to_have_count(0)
+        await page.evaluate("document.activeElement.blur()")
+        await expect(page.locator("main tr", has_text="n2")).to_be_visible()
+        await page.evaluate("getSelection().selectAllChildren(document.querySelector('h2'))")
+        await _joined(stand, page, "n3")
+        await expect(page.locator("main tr", has_text="n3")).to_have_count(0)
+        await page.evaluate("getSelection().removeAllRanges()")
+        await expect(page.locator("main tr", has_text="n3")).to_be_visible()
+        await page.evaluate(LOOKED_AT, False)
+        await _joined(stand, page, "n4")
+        await expect(page.locator("main tr", has_text="n4")).to_have_count(0)
+        await page.evaluate(LOOKED_AT, True)
+        await expect(page.locator("main tr", has_text="n4")).to_be_visible()
+        assert seen.wrong == []
+
+
+async def _joined(stand: Stand, page: Page, name: str) -> None:
+    """And a page that listens has been told."""
+    before = int(await stand.log.head())
+    joined = NodeJoined(
+        node_id=NodeId(name), boot_id="b", host="127.0.0.1", cpu_millicores=1000, memory_bytes=1 << 30, isolation="none"
+    )
+    await stand.happened("node", name, joined)
+    await page.evaluate(TOLD, before)
+
+
+async def test_a_plane_that_does_not_answer_is_said_so_until_it_does(plane: tuple[Stand, str, Browser]) -> None:
+    stand, url, browser = plane
+    _, first, _ = await lived(stand)
+    async with watched(browser, url) as seen:
+        page, told = seen.page, seen.page.get_by_text("The plane does not answer")
+        for path in ("", f"/deployments/{first}/logs"):
+            await seen.go(path)
+            await expect(told).to_be_hidden()
+            await page.route("**/*", lambda route: route.abort())
+            await page.evaluate(LOOKED_AT, False)
+            await page.evaluate(LOOKED_AT, True)
+            await expect(told).to_be_visible()
+            await page.unroute("**/*")
+            await expect(told).to_be_hidden()
+        stand.stale_since = 0.0
+        await seen.go("")
+        await expect(page.get_by_text("The log has been out of reach")).to_be_visible()
+        stand.stale_since = None
+        await expect(page.get_by_text("The log has been out of reach")).to_have_count(0)
+
+
+LONG = "x" * 60
+
+
+async def test_long_names_leave_room_for_what_a_row_says(plane: tuple[Stand, str, Browser]) -> None:
+    stand, url, browser = plane
+    model, first, _ = await lived(stand)
+    pushed = await stand.pushed(LONG)
+    await stand.client.post(
+        f"/v1/models/{pushed['model_id']}/environments/production/promote", json={"deployment_id": pushed["id"]}
+    )
+    await built_and_ready(stand, pushed)
+    await settled(stand)
+    for width in (1100, 768):
+        async with watched(browser, url, viewport={"width": width, "height": 900}) as seen:
+            for path in paths(model, first):
+                await seen.go(path)
+                wide = await seen.page.evaluate(TOO_WIDE)
+                assert wide == [], (width, path, wide)
+                narrow = await seen.page.evaluate(SQUEEZED)
+                assert narrow == [], (width, path, narrow)
 
 
 def paths(model: ModelId, one: DeploymentId) -> tuple[str, ...]:
@@ -167,6 +252,18 @@ async def test_every_page_fits_a_phone_in_the_dark_and_has_names_for_what_is_pre
         assert seen.wrong == []
 
 
+TOLD = """(after) => new Promise((done) => {
+  const live = new EventSource(`/dashboard/live?after=${after}`);
+  live.onmessage = () => { live.close(); done(); };
+})"""
+LOOKED_AT = """(is) => {
+  Object.defineProperty(document, "hidden", { value: !is, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+TOO_WIDE = """[document.documentElement, ...document.querySelectorAll('.scroll, header nav')]
+  .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.textContent.slice(0, 80))"""
+SQUEEZED = """[...document.querySelectorAll('td .said')]
+  .map((each) => each.closest('td')).filter((each) => each.clientWidth < 160).map((each) => each.textContent)"""
 CUT_OFF = """[...document.querySelectorAll('header a, header button, .time input, .time button, .time a')]
   .filter((each) => each.getBoundingClientRect().right > innerWidth || each.getBoundingClientRect().left < 0)
   .map((each) => each.textContent || each.id)"""

@@ -9,8 +9,10 @@ import aiohttp
 import httpx
 import pytest
 
-from events.base import DeploymentId
+from events.base import DeploymentId, ModelId, NodeId
 from events.log import LogUnavailable
+from events.model import DeploymentFailed
+from events.node import NodeJoined, NodeLost
 from events.signals.load_history import LoadsUnavailable, Moment
 from events.signals.log_lines import LogFiles, LogLine
 from gateway.dashboard import sources
@@ -18,6 +20,7 @@ from gateway.dashboard.plane_page import SHOWN, first, more
 from projections.audit import AuditQuery, AuditRow
 from projections.stores.audit import AuditUnavailable
 from tests.gateway.control.dashboards import Checked, busy, lived, settled, signed_in
+from tests.gateway.control.reported import built_and_ready
 from tests.gateway.control.served import served
 from tests.gateway.control.stand import MANAGE, Stand
 
@@ -213,3 +216,37 @@ def test_a_page_says_how_much_it_leaves_out() -> None:
     many = tuple(range(SHOWN + 5))
     assert first(many) == many[:SHOWN] and more(many) == '<p class="dim">5 more are not shown.</p>'
     assert more(many[:SHOWN]) is None
+
+
+async def test_what_is_in_trouble_stands_first_and_an_environment_says_how_its_deployment_is(
+    stand: Stand, browser: httpx.AsyncClient
+) -> None:
+    _, fine, _ = await lived(stand)
+    failed = await stand.pushed("zebra")
+    await built_and_ready(stand, failed, replicas=0)
+    gone = DeploymentFailed(
+        model_id=ModelId(failed["model_id"]), deployment_id=DeploymentId(failed["id"]), reason="no <b>memory</b>"
+    )  # fmt: skip
+    await stand.happened("model", failed["model_id"], gone)
+    await stand.happened("node", "n2", NodeJoined(node_id=NodeId("n2"), boot_id="b", host="h", cpu_millicores=1000,
+                                                  memory_bytes=1 << 30, isolation="none"))  # fmt: skip
+    await stand.happened("node", "n2", NodeLost(node_id=NodeId("n2"), silent_for_s=20.0))
+    page = (await shown(browser, "")).partition("<h2>Deployments")[2]
+    assert page.index(f"/deployments/{failed['id']}") < page.index(f"/deployments/{fine}")
+    assert page.index("entity=n2") < page.index("entity=n1")
+    assert "causeway deployment retry" in await shown(browser, f"/deployments/{failed['id']}")
+    current = r"deployment-1</a> <span class=\"badge good\">active</span>"
+    assert re.search(current, await shown(browser, "/environments?find=iris"))
+
+
+async def test_what_is_not_there_is_a_page_that_leads_on(stand: Stand, browser: httpx.AsyncClient) -> None:
+    _, first, _ = await lived(stand)
+    page = await shown(browser, f"/deployments/{first}?at=1&span=6h", 404)
+    Checked(page)
+    assert f'action="/dashboard/deployments/{first}"' in page and 'name="span" value="6h"' in page
+    assert f'href="/dashboard/events?entity={first}"' in page
+    for path in ("/nope", "/nope/<b>", "/events/"):
+        page = await shown(browser, path, 404)
+        Checked(page)
+        assert "<h1>Not shown</h1>" in page and "there is no page" in page
+    assert (await browser.get("/dashboard/")).headers["location"] == "/dashboard"
