@@ -28,10 +28,11 @@ _SETTINGS = StreamConfig(
 
 
 class JetStreamCursors:
-    """Made by `open_cursors`."""
+    """Made by `open_cursors`. The stream is made when a place is to be kept."""
 
     def __init__(self, jetstream: JetStreamContext) -> None:
         self._jetstream = jetstream
+        self._there = False
 
     async def load(self, name: str) -> Cursor | None:
         try:
@@ -45,8 +46,13 @@ class JetStreamCursors:
 
     async def save(self, name: str, cursor: Cursor) -> None:
         try:
+            if not self._there:
+                await self._jetstream.add_stream(_SETTINGS)
+                self._there = True
             await self._jetstream.publish(f"cursors.{name}", " ".join((str(cursor.position), *cursor.losses)).encode())
         except (Error, TimeoutError, OSError) as error:
+            # The stream itself may be gone: a server that was brought back from the archive has the log and no more.
+            self._there = False
             raise CursorsUnavailable(str(error) or type(error).__name__) from error
 
 
@@ -57,7 +63,6 @@ async def open_cursors(login: Login) -> AsyncIterator[JetStreamCursors]:
     try:
         async with asyncio.timeout(CONNECT_S):
             await client.connect(**client_options(login, "causeway cursors"))
-            await client.jetstream().add_stream(_SETTINGS)
     except (Error, OSError, TimeoutError) as error:
         await client.close()
         raise CursorsUnavailable(str(error) or type(error).__name__) from error

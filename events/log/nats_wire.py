@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Sequence
 from secrets import token_hex
 from typing import cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
@@ -28,13 +28,24 @@ class WireLost(ConnectionError):
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the servers are and how to log in. `url` may name several, separated by commas."""
+    """Where the servers are and how to log in. `url` may name several, separated by commas. Raises ValueError."""
 
     url: str
     user: str | None = None
     password: str | None = None
     token: str | None = None
     tls: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        for server in self.servers() or ("",):
+            try:
+                address = address_of(server)
+                known = address.hostname is not None and address.port != 0
+            except ValueError:
+                known = False
+            if not known:
+                shown = server.rpartition("@")[2]
+                raise ValueError(f"{shown!r} is no address of a NATS server: write one such as nats://127.0.0.1:4222")
 
     def servers(self) -> tuple[str, ...]:
         return tuple(server.strip() for server in self.url.split(",") if server.strip())
@@ -43,6 +54,10 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     def where(self) -> str:
         """The servers as they may be shown: an address may hold a password."""
         return ", ".join(server.rpartition("@")[2] for server in self.servers())
+
+
+def address_of(server: str) -> SplitResult:
+    return urlsplit(server if "//" in server else f"nats://{server}")
 
 
 def split_frames(buffer: bytes) -> tuple[list[Frame], list[bytes], int]:
@@ -110,7 +125,7 @@ class Wire(asyncio.Protocol):
         raise WireLost("; ".join(problems) or "no server is named")
 
     async def _connect(self, server: str, login: Login) -> None:
-        address = urlsplit(server if "//" in server else f"nats://{server}")
+        address = address_of(server)
         loop = asyncio.get_running_loop()
         host, port = address.hostname or "127.0.0.1", address.port or DEFAULT_PORT
         transport, _ = await loop.create_connection(lambda: self, host, port)

@@ -48,6 +48,10 @@ async def subscribe(
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for a subscription: 1 to 64 letters, digits, _ and -")
+    if isinstance(types, str):
+        raise ValueError(f"types is a sequence of names or patterns: write ({types!r},)")
+    if after < ORIGIN:
+        raise ValueError(f"after is a position, 0 or more, not {after}")
     log = await JetStreamLog.connect(url, user=user, password=password, token=token)
     try:
         async with open_cursors(Login(url=url, user=user, password=password, token=token)) as cursors:

@@ -10,10 +10,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import nats
 import pytest
+from nats.js.errors import NotFoundError
 from standardwebhooks.webhooks import Webhook as Signer
 
 from events.base import Actor, CommandId, CorrelationId, EventId, Metadata, NodeId, Position, StreamName
@@ -110,9 +112,10 @@ async def test_a_program_with_two_packages_gets_typed_events_and_goes_on_where_i
 async def kept(server: NatsServer, position: int) -> None:
     async with plain_client(server) as client, asyncio.timeout(PATIENCE_S):
         while True:
-            last = await client.jetstream(timeout=PATIENCE_S).get_last_msg("CAUSEWAY_CURSORS", "cursors.mine")
-            if int(last.data or b"0") >= position:
-                break
+            with suppress(NotFoundError):
+                last = await client.jetstream(timeout=PATIENCE_S).get_last_msg("CAUSEWAY_CURSORS", "cursors.mine")
+                if int(last.data or b"0") >= position:
+                    break
             await asyncio.sleep(0.05)
 
 
@@ -147,6 +150,43 @@ async def test_a_server_that_restarts_is_waited_for_and_nothing_is_missed(
     async with asyncio.timeout(60):
         assert [(await anext(subscription)).position for _ in range(2)] == [3, 5]
     await subscription.aclose()
+
+
+async def test_a_place_is_kept_on_though_the_server_forgot_all_places(log: tuple[NatsServer, JetStreamLog]) -> None:
+    """As one does that was brought back from the archive: it has the log and nothing else."""
+    server, events = log
+    await happen(events, "a")
+    subscription = subscribe(server.url, "mine", types=("NodeDraining",))
+    assert (await anext(subscription)).position == 1
+    await happen(events, "b")
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await anext(subscription)).position == 3
+    async with plain_client(server) as client:
+        await client.jetstream(timeout=PATIENCE_S).delete_stream("CAUSEWAY_CURSORS")
+    await happen(events, "c")
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await anext(subscription)).position == 5
+    await happen(events, "d")
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await anext(subscription)).position == 7
+    await kept(server, 6)
+    await subscription.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "told"),
+    [
+        ("", {}, "'' is no address"),
+        ("nats://127.0.0.1:99999", {}, "127.0.0.1:99999' is no address"),
+        ("nats://me:hidden@[::1", {}, r"'\[::1' is no address"),
+        ("nats://127.0.0.1:1", {"types": "Node*"}, "types is a sequence"),
+        ("nats://127.0.0.1:1", {"after": -1}, "after is a position"),
+    ],
+)
+async def test_what_cannot_be_subscribed_to_is_said_at_once(url: str, more: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told) as refused:
+        await anext(subscribe(url, "mine", **more))
+    assert "hidden" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "a b", "*", "x" * 65])
