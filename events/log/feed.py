@@ -28,17 +28,21 @@ class Feed:
 
     async def after(self, position: Position, most: int = PIECE) -> tuple[Recorded, ...]:
         """The next events after a position, at least one: waits for it. Raises LogUnavailable, LogBroken."""
+        await self.beyond(position)
+        first = self._recent[0].position if self._recent else self._last + 1
+        if position + 1 < first:
+            return await self._log.read(position, Position(min(position + most, self._last)))
+        begin = position + 1 - first
+        return tuple(self._recent[begin : begin + most])
+
+    async def beyond(self, position: Position) -> None:
+        """Until there is something after a position. Raises LogUnavailable, LogBroken."""
         following = self._begin()
         while self._last <= position:
             if following.done():
                 self._following = None
                 following.result()
             await self._grown.wait()
-        first = self._recent[0].position if self._recent else self._last + 1
-        if position + 1 < first:
-            return await self._log.read(position, Position(min(position + most, self._last)))
-        begin = position + 1 - first
-        return tuple(self._recent[begin : begin + most])
 
     @property
     def head(self) -> Position:

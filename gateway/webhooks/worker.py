@@ -6,14 +6,15 @@ A second worker would do no harm but send everything twice; `turn.py` sees to it
 import asyncio
 import random
 
+import msgspec
 import structlog
 
 from events.base import WebhookId
 from events.log import Log
 from events.log.feed import Feed
-from events.signals.deliveries import Deliveries
+from events.signals.deliveries import Deliveries, Note, Place
 from gateway.secrets import SecretFiles
-from gateway.webhooks.delivery import Delivery, Post
+from gateway.webhooks.delivery import Delivery, Post, patiently
 from gateway.webhooks.lanes import Policy
 from handlers.dispatch import Dispatch
 from projections.follow import Follower
@@ -21,6 +22,10 @@ from projections.view import View
 from projections.webhooks import WEBHOOKS, Webhook
 
 _log = structlog.get_logger()
+NO_SECRET = (
+    "its secret is not on this machine: copy it into the state folder's secrets/webhooks from where it was added, or"
+    " remove it and add it again"
+)
 
 
 class Worker:
@@ -41,6 +46,7 @@ class Worker:
         self._dispatch, self._deliveries, self._secrets, self._post = dispatch, deliveries, secrets, post
         self._rng, self._policy = rng, policy or Policy()
         self._running: dict[WebhookId, tuple[Webhook, Delivery, asyncio.Task[None]]] = {}
+        self._without_secret: set[WebhookId] = set()
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -75,7 +81,7 @@ class Worker:
     async def _begin(self, webhook: Webhook) -> Delivery | None:
         secret = await asyncio.to_thread(self._secrets.read, webhook.webhook_id)
         if secret is None:
-            _log.error("webhook without its secret: remove it and add it again", webhook=webhook.webhook_id)
+            await self._tell_no_secret(webhook)
             return None
         return Delivery(
             webhook,
@@ -87,3 +93,13 @@ class Worker:
             rng=self._rng,
             policy=self._policy,
         )
+
+    async def _tell_no_secret(self, webhook: Webhook) -> None:
+        """Once. Looked for again whenever anything happens."""
+        me = webhook.webhook_id
+        if me not in self._without_secret:
+            self._without_secret.add(me)
+            _log.error("a webhook waits", webhook=me, why=NO_SECRET)
+            place = await patiently(lambda: self._deliveries.place(me)) or Place(webhook.after)
+            waits = msgspec.structs.replace(place, waits=NO_SECRET)
+            await patiently(lambda: self._deliveries.keep(me, Note(waits)))

@@ -16,10 +16,11 @@ from events.webhook import (
 )
 from handlers.base import Command, Context, Decider, Refused, told
 
-URL = re.compile(r"https?://[^\s/@?#]+(?:[/?][^\s#]*)?", re.ASCII)
+URL = re.compile(r"https?://[^\s\x00-\x1f\x7f/@?#]+(?:[/?][^\s\x00-\x1f\x7f#]*)?", re.ASCII)
 CREDENTIALS = re.compile(r"[a-zA-Z]+://[^\s/?#]*@")
 URL_MAX = 2000
 PATTERNS_MAX = 100
+ENTITY_MAX = DESCRIPTION_MAX = 500
 TYPE_PATTERN = re.compile(r"[A-Za-z0-9*?]{1,100}")
 
 
@@ -128,6 +129,11 @@ def _register(command: RegisterWebhook, state: WebhookState) -> Sequence[Event]:
     for field, given in (("types", command.types), ("entities", command.entities)):
         if len(given) > PATTERNS_MAX:
             raise Refused("invalid", f"at most {PATTERNS_MAX} {field}, not {len(given)}", field)
+    if not all(0 < len(each) <= ENTITY_MAX for each in command.entities):
+        raise Refused("invalid", f"an entity is an id of 1 to {ENTITY_MAX} characters", "entities")
+    if len(command.description) > DESCRIPTION_MAX:
+        reason = f"a description has at most {DESCRIPTION_MAX} characters, not {len(command.description)}"
+        raise Refused("invalid", reason, "description")
     if command.after < 0:
         raise Refused("invalid", f"after is a position, 0 or more, not {command.after}", "after")
     return (told(WebhookRegistered, command),)

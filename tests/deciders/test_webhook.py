@@ -75,6 +75,8 @@ def test_what_never_was_cannot_be_changed(command: MoveWebhook) -> None:
         "https://user:word@example.com/",
         "https://a b/",
         "https://a/#x",
+        "https://a/\0",
+        "https://a\x1b/",
     ],
 )
 def test_an_address_is_http_without_user_and_fragment(url: str) -> None:
@@ -86,6 +88,12 @@ def test_types_are_names_or_patterns_of_names() -> None:
     given(WEBHOOK).when(changed(ADD, types=("evt.replica",))).refused("invalid", "types")
     given(WEBHOOK).when(changed(ADD, types=("Replica*",) * 101)).refused("invalid", "types")
     given(WEBHOOK).when(changed(ADD, after=Position(-1))).refused("invalid", "after")
+
+
+@pytest.mark.parametrize("entity", ["", "x" * 501])
+def test_an_entity_is_an_id_and_a_description_is_short(entity: str) -> None:
+    given(WEBHOOK).when(changed(ADD, entities=("m1", entity))).refused("invalid", "entities")
+    given(WEBHOOK).when(changed(ADD, description="x" * 501)).refused("invalid", "description")
 
 
 def test_a_dead_letter_is_asked_for_again_as_often_as_it_dies() -> None:

@@ -5,6 +5,7 @@ position as `id`, heartbeats too, so that a filter that matches little does not 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -30,6 +31,7 @@ HEARTBEAT_S = 15.0
 LOOK_S = 1.0
 """How often a quiet stream looks whether its key is still valid, and its gateway stays."""
 RETRY_MS = 1000
+POSITION = re.compile(r"[0-9]{1,18}")
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +45,7 @@ class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def selection(self) -> Selection:
-        return Selection(tuple(self.types), tuple(self.entity), self.correlation)
+        return Selection(tuple(self.types), tuple(self.entity), self.correlation or None)
 
 
 def install(router: APIRouter, plane: Plane, subscriptions: Subscriptions) -> None:
@@ -79,22 +81,22 @@ def _query(request: Request) -> Query:
 def _begin(request: Request, query: Query, head: Position) -> Position:
     """After which position a stream begins: what the client saw last counts most; with nothing said, from now on."""
     seen = request.headers.get("last-event-id")
-    if seen is not None and not (seen.isascii() and seen.isdigit()):
+    if seen is None:
+        return head if query.after is None else _known(query.after, head, "after")
+    if not POSITION.fullmatch(seen):
         raise invalid(f"Last-Event-ID must be a position such as 42, not {seen[:40]!r}", "Last-Event-ID")
-    return _known(int(seen) if seen is not None else query.after, head, default=head)
+    return _known(int(seen), head, "Last-Event-ID")
 
 
-def _known(after: int | None, head: Position, default: Position) -> Position:
-    if after is None:
-        return default
+def _known(after: int, head: Position, field: str) -> Position:
     if not 0 <= after <= head:
-        raise invalid(f"after must be a position from 0 to {head}, where the log ends, not {after}", "after")
+        raise invalid(f"{field} must be a position from 0 to {head}, where the log ends, not {after}", field)
     return Position(after)
 
 
 async def _page(plane: Plane, subscriptions: Subscriptions, query: Query) -> dict[str, Any]:
     head = plane.views.position
-    position = _known(query.after, head, default=ORIGIN)
+    position = ORIGIN if query.after is None else _known(query.after, head, "after")
     selected, found, scanned = selects(query.selection), list[Recorded](), 0
     while position < head and scanned < SCANNED_MAX and len(found) < query.limit:
         for recorded in await subscriptions.feed.read(position, Position(min(head, position + LIMIT_MAX))):
@@ -123,10 +125,11 @@ async def _stream(
 
 
 async def upcoming(subscriptions: Subscriptions, after: Position) -> tuple[Recorded, ...]:
-    """What comes within LOOK_S; while the log is away, nothing."""
+    """What comes within LOOK_S, however long it then takes to read it; while the log is away, nothing."""
     try:
         async with asyncio.timeout(LOOK_S):
-            return await subscriptions.feed.after(after)
+            await subscriptions.feed.beyond(after)
+        return await subscriptions.feed.after(after)
     except TimeoutError:
         return ()
     except LogUnavailable:

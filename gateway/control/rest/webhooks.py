@@ -27,7 +27,7 @@ LIMIT, LIMIT_MAX = 100, 1000
 SECRET_BYTES = 32
 
 
-class NewWebhook(msgspec.Struct):
+class NewWebhook(msgspec.Struct, forbid_unknown_fields=True):
     url: str
     types: tuple[str, ...] = ()
     entities: tuple[str, ...] = ()
@@ -36,11 +36,11 @@ class NewWebhook(msgspec.Struct):
     description: str = ""
 
 
-class Move(msgspec.Struct):
+class Move(msgspec.Struct, forbid_unknown_fields=True):
     url: str
 
 
-class Again(msgspec.Struct):
+class Again(msgspec.Struct, forbid_unknown_fields=True):
     positions: tuple[int, ...] = ()
     all: bool = False
 

@@ -91,6 +91,7 @@ async def test_filters_by_type_entity_and_correlation(stand: Stand) -> None:
     assert await found("types=Node?raining&entity=n1") == ["NodeDraining"]
     assert await found("correlation=test") == ["KeyIssued", "KeyIssued"]
     assert await found("types=Replica*") == []
+    assert await found("types=Node*&entity=&correlation=") == ["NodeDraining", "NodeDraining"], "empty is not given"
 
 
 @pytest.mark.parametrize(
@@ -141,10 +142,10 @@ async def test_a_stream_that_was_cut_goes_on_after_the_last_event_that_was_seen(
                 last = part.last_id or last
         assert seen == [str(number) for number in range(30)]
         async with aiohttp.ClientSession() as session:
-            for wrong in ("x", "99"):
+            for wrong in ("x", "99", "9" * 5000):
                 asked = {**KEY, "Accept": "text/event-stream", "Last-Event-ID": wrong}
                 async with session.get(f"{url}/v1/events", headers=asked) as response:
-                    assert response.status == 400
+                    assert response.status == 400 and (await response.json())["field"] == "Last-Event-ID"
 
 
 async def test_a_quiet_stream_beats_and_its_beats_carry_the_position(
@@ -163,6 +164,23 @@ async def test_a_quiet_stream_beats_and_its_beats_carry_the_position(
         assert quiet.comments >= 1
         waiting.cancel()
         await asyncio.wait({waiting})
+
+
+async def test_a_log_that_reads_slower_than_a_stream_looks_up_is_read_nevertheless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.02)
+    async with served(tmp_path) as (stand, url):
+        await happen(stand, "n1", "a", "b")
+        quick = stand.log.read
+
+        async def slow(*where: Any, **named: Any) -> Any:
+            await asyncio.sleep(0.2)
+            return await quick(*where, **named)
+
+        monkeypatch.setattr(stand.log, "read", slow)
+        async with stream(url, "?after=0&types=Node*") as whole:
+            assert [(await whole.next())["data"]["reason"] for _ in range(2)] == ["a", "b"]
 
 
 async def test_a_reader_that_does_not_read_is_not_read_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,9 @@ async def test_a_request_that_is_repeated_is_the_same_webhook_with_the_same_secr
         ({"url": PUBLIC, "types": ["Replca"]}, "types"),
         ({"url": PUBLIC, "types": ["Zz*"]}, "types"),
         ({"url": PUBLIC, "after": 99}, "after"),
+        ({"url": PUBLIC, "entities": [""]}, "entities"),
+        ({"url": PUBLIC, "description": "x" * 600}, "description"),
+        ({"url": PUBLIC, "type": ["KeyIssued"]}, None),
         ({}, None),
     ],
 )
@@ -72,6 +75,17 @@ async def test_a_webhook_that_cannot_be_is_refused_by_field(stand: Stand, body: 
     answer = await stand.client.post("/v1/webhooks", json=body)
     assert answer.status_code == 400 and answer.json().get("field") == field, answer.text
     assert (await stand.client.get("/v1/webhooks")).json()["webhooks"] == []
+
+
+async def test_what_only_looks_like_a_field_is_refused_and_changes_nothing(stand: Stand) -> None:
+    """Else whoever misspells a filter, or tries to change one, sends everything to the address and does not know."""
+    made = await added(stand)
+    path = f"/v1/webhooks/{made['id']}"
+    moved = await stand.client.patch(path, json={"url": "https://8.8.4.4/", "types": ["Node*"]})
+    assert moved.status_code == 400 and "unknown field `types`" in moved.json()["message"]
+    again = await stand.client.post(f"{path}/redeliver", json={"all": True, "position": 3})
+    assert again.status_code == 400 and "unknown field `position`" in again.json()["message"]
+    assert (await stand.client.get(path)).json()["url"] == made["url"]
 
 
 async def test_who_tried_an_internal_address_is_kept_without_the_password_in_it(stand: Stand) -> None:

@@ -155,6 +155,25 @@ async def test_a_receiver_that_moves_gets_the_rest_at_its_new_address(tmp_path: 
     assert new.in_order()
 
 
+async def test_a_webhook_whose_secret_is_elsewhere_says_so_and_goes_on_when_it_comes(tmp_path: Path) -> None:
+    """As on the other machine of two, when it takes the turn."""
+    secret = tmp_path / "secrets" / "w1"
+    async with Plant(tmp_path).folding() as plant, listening(Receiver()) as receiver, plant.working():
+        me = await plant.webhook(receiver.url)
+        positions = await plant.happen(3)
+        await receiver.until(lambda: len(receiver.taken) == 3)
+        await settled(plant, me)
+    value = secret.read_text()
+    secret.unlink()
+    async with plant.folding(), listening(receiver, int(receiver.url.split(":")[2].split("/")[0])), plant.working():
+        await until(lambda: "secret is not on this machine" in (place_of(plant, me).waits or ""))
+        assert place_of(plant, me).read_to >= positions[-1], "its place is kept"
+        secret.write_text(value)
+        positions += await plant.happen(3, first=3)
+        await receiver.until(lambda: len(receiver.taken) == 6)
+    assert sorted(receiver.positions) == positions
+
+
 async def test_an_event_that_is_refused_for_ever_is_given_up_and_can_be_sent_again(tmp_path: Path) -> None:
     async def picky(event: Told) -> int:
         return 422 if event["data"]["reason"] == "3" else 200
