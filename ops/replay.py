@@ -5,7 +5,7 @@ earlier one. It is found by halving, which is exact as long as no clock of the p
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from ops.names import NAMES
 from ops.past import NoSuchPosition, began_at_of, beginning_of, start_of
 from projections.base import Projection
 from projections.deployments import DEPLOYMENTS, Catalogue, status
-from projections.diff import Change, Tree, diff, part_about
+from projections.diff import Change, Tree, diff, diff_about, part_about
 from projections.environments import ENVIRONMENTS
 from projections.fleet import FLEET
 from projections.replica_targets import REPLICA_TARGETS
@@ -207,38 +207,40 @@ class Replay:
         return trees if len(trees) > 1 else next(iter(trees.values()))
 
 
+def within(name: str, changes: Iterable[Change]) -> Iterator[Change]:
+    """Of a view, among those of others."""
+    return (msgspec.structs.replace(each, path=(name, *each.path)) for each in changes)
+
+
 def part_in(name: str, state: Any, entity: str) -> Tree | None:
     """What one view says of an entity. Only what mentions it is made plain: the whole may be large."""
-    mentioned = entity.partition("-")[0].encode()
-    fields = {each: _mentioning(getattr(state, each), entity, mentioned) for each in state.__struct_fields__}
-    return part_about(VIEWS[name][1](msgspec.structs.replace(state, **fields)), entity)
+    return part_about(shown_only(name, state, mentioned(state, entity)), entity)
 
 
-def _mentioning(value: Any, entity: str, mentioned: bytes) -> Any:
-    match value:
-        case dict() | Unread():
-            kept: dict[Any, Any] = {}
-            for name in _names_mentioning(value, mentioned):
-                each = value[name]
-                if isinstance(each, str):  # One line of a table of ids, which is not about its other lines.
-                    if entity in (name, each):
-                        kept[name] = each
-                    continue
-                within = isinstance(each, dict | Unread) and mentioned not in _encode(name)
-                kept[name] = _mentioning(each, entity, mentioned) if within else each
-            return kept
-        case set():
-            return value & {entity}
-        case _:
-            return value
+def shown_only(name: str, state: Any, keys: Mapping[str, Iterable[Any]]) -> Tree:
+    """The view with these values of its mappings."""
+    fields = {field: getattr(state, field) for field in keys}
+    few = {field: {key: fields[field][key] for key in keys[field] if key in fields[field]} for field in keys}
+    return VIEWS[name][1](msgspec.structs.replace(state, **few))
 
 
-def _names_mentioning(values: Mapping[Any, Any], mentioned: bytes) -> Iterator[Any]:
+def mentioned(state: Any, entity: str) -> dict[str, dict[Any, None]]:
+    """In each of its mappings: under which names something may be about the entity; hardly ever one too many."""
+    text = entity.partition("-")[0].encode()
+    mappings = {field: getattr(state, field) for field in state.__struct_fields__}
+    return {
+        field: dict.fromkeys(_names_mentioning(each, text))
+        for field, each in mappings.items()
+        if isinstance(each, dict | Unread)
+    }
+
+
+def _names_mentioning(values: Mapping[Any, Any], text: bytes) -> Iterator[Any]:
     """Of the values that do, or whose own name does."""
     every = iter((values.kept if isinstance(values, Unread) else values).items())
     while several := list(islice(every, AT_ONCE)):
-        if mentioned in _encode(several):
-            yield from [name for name, each in several if mentioned in _encode((name, each))]
+        if text in _encode(several):
+            yield from [name for name, each in several if text in _encode((name, each))]
 
 
 async def snapshot_at(log: Log, what: str | None, moment: Moment = None) -> Snapshot:
@@ -251,7 +253,24 @@ async def difference(
 ) -> tuple[Position, Position, tuple[Change, ...]]:
     """What changed from the one moment to the other, in either direction of time. Raises NoSuchPosition."""
     a, b = await position_of(log, first), await position_of(log, second)
+    if what is not None and what not in VIEWS:
+        return a, b, await _difference_about(log, what, a, b)
     replay = Replay(log, what)
     earlier = (await replay.to(min(a, b))).state
     later = (await replay.to(max(a, b))).state
     return a, b, diff(earlier, later) if a <= b else diff(later, earlier)
+
+
+async def _difference_about(log: Log, entity: str, a: Position, b: Position) -> tuple[Change, ...]:
+    one, other = Replay(log, entity), Replay(log, entity)
+    changes: list[Change] = []
+    with collecting_later():
+        await one.forward(a)
+        await other.forward(b)
+        for name, view in one.views.items():
+            states = (view.state, other.views[name].state)
+            names = [mentioned(each, entity) for each in states]
+            several = {field: names[0][field] | names[1][field] for field in names[0]}
+            before, after = (shown_only(name, each, several) for each in states)
+            changes += within(name, diff_about(before, after, entity))
+    return tuple(changes)

@@ -1,6 +1,7 @@
 """Going through a stretch of history event by event, with what each event changed; forwards, and back again."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -8,11 +9,12 @@ import msgspec
 from events.base import Position
 from events.codec import Recorded
 from events.log import Log
-from ops.replay import VIEWS, Replay, history, part_in
-from ops.watched import Watched, watched
+from ops.replay import VIEWS, Replay, history, within
+from ops.watched import Watched
 from projections.audit import AuditRow, audit_row
-from projections.diff import Change, Tree, diff
+from projections.diff import Change, Tree, diff, diff_about
 from projections.entities import entities
+from projections.stores.unread import Unread
 
 
 class Stepped(msgspec.Struct, frozen=True):
@@ -34,57 +36,48 @@ async def steps(log: Log, what: str | None, after: Position, until: Position) ->
 
 
 class Walk:
-    """Folds on one event at a time, and looks only at what was touched."""
+    """Folds on one event at a time, and looks only at what it was handed."""
 
     def __init__(self, log: Log, what: str | None) -> None:
         self._replay = Replay(log, what)
         self._entity = what if what is not None and what not in VIEWS else None
-        self._trees: dict[str, dict[str, Tree]] = {}
-        """What is shown of each view, by its fields."""
+        self._rest: dict[str, Tree] = {}
+        """What is shown of each view beside its mappings."""
 
     async def begin(self, position: Position) -> None:
         await self._replay.forward(position)
         for name, view in self._replay.views.items():
-            self._trees[name] = self._shown(name, view.state)
-            view.restore(watched(view.state), view.position, view.event_id)
-
-    def _shown(self, name: str, state: Any) -> dict[str, Tree]:
-        tree = VIEWS[name][1](state) if self._entity is None else part_in(name, state, self._entity)
-        return {} if tree is None else tree
+            state = view.state
+            fields = {field: getattr(state, field) for field in state.__struct_fields__}
+            mappings = {field: each for field, each in fields.items() if isinstance(each, dict | Unread)}
+            blank = msgspec.structs.replace(state, **{field: {} for field in mappings})
+            self._rest[name] = {field: each for field, each in VIEWS[name][1](blank).items() if field not in mappings}
+            watched = {field: Watched(each, partial(_shown, name, blank, field)) for field, each in mappings.items()}
+            view.restore(msgspec.structs.replace(state, **watched), view.position, view.event_id)
 
     def on(self, recorded: Recorded) -> tuple[Change, ...]:
         changes: list[Change] = []
         for name, view in self._replay.views.items():
             view.fold((recorded,))
             before, after = self._look(name, view.state)
-            if len(self._replay.views) > 1:
-                before, after = {name: before}, {name: after}
-            changes += diff(before, after)
+            found = diff(before, after) if self._entity is None else diff_about(before, after, self._entity)
+            changes += within(name, found) if len(self._replay.views) > 1 else found
         return tuple(changes)
 
     def _look(self, name: str, state: Any) -> tuple[Tree, Tree]:
-        """What was touched: as it was, and as it is. A field that shows more than that is there both times."""
-        tree, taken = self._trees[name], dict[str, Any]()
-        before = dict[str, Tree]()
-        for field in state.__struct_fields__:
-            mapping = getattr(state, field)
-            shown = tree.pop(field, None)
-            if isinstance(mapping, Watched):
-                touched, taken[field] = mapping.taken()
-                if shown is not None:
-                    before[field] = {key: shown.pop(key) for key in touched if key in shown}
-                    if shown or self._entity is None:
-                        tree[field] = shown
-            elif shown is not None:
-                before[field] = shown
-        now = self._shown(name, msgspec.structs.replace(state, **taken))
-        after: Tree = {field: {} for field in tree} | now
-        for field, each in now.items():
-            if field in taken:
-                tree.setdefault(field, {}).update(each)
-            else:
-                tree[field] = each
+        """What the last event was handed: as it was, and as it is."""
+        mappings = {
+            field: each for field in state.__struct_fields__ if isinstance(each := getattr(state, field), Watched)
+        }
+        taken = {field: each.taken() for field, each in mappings.items()}
+        after = VIEWS[name][1](msgspec.structs.replace(state, **{field: now for field, (_, now) in taken.items()}))
+        before = self._rest[name] | {field: was for field, (was, _) in taken.items()}
+        self._rest[name] = {field: each for field, each in after.items() if field not in taken}
         return before, after
+
+
+def _shown(name: str, blank: Any, field: str, key: Any, value: Any) -> Tree:
+    return VIEWS[name][1](msgspec.structs.replace(blank, **{field: {key: value}}))[field][key]
 
 
 class Walked:

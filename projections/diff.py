@@ -80,30 +80,63 @@ def show(value: Any) -> str:
             return str(value)
 
 
+Mask = dict[str, Any] | bool | None
+"""Of a tree: all of it, the entity alone of a list (False), branches by their names, or nothing."""
+
+
 def part_about(tree: Tree, entity: str) -> Tree | None:
-    """As `part_of`; an environment, whose id no state has, is found by its model and its name."""
-    found = part_of(tree, entity)
-    model_id, _, environment = entity.partition("-")
-    model = tree.get("models", {}).get(model_id) if environment and isinstance(tree, dict) else None
-    if found is not None or model is None:
-        return found
-    part = part_of(model, environment)
-    return None if part is None else {"models": {model_id: part}}
+    """What a view says of an entity: None when nothing."""
+    mask = about(tree, entity)
+    return None if mask is None else _cut(tree, mask, entity)
 
 
-def part_of(tree: Tree, entity: str) -> Tree | None:
-    """What a state says of one entity: None when nothing.
+def diff_about(before: Tree, after: Tree, entity: str) -> tuple[Change, ...]:
+    """What differs in what the one or the other says of the entity. That one says more of it is no change by itself."""
+    mask = _both(about(before, entity), about(after, entity))
+    return () if mask is None else diff(_cut(before, mask, entity), _cut(after, mask, entity))
 
-    Kept whole: what stands under the entity's id, and a mapping that names it in a field of its own. Of everything
-    else only the branches that lead there.
+
+def about(view: Tree, entity: str) -> Mask:
+    """Kept whole: what stands under the entity's id, and a record that names it in a field of its own. Of everything
+    else only the branches that lead there; of a table of single ids only the lines about it. An environment, whose id
+    no state has, is found by its model and its name.
     """
-    if isinstance(tree, dict):
-        if any(value == entity for value in tree.values() if isinstance(value, str)):
-            return tree
-        kept = {
-            name: value if name == entity else part
-            for name, value in tree.items()
-            if name == entity or (part := part_of(value, entity)) is not None
-        }
-        return kept or None
-    return [entity] if isinstance(tree, list) and entity in tree else None
+    masks = {
+        name: _branches(each, entity) if isinstance(each, dict) else _about(each, entity) for name, each in view.items()
+    }
+    kept = {name: mask for name, mask in masks.items() if mask is not None}
+    model_id, _, environment = entity.partition("-")
+    model = view.get("models", {}).get(model_id) if environment and not kept else None
+    mask = None if model is None else _about(model, environment)
+    return kept or (None if mask is None else {"models": {model_id: mask}})
+
+
+def _about(tree: Tree, entity: str) -> Mask:
+    match tree:
+        case str():
+            return True if tree == entity else None
+        case list():
+            return False if entity in tree else None
+        case dict():
+            return True if entity in tree.values() else _branches(tree, entity)
+        case _:
+            return None
+
+
+def _branches(tree: Tree, entity: str) -> Mask:
+    masks = {name: True if name == entity else _about(each, entity) for name, each in tree.items()}
+    return {name: mask for name, mask in masks.items() if mask is not None} or None
+
+
+def _both(one: Mask, other: Mask) -> Mask:
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {name: _both(one.get(name), other.get(name)) for name in one | other}
+    return one is not False or other is not False
+
+
+def _cut(tree: Tree, mask: Mask, entity: str) -> Tree:
+    if isinstance(mask, dict) and isinstance(tree, dict):
+        return {name: _cut(each, mask[name], entity) for name, each in tree.items() if name in mask}
+    return [each for each in tree if each == entity] if mask is False and isinstance(tree, list) else tree
