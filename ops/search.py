@@ -63,7 +63,7 @@ async def first_failure(log: Log, predicate: Predicate, good: Position, bad: Pos
     async for piece in history(log, min(view.position for view in states.values()), good):
         for view in states.values():
             view.fold(piece)
-    if not predicate.holds(_scope(states, names, good)):
+    if not _holds(predicate, _scope(states, names, good), good):
         raise NotFound(f"it does not hold at {good} already: give an earlier --good")
     async for piece in history(log, good, bad):
         for recorded in piece:
@@ -73,10 +73,18 @@ async def first_failure(log: Log, predicate: Predicate, good: Position, bad: Pos
             if recorded.meta.index < recorded.meta.count - 1:
                 continue
             asked += 1
-            if not predicate.holds(_scope(states, names, recorded.position)):
+            if not _holds(predicate, _scope(states, names, recorded.position), recorded.position):
                 return await _failing(log, decision, asked)
             decision = []
     raise NotFound(f"it holds after each of the {asked} decisions up to {bad}: give a later --bad")
+
+
+def _holds(predicate: Predicate, scope: dict[str, Any], position: Position) -> bool:
+    try:
+        return predicate.holds(scope)
+    except BadExpression as bad:
+        hint = "what is not there is None, and so are its fields"
+        raise BadExpression(f"at position {position}: {bad} ({hint})") from None
 
 
 async def _failing(log: Log, decision: list[Recorded], asked: int) -> Failing:

@@ -2,7 +2,7 @@
 
 A chain leads from the person or the signal that began it to the event that is asked for. Of a replica that is its
 assignment, and its own life follows; of an environment what made it point where it points; of a deployment what put it
-into its status.
+into its status; of a model its registration. Of what was deleted: what deleted it.
 """
 
 from datetime import datetime
@@ -79,12 +79,16 @@ async def why(log: Log, what: str, *, latest: bool = False) -> Story:
 async def _that_counts(whence: Whence, entity: str, last: Recorded) -> tuple[Recorded, bool]:
     """The event that says most about the entity, and whether its life belongs to the answer."""
     kind = kind_of(whence.names, entity)
+    if kind == "model":
+        return await set_by(whence, f"model:{entity}.model_id") or last, False
     if kind == "environment":
         return await set_by(whence, f"environment:{entity}.current") or last, False
     if kind == "deployment":
         catalogue = await state_at(whence.log, DEPLOYMENTS, whence.head)
         deployment = catalogue.deployments.get(DeploymentId(entity))
-        if deployment is None or not beginning_of(whence.log) < deployment.reason_position <= whence.head:
+        if deployment is None:
+            return await set_by(whence, f"deployment:{entity}.status") or last, False
+        if not beginning_of(whence.log) < deployment.reason_position <= whence.head:
             return last, False
         return await whence.at(deployment.reason_position), False
     first = await whence.first(entity) or last

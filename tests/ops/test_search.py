@@ -69,6 +69,8 @@ async def test_what_has_only_an_id_is_found_by_it() -> None:
     stopped = next(each for each in await log.read() if event_type(each.event) == "ReplicaStopped")
     text = f'replica("{ready.stream.id}").phase == "ready" and node("node-a").status == "up"'
     assert (await first_failure(log, expression(text), ready.position, await log.head())).position == stopped.position
+    with pytest.raises(BadExpression, match=r"at position 0: .*what is not there is None"):
+        await first_failure(log, expression('node("node-a").cpu_used < 9'), ORIGIN, await log.head())
     with pytest.raises(UnknownName, match="nobody"):
         await first_failure(log, expression('replica("nobody")'), ORIGIN, await log.head())
 

@@ -4,6 +4,7 @@ import pytest
 
 from events.codec import event_type
 from events.log.memory import MemoryLog
+from handlers.deciders.model import DeleteModel, model_id_of
 from ops.names import UnknownName
 from ops.past import NoSuchPosition
 from ops.why import Story, timeline, why
@@ -32,6 +33,20 @@ async def test_why_a_deployment_is_as_it_is_begins_with_the_parked_request_and_i
     assert told.steps[0].grounds["rule"] == "parked request"
     assert told.steps[0].grounds["parked"] == 1
     assert "1 parked" in told.steps[0].summary
+
+
+async def test_why_a_model_is_there_is_its_registration_and_why_a_deployment_is_not_its_deletion() -> None:
+    async with history() as plane:
+        await plane.join()
+        deployment = await plane.push()
+        await plane.build(deployment)
+        await plane.bring_ready(deployment)
+        model = model_id_of("default", "iris")
+        assert types_of(await why(plane.log, "iris")) == ["ModelRegistered"]
+        await plane.do(DeleteModel(**plane.asked(), model_id=model))
+        for name in ("iris", "iris/deployment-1", deployment, "iris/production"):
+            assert types_of(await why(plane.log, name)) == ["ModelDeleted"]
+        assert "ScaledToZero" in types_of(await why(plane.log, deployment, latest=True))
 
 
 async def test_an_event_is_asked_for_by_its_position_or_its_id(log: MemoryLog) -> None:
