@@ -212,7 +212,9 @@ class Delivery:
         """Where it stands, and the attempts since the last note. False: the store is away; all of it is noted later."""
         self._unnoted.clear()
         attempts = self._attempts[:ATTEMPTS_IN_NOTE]
-        place = Place(self._read_to, self._lanes.open, self._waits, self._losses)
+        open_now = self._lanes.open
+        full = None if self._lanes.room else f"{len(open_now)} events are open: the log is read no further"
+        place = Place(self._read_to, open_now, self._waits or full, self._losses)
         try:
             await self._deliveries.keep(self._webhook.webhook_id, Note(place, tuple(attempts)))
         except DeliveriesUnavailable as away:

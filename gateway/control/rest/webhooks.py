@@ -130,6 +130,8 @@ def _letters(router: APIRouter, subscriptions: Subscriptions) -> None:
         found, visit = _find(subscriptions, webhook_id), visit_of(request)
         if bool(body.positions) == body.all:
             raise invalid('say which: {"positions": [42]}, or {"all": true}', "positions")
+        if len(body.positions) > LIMIT_MAX:
+            raise invalid(f"at most {LIMIT_MAX} positions at once, not {len(body.positions)}", "positions")
         waiting = [each.position for each in found.dead.values() if not each.waiting]
         asked = sorted(waiting if body.all else map(Position, body.positions))[:LIMIT_MAX]
         for position in asked:

@@ -133,6 +133,8 @@ async def test_dead_letters_are_inspected_and_asked_for_again(stand: Stand) -> N
 
     nothing = await stand.client.post(f"/v1/webhooks/{me}/redeliver", json={})
     assert nothing.status_code == 400 and nothing.json()["field"] == "positions"
+    many = await stand.client.post(f"/v1/webhooks/{me}/redeliver", json={"positions": [1] * 1001})
+    assert many.status_code == 400 and many.json()["field"] == "positions", "nothing is left out unsaid"
     wrong = await stand.client.post(f"/v1/webhooks/{me}/redeliver", json={"positions": [9]})
     assert wrong.status_code == 404 and "not among the dead letters" in wrong.json()["message"]
     one = await stand.client.post(f"/v1/webhooks/{me}/redeliver", json={"positions": [2]})

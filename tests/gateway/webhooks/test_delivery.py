@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from events.base import Position, WebhookId
@@ -197,6 +198,24 @@ async def test_an_event_that_is_refused_for_ever_is_given_up_and_can_be_sent_aga
     kinds = (DeliveryGivenUp, RedeliveryRequested, RedeliverySucceeded)
     told = [type(event).__name__ for event in history if isinstance(event, kinds)]
     assert told == [kind.__name__ for kind in (kinds[0], kinds[1], kinds[0], kinds[1], kinds[2])]
+
+
+async def test_who_has_too_many_open_events_is_told_why_no_more_come(tmp_path: Path) -> None:
+    async def picky(event: Told) -> int:
+        return 500 if event["subject"] == "node.n0" else 200
+
+    plant = Plant(tmp_path, policy=msgspec.structs.replace(STUBBORN, window=5))
+    async with plant.folding(), listening(Receiver(picky)) as receiver, plant.working():
+        me = await plant.webhook(receiver.url)
+        await plant.happen(8, entities=1)
+        await until(lambda: (place_of(plant, me).waits or "").endswith("events are open: the log is read no further"))
+        other = await plant.happen(2, entities=2, first=20)
+        await until(lambda: len(receiver.seen) > 20)
+        assert receiver.taken == []
+        receiver.answering = Receiver().answering
+        await receiver.until(lambda: set(other) <= set(receiver.positions))
+        await settled(plant, me)
+    assert receiver.in_order() and place_of(plant, me).waits is None
 
 
 async def test_a_webhook_for_everything_is_not_told_of_its_own_troubles(tmp_path: Path) -> None:
