@@ -75,6 +75,10 @@ class Deliveries(Protocol):
         """The newest first."""
         ...
 
+    async def forget(self, webhook_id: WebhookId) -> None:
+        """All notes on it."""
+        ...
+
 
 class MemoryDeliveries:
     def __init__(self) -> None:
@@ -93,6 +97,10 @@ class MemoryDeliveries:
 
     async def attempts(self, webhook_id: WebhookId, most: int) -> list[Attempt]:
         return newest(self._notes.get(webhook_id, []), most)
+
+    async def forget(self, webhook_id: WebhookId) -> None:
+        self._notes.pop(webhook_id, None)
+        self.places.pop(webhook_id, None)
 
 
 def newest(notes: list[Note], most: int) -> list[Attempt]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from nats.aio.client import Client
 from nats.errors import Error
@@ -63,6 +63,11 @@ class JetStreamDeliveries:
                 return newest([decode(message.data) async for message in notes], most)
             except NotFoundError:
                 return []
+
+    async def forget(self, webhook_id: WebhookId) -> None:
+        async with self._answering() as jetstream:
+            with suppress(NotFoundError):
+                await jetstream.purge_stream(STREAM, subject=_subject(webhook_id))
 
     @asynccontextmanager
     async def _answering(self) -> AsyncIterator[JetStreamContext]:

@@ -68,6 +68,7 @@ class Worker:
         for webhook_id in self._running.keys() - webhooks.keys():
             _, _, task = self._running.pop(webhook_id)
             task.cancel()
+            tasks.create_task(self._forget(webhook_id, task))
         for webhook_id, webhook in webhooks.items():
             running = self._running.get(webhook_id)
             if running is None:
@@ -93,6 +94,11 @@ class Worker:
             rng=self._rng,
             policy=self._policy,
         )
+
+    async def _forget(self, webhook_id: WebhookId, ending: asyncio.Task[None]) -> None:
+        """What is removed while no worker runs leaves its last notes."""
+        await asyncio.wait({ending})
+        await patiently(lambda: self._deliveries.forget(webhook_id))
 
     async def _tell_no_secret(self, webhook: Webhook) -> None:
         """Once. Looked for again whenever anything happens."""

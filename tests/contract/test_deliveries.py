@@ -61,6 +61,15 @@ async def test_the_last_note_is_the_place_and_attempts_come_newest_first(deliver
     assert await deliveries.place(OTHER) == Place(Position(5)) and await deliveries.attempts(OTHER, 9) == []
 
 
+async def test_notes_on_one_webhook_are_forgotten_and_on_another_are_not(deliveries: Deliveries) -> None:
+    await deliveries.forget(W)
+    for webhook_id in (W, OTHER):
+        await deliveries.keep(webhook_id, Note(Place(Position(3)), (attempt(1),)))
+    await deliveries.forget(W)
+    assert (await deliveries.place(W), await deliveries.attempts(W, 10)) == (None, [])
+    assert await deliveries.place(OTHER) == Place(Position(3)) and len(await deliveries.attempts(OTHER, 10)) == 1
+
+
 async def test_only_so_many_notes_are_kept_of_one_webhook_and_nothing_of_another_goes(deliveries: Deliveries) -> None:
     await deliveries.keep(OTHER, Note(Place(Position(1)), (attempt(7),)))
     for number in range(NOTES_KEPT + 5):

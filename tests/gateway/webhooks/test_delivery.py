@@ -274,10 +274,13 @@ async def test_a_webhook_that_is_removed_is_left_alone(tmp_path: Path) -> None:
         gone = await plant.webhook(removed.url, "gone")
         await plant.happen(5)
         await removed.until(lambda: len(removed.taken) == 5)
+        await settled(plant, gone)
         await plant.command(RemoveWebhook, webhook_id=gone)
         await plant.happen(5, first=10)
         await kept.until(lambda: len(kept.taken) == 10)
         assert len(removed.seen) == 5
+        await until(lambda: place_of(plant, gone) == Place(Position(0)))
+        assert await plant.deliveries.attempts(gone, 10) == [], "nothing is kept of what is gone"
 
 
 async def test_an_internal_address_is_never_connected_to(tmp_path: Path) -> None:
