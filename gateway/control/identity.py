@@ -11,11 +11,12 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from events.base import CommandId, CorrelationId, derive
+from events.base import CommandId, CorrelationId, Position, derive
 from events.signals.refusals import Refusal
 from gateway.control.errors import ApiError, answer_error, invalid
 from gateway.control.plane import Plane, Visit, actor_of
 from gateway.keys import HOW, KeyRefused, check, identify
+from gateway.numbers import whole
 from projections.access import Key
 
 DASHBOARD = "/dashboard"
@@ -95,9 +96,10 @@ class Door:
         )
 
     async def _wait(self, wanted: str) -> None:
-        if not wanted.isascii() or not wanted.isdigit():
-            raise invalid(f"min_position must be a position such as 42, not {wanted!r}", "min_position")
-        position = type(self._plane.views.position)(int(wanted))
+        number = whole(wanted)
+        if number is None:
+            raise invalid(f"min_position must be a position such as 42, not {wanted[:40]!r}", "min_position")
+        position = Position(number)
         if not await self._plane.views.reached(position, MIN_POSITION_DEADLINE_S):
             message = f"this gateway is at position {self._plane.views.position}, not yet at {position}: ask again"
             raise ApiError(503, message, code="behind", field="min_position", retry_after_s=2)

@@ -21,6 +21,7 @@ from events.base import BlobDigest
 from gateway.control import sigv4
 from gateway.control.aws_chunks import TRAILER, BadChunks, unframed
 from gateway.control.uploads import BLOBS, BUCKET, PLANE_KEY_ID, NoUpload, UploadArea
+from gateway.numbers import whole
 from projections.stores.blobs import CHUNK_BYTES, FolderBlobs
 
 PART_MAX = 10_000
@@ -227,9 +228,10 @@ def _upload_id(text: str) -> str:
 
 async def _put_part(request: Request, payload_hash: str, area: UploadArea, parts: Path) -> Response:
     text = request.query_params.get("partNumber", "")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= PART_MAX):
-        raise S3Error("InvalidArgument", f"partNumber must be from 1 to {PART_MAX}, not {text!r}")
-    etag = await _receive(request, payload_hash, area, parts, parts / str(int(text)))
+    number = whole(text)
+    if number is None or not 1 <= number <= PART_MAX:
+        raise S3Error("InvalidArgument", f"partNumber must be from 1 to {PART_MAX}, not {text[:40]!r}")
+    etag = await _receive(request, payload_hash, area, parts, parts / str(number))
     return Response(headers={"ETag": f'"{etag}"'})
 
 

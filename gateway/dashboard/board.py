@@ -29,6 +29,7 @@ from gateway.dashboard.markup import Markup
 from gateway.dashboard.moment import Moment, World
 from gateway.dashboard.recorded import recorded
 from gateway.dashboard.sources import File, FilesUnknown, Found, Refusal, Sources
+from gateway.numbers import whole
 from projections.audit import AuditQuery, audit_row
 from projections.base import Projection, fold
 from projections.cold_starts import COLD_STARTS
@@ -121,7 +122,7 @@ class Board:
         return "Events", events_page.events(found, asked, ROWS, moment)
 
     async def event(self, position: str, moment: Moment, asked: Asked) -> Page:
-        at = Position(int(position)) if position.isascii() and position.isdigit() else Position(0)
+        at = Position(whole(position) or 0)
         try:
             event = await self.sources.one(at) if self.sources.beginning < at <= moment.head else None
         except LogUnavailable as away:
@@ -168,11 +169,12 @@ class Board:
     async def audit(self, moment: Moment, asked: Asked) -> Page:
         what = _one_of("what", asked, audit_page.WHATS, "done")
         filters = {name: value for name, value in asked.items() if name != "what"}
-        before = filters.get("before")
-        if before is not None and not (before.isascii() and before.isdigit()):
-            raise Refusal(400, f"before must be a number, not {before[:40]!r}")
+        given = filters.get("before")
+        before = None if given is None else whole(given)
+        if given is not None and before is None:
+            raise Refusal(400, f"before must be a number, not {given[:40]!r}")
         # Refused commands have no position in the log: at a past moment they are found by the time of it.
-        place: dict[str, Any] = {} if before is None else {"until_position": Position(int(before) - 1)}
+        place: dict[str, Any] = {} if before is None else {"until_position": Position(before - 1)}
         if what == "done":
             place = {"until_position": min(moment.position, place.get("until_position", moment.position))}
         query = self._query(filters, **place, limit=ROWS)

@@ -20,6 +20,7 @@ from gateway.dashboard.recorded import recorded
 from gateway.dashboard.sources import Refusal
 from gateway.dashboard.whatif_page import NUMBERS, Asked, Rehearsed, whatif
 from gateway.dashboard.words import notice
+from gateway.numbers import whole
 from handlers.base import Refused
 from handlers.deciders.settings import check_settings
 from handlers.whatif import START_S, Outcome, rehearse
@@ -67,7 +68,7 @@ def settings_of(now: AutoscalingSettings, asked: Mapping[str, str]) -> Autoscali
     """Raises Refused, naming the field."""
     given = {name: asked[name] for name in NUMBERS if name in asked}
     for name, text in given.items():
-        if not (text.isascii() and text.removeprefix("-").isdigit()):
+        if whole(text.removeprefix("-")) is None:
             raise Refused("invalid", f"{name} must be a whole number, not {text[:40]!r}", name)
     try:
         other = changed(now, {name: int(text) for name, text in given.items()})

@@ -21,6 +21,7 @@ from gateway.dashboard.moment import ROOT, Moment, deployment_path, environment_
 from gateway.dashboard.sources import Refusal, Sources
 from gateway.dashboard.webhooks_page import webhook_path
 from gateway.dashboard.whatif_page import NUMBERS
+from gateway.numbers import whole
 
 STATIC = {
     "style.css": "text/css; charset=utf-8",
@@ -196,9 +197,10 @@ def _deployments(router: APIRouter, desk: Desk) -> None:
             tail.wanted_by(asked)
         except Refusal as refused:
             raise ApiError(refused.status, str(refused)) from refused
-        if files is None or not (after.isascii() and after.isdigit()):
+        after_ns = whole(after)
+        if files is None or after_ns is None:
             raise ApiError(400, f"after must be a time in nanoseconds, not {after[:40]!r}", field="after")
-        return _stream(tail.lines(files, found.deployment_id, asked, int(after), going))
+        return _stream(tail.lines(files, found.deployment_id, asked, after_ns, going))
 
 
 class Ticks(msgspec.Struct, frozen=True):

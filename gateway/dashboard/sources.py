@@ -22,6 +22,7 @@ from events.signals.log_lines import LogFiles
 from events.weights import ManifestId
 from gateway.dashboard.moment import Moment, World
 from gateway.dashboard.recorded import recorded
+from gateway.numbers import whole
 from projections.audit import AuditQuery, AuditRow, RefusedRow, audit_row, wanted
 from projections.base import Projection, fold
 from projections.deployments import DEPLOYMENTS
@@ -101,10 +102,11 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         head = self.head()
         position = head
         if asked:
-            position = Position(int(asked) if asked.isascii() and asked.isdigit() else -1)
-            if not self.beginning <= position <= head:
+            number = whole(asked)
+            if number is None or not self.beginning <= number <= head:
                 where = f"a position from {self.beginning} to {head}, where the log ends"
                 raise Refusal(400, f"at must be {where}, not {asked[:40]!r}")
+            position = Position(number)
         return Moment(
             position=position,
             head=head,

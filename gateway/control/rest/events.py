@@ -5,7 +5,6 @@ position as `id`, heartbeats too, so that a filter that matches little does not 
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -22,6 +21,7 @@ from gateway.control.errors import invalid
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
 from gateway.control.subscriptions import Subscriptions
+from gateway.numbers import whole
 from projections.selection import Selection, no_such_type, selects
 
 LIMIT, LIMIT_MAX = 100, 1000
@@ -31,7 +31,6 @@ HEARTBEAT_S = 15.0
 LOOK_S = 1.0
 """How often a quiet stream looks whether its key is still valid, and its gateway stays."""
 RETRY_MS = 1000
-POSITION = re.compile(r"[0-9]{1,18}")
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,9 +82,10 @@ def _begin(request: Request, query: Query, head: Position) -> Position:
     seen = request.headers.get("last-event-id")
     if seen is None:
         return head if query.after is None else _known(query.after, head, "after")
-    if not POSITION.fullmatch(seen):
+    number = whole(seen)
+    if number is None:
         raise invalid(f"Last-Event-ID must be a position such as 42, not {seen[:40]!r}", "Last-Event-ID")
-    return _known(int(seen), head, "Last-Event-ID")
+    return _known(number, head, "Last-Event-ID")
 
 
 def _known(after: int, head: Position, field: str) -> Position:

@@ -17,6 +17,7 @@ from gateway.control.errors import ApiError, invalid, not_found
 from gateway.control.identity import visit_of
 from gateway.control.plane import Plane
 from gateway.control.subscriptions import Subscriptions
+from gateway.numbers import whole
 from gateway.webhooks.targets import TargetRefused
 from handlers.base import Refused
 from handlers.deciders.webhook import MoveWebhook, RegisterWebhook, RemoveWebhook, RequestRedelivery
@@ -175,9 +176,10 @@ async def _place(subscriptions: Subscriptions, webhook: Webhook) -> Place | None
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(LIMIT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LIMIT_MAX):
+    limit = whole(text)
+    if limit is None or not 1 <= limit <= LIMIT_MAX:
         raise invalid(f"limit must be 1 to {LIMIT_MAX}, not {text[:20]!r}", "limit")
-    return int(text)
+    return limit
 
 
 def _shown(webhook: Webhook, place: Place | None) -> dict[str, Any]:

@@ -131,10 +131,12 @@ async def test_a_past_position_is_shown_as_it_was_and_stays_in_every_link(
     assert all(f"at={head - 2}" in each for each in re.findall(r'href="(/dashboard[^"]*)"', inner))
     assert (await browser.get(f"/dashboard/deployments/{me}?at=2")).status_code == 404
     assert "as it was" in then and f'value="{head - 2}"' in then
-    for wrong in ("x", "2026-13-01", str(head + 1)):
+    for wrong in ("x", "2026-13-01", str(head + 1), "9" * 5000):
         answer = await browser.get(f"/dashboard?at={wrong}")
         assert answer.status_code == 400 and "at must be a position" in answer.text
         Checked(answer.text)
+    assert (await browser.get(f"/dashboard/events/{'9' * 5000}")).status_code == 404
+    assert (await browser.get(f"/dashboard/audit?before={'9' * 5000}")).status_code == 400
 
 
 async def test_a_time_leads_to_the_last_position_by_then(stand: Stand, browser: httpx.AsyncClient) -> None:

@@ -117,7 +117,8 @@ async def test_where_it_stands_and_its_last_deliveries_are_shown(stand: Stand) -
     assert (shown["position"], shown["open"], shown["waits"]) == (3, 1, "answered 500")
     newest = (await stand.client.get(f"/v1/webhooks/{me}/deliveries?limit=1")).json()["deliveries"]
     assert [(each["number"], each["status"], each["result"]) for each in newest] == [(2, 500, "failed")]
-    assert (await stand.client.get(f"/v1/webhooks/{me}/deliveries?limit=x")).json()["field"] == "limit"
+    for wrong in ("x", "9" * 5000):
+        assert (await stand.client.get(f"/v1/webhooks/{me}/deliveries?limit={wrong}")).json()["field"] == "limit"
 
 
 async def test_dead_letters_are_inspected_and_asked_for_again(stand: Stand) -> None:
