@@ -29,6 +29,9 @@ SENT = 256
 
 AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
+GIVEN_UP = (TimeoutError, asyncio.CancelledError)
+"""Nobody waits for the server any longer: its connection is ended with no more words."""
+
 Connection = Any
 """An asyncpg connection; the pool's proxy type has no name of its own."""
 
@@ -53,7 +56,7 @@ class PostgresAuditStore:
     async def append(self, rows: Sequence[AuditRow], after: Position) -> Position:
         if not rows:
             return after
-        async with self._connected() as connection, connection.transaction():
+        async with self._connected() as connection, _transaction(connection):
             at, live = await connection.fetchrow("select position, live from causeway.cursor for update")
             if at != after:
                 raise CursorMoved(after, at)
@@ -62,7 +65,7 @@ class PostgresAuditStore:
         return rows[-1].position
 
     async def set_aside(self, first: Position) -> None:
-        async with self._connected() as connection, connection.transaction():
+        async with self._connected() as connection, _transaction(connection):
             live = await connection.fetchval("select live from causeway.cursor for update")
             columns = ", ".join(sql.COLUMNS)
             await connection.execute(
@@ -90,7 +93,7 @@ class PostgresAuditStore:
     async def _page(self, query: AuditQuery) -> tuple[AuditRow, ...]:
         async with self._connected() as connection:
             # Another connection may switch tables in between: one moment for all of it.
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
+            async with _transaction(connection, isolation="repeatable_read", readonly=True):
                 live = await connection.fetchval("select live from causeway.cursor")
                 query = await _within(connection, query, live)
                 query, names = await _met(connection, query, live)
@@ -111,7 +114,7 @@ class PostgresAuditStore:
 
     async def append_refused(self, kept: Sequence[KeptRefusal], after: int) -> int:
         reached = kept[-1].sequence
-        async with self._connected() as connection, connection.transaction():
+        async with self._connected() as connection, _transaction(connection):
             at = await connection.fetchval("select refused from causeway.cursor for update")
             if at != after:
                 raise CursorMoved(Position(after), Position(at))
@@ -148,7 +151,7 @@ class PostgresAuditStore:
 
     async def fill_rebuilt(self, events: AsyncIterator[Sequence[Recorded]]) -> None:
         # One transaction: a server that keeps the least WAL then writes only the table's own files, once.
-        async with self._connected() as connection, connection.transaction():
+        async with self._connected() as connection, _transaction(connection):
             other = await _other(connection)
             await connection.execute(sql.dropped(other) + sql.tables(other))
             pairs: sql.Pairs = {}
@@ -166,7 +169,7 @@ class PostgresAuditStore:
             await _pair(connection, pairs, other)
 
     async def append_rebuilt(self, rows: Sequence[AuditRow]) -> None:
-        async with self._connected() as connection, connection.transaction():
+        async with self._connected() as connection, _transaction(connection):
             await _write(connection, rows, await _other(connection))
 
     async def compare_rebuilt(self) -> Compared:
@@ -192,7 +195,7 @@ class PostgresAuditStore:
     async def switch_to_rebuilt(self, reached: Position, tail: Sequence[AuditRow]) -> bool:
         async with self._connected() as connection:
             try:
-                async with connection.transaction():
+                async with _transaction(connection):
                     return await _switch(connection, reached, tail)
             except asyncpg.LockNotAvailableError:
                 return False
@@ -210,7 +213,7 @@ class PostgresAuditStore:
         secret = "'" + password.replace("'", "''") + "'"
         async with self._connected() as connection:
             try:
-                async with connection.transaction():
+                async with _transaction(connection):
                     anothers = await connection.fetchval(sql.ANOTHERS, name)
                     if anothers:
                         why = f"the role {name} is there and is more than a reader of the trail"
@@ -244,10 +247,14 @@ class PostgresAuditStore:
     async def _connected(self) -> AsyncIterator[Connection]:
         try:
             async with (await self._opened()).acquire(timeout=TIMEOUT_S) as connection:
-                if not self._made:
-                    await _make(connection)
-                    self._made = True
-                yield connection
+                try:
+                    if not self._made:
+                        await _make(connection)
+                        self._made = True
+                    yield connection
+                except GIVEN_UP:
+                    connection.terminate()
+                    raise
         except AWAY as error:
             self._made = False
             if isinstance(error, asyncpg.InternalClientError) and self._pool is not None:
@@ -258,8 +265,23 @@ class PostgresAuditStore:
             raise AuditUnavailable(f"PostgreSQL does not take part: {reason}") from error
 
 
+@asynccontextmanager
+async def _transaction(connection: Connection, **options: Any) -> AsyncIterator[None]:
+    """As asyncpg's, but that who gives up a server that does not answer does not wait for its answer to a rollback."""
+    transaction = connection.transaction(**options)
+    await transaction.start()
+    try:
+        yield
+    except GIVEN_UP:
+        raise  # with its connection the transaction ends
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await transaction.commit()
+
+
 async def _make(connection: Connection) -> None:
-    async with connection.transaction():
+    async with _transaction(connection):
         await connection.execute("select pg_advisory_xact_lock($1)", sql.MAKE_LOCK)
         await connection.execute(sql.BASE)
         found = await connection.fetchrow("select shape, live from causeway.cursor")

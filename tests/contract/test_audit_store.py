@@ -2,10 +2,15 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -34,6 +39,7 @@ from ops.config import Settings
 from ops.local.attach import status
 from projections.audit import AuditQuery, AuditRow, audit_row, wanted, wanted_refused
 from projections.stores import audit, audit_rebuild, audit_sql
+from projections.stores import postgres as postgres_store
 from projections.stores.audit import (
     AuditStore,
     AuditUnavailable,
@@ -455,6 +461,63 @@ async def test_a_rebuild_waits_for_those_who_read_and_one_beside_it_is_refused(
         await reader.close()
         await store.close()
         await other.close()
+
+
+@asynccontextmanager
+async def that_can_hang(url: str) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+    """The same database behind a socket that passes bytes on while the first event is set; the second: some wait."""
+    answering, waiting, folder = asyncio.Event(), asyncio.Event(), Path(tempfile.mkdtemp(prefix="causeway-"))
+    answering.set()
+    there = parse_qs(urlsplit(url).query)["host"][0]
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while some := await reader.read(1 << 16):
+            if not answering.is_set():
+                waiting.set()
+                await answering.wait()
+            writer.write(some)
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_unix_connection(f"{there}/.s.PGSQL.5432")
+        for each in (passed_on(reader, questions), passed_on(answers, writer)):
+            tasks.add(asyncio.create_task(each))
+
+    server = await asyncio.start_unix_server(accept, folder / ".s.PGSQL.5432")
+    try:
+        yield url.replace(quote(there), quote(str(folder))), answering, waiting
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        shutil.rmtree(folder)
+
+
+async def test_who_gives_up_a_server_that_does_not_answer_waits_no_longer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, rows: tuple[AuditRow, ...]
+) -> None:
+    monkeypatch.setattr(postgres_store, "TIMEOUT_S", 3600.0)
+    async with that_can_hang(await new_database(settings)) as (url, answering, waiting):
+        store = PostgresAuditStore(url)
+        try:
+            await store.append(rows[:5], ORIGIN)
+            for hung in (lambda: store.page(AuditQuery()), lambda: store.append(rows[5:], Position(5))):
+                answering.clear()
+                waiting.clear()
+                asked = asyncio.create_task(hung())
+                async with asyncio.timeout(60):
+                    await waiting.wait()
+                asked.cancel()
+                done, _ = await asyncio.wait({asked}, timeout=120)
+                assert done and asked.cancelled()
+                answering.set()
+                assert await store.page(AuditQuery()) == rows[:5]
+            assert await store.append(rows[5:], Position(5)) == len(rows)
+        finally:
+            answering.set()
+            await store.close()
 
 
 async def test_rows_of_another_shape_are_made_anew_and_those_who_read_them_still_do(settings: Settings) -> None:
