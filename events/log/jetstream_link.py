@@ -5,7 +5,10 @@ may have been (`NoAnswer`). Questions in flight fail at once when the connection
 """
 
 import asyncio
+import logging
+import math
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -18,6 +21,8 @@ from events.log.nats_wire import Login
 ANSWER_S = 5.0
 """How long one question waits for its answer."""
 CONNECT_S = 2.0
+TOLD_EVERY_S = 60.0
+_log = logging.getLogger("causeway")
 
 Outgoing = tuple[str, dict[str, str], bytes]
 """Subject, headers, payload."""
@@ -48,7 +53,7 @@ class Reach:
         return min(self._away.values()) if self._away else None
 
 
-def client_options(login: Login, name: str) -> dict[str, Any]:
+def client_options(login: Login, name: str, **callbacks: Callable[..., Awaitable[None]]) -> dict[str, Any]:
     """How every nats-py client of ours connects: for ever, quickly, and noticing a silent server within seconds."""
     return {
         "servers": list(login.servers()),
@@ -64,7 +69,23 @@ def client_options(login: Login, name: str) -> dict[str, Any]:
         "max_outstanding_pings": 2,
         # Nothing is kept back and sent after a reconnect: what could not be sent is known not to be sent.
         "pending_size": 0,
+        "error_cb": seldom_told(name),
+        **callbacks,
     }
+
+
+def seldom_told(name: str) -> Callable[[Exception], Awaitable[None]]:
+    """Once a minute: nats-py has something to tell at each of the ten times a second that it tries to reconnect."""
+    told_at = -math.inf
+
+    async def tell(error: Exception) -> None:
+        nonlocal told_at
+        now = time.monotonic()
+        if now >= told_at + TOLD_EVERY_S:
+            told_at = now
+            _log.warning("%s: the connection to NATS: %s", name, str(error) or type(error).__name__)
+
+    return tell
 
 
 async def settled(client: Client, timeout_s: int = 10) -> None:
@@ -97,11 +118,14 @@ class Link:
             try:
                 async with asyncio.timeout(patience_s):
                     await client.connect(
-                        **client_options(self._login, "causeway log"),
-                        error_cb=self._failed,
-                        disconnected_cb=self._broken,
-                        reconnected_cb=self._mended,
-                        closed_cb=self._broken,
+                        **client_options(
+                            self._login,
+                            "causeway log",
+                            error_cb=self._failed,
+                            disconnected_cb=self._broken,
+                            reconnected_cb=self._mended,
+                            closed_cb=self._broken,
+                        )
                     )
                     self._inbox = client.new_inbox()
                     await client.subscribe(f"{self._inbox}.*", cb=self._answered)

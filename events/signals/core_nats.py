@@ -93,11 +93,14 @@ class CoreNatsSignals:
             try:
                 self._client = None
                 await client.connect(
-                    **client_options(self._login, "causeway signals"),
-                    error_cb=self._failed,
-                    disconnected_cb=self._broken,
-                    reconnected_cb=self._mended,
-                    closed_cb=self._ended,
+                    **client_options(
+                        self._login,
+                        "causeway signals",
+                        error_cb=self._failed,
+                        disconnected_cb=self._broken,
+                        reconnected_cb=self._mended,
+                        closed_cb=self._ended,
+                    )
                 )
                 self._client = client
                 await self._subscribe()

@@ -8,6 +8,7 @@ import pytest
 from events.base import EventId, Position, WebhookId
 from events.log.cursors import Cursor, Cursors, CursorsUnavailable, MemoryCursors
 from events.log.jetstream_cursors import open_cursors
+from events.log.jetstream_link import client_options
 from events.log.nats_wire import Login
 from events.signals.deliveries import (
     NOTES_KEPT,
@@ -98,6 +99,14 @@ async def test_notes_outlive_the_server_and_an_absent_one_is_said_to_be_away(ser
                 await asyncio.sleep(0.1)
     assert await store.place(W) == Place(Position(5)), "the same connection is made again"
     await store.close()
+
+
+async def test_a_server_that_stays_away_is_told_of_once_not_at_every_try(caplog: pytest.LogCaptureFixture) -> None:
+    tell = client_options(Login(url="nats://127.0.0.1:1"), "causeway deliveries")["error_cb"]
+    for _ in range(20):
+        await tell(ConnectionRefusedError("nobody listens"))
+    assert caplog.messages == ["causeway deliveries: the connection to NATS: nobody listens"]
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_cursor_is_the_last_place_saved_under_its_name(cursors: Cursors) -> None:
