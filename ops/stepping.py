@@ -76,8 +76,9 @@ class Walk:
         return before, after
 
 
-def _shown(name: str, blank: Any, field: str, key: Any, value: Any) -> Tree:
-    return VIEWS[name][1](msgspec.structs.replace(blank, **{field: {key: value}}))[field][key]
+def _shown(name: str, blank: Any, field: str, few: dict[Any, Any]) -> dict[Any, Tree]:
+    shown: dict[Any, Tree] = VIEWS[name][1](msgspec.structs.replace(blank, **{field: few}))[field]
+    return shown
 
 
 class Walked:
