@@ -14,7 +14,7 @@ import msgspec
 from events.base import Position
 from projections.audit import AuditRow, RefusedRow
 
-SHAPE = 4
+SHAPE = 5
 """Of the tables that are filled from the log. Another one in the database: they are made anew, and filled again."""
 BUCKET = 1000
 """Positions whose earliest and latest time are kept together, by which a time finds its positions."""
