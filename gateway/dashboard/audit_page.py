@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from gateway.dashboard.events_page import filter_form
 from gateway.dashboard.markup import Markup, join, tag
 from gateway.dashboard.moment import ROOT, Moment
-from gateway.dashboard.words import entity, notice, position_link, said, table, when
+from gateway.dashboard.words import actor, entity, notice, position_link, said, table, when
 from projections.audit import AuditRow, RefusedRow
 
 WHATS = {"done": "What was done", "refused": "What was refused"}
@@ -53,7 +53,7 @@ def _done(row: AuditRow, moment: Moment) -> tuple[object, ...]:
     return (
         (when(row.at, moment), " ", position_link(moment, row.position)),
         (
-            tag("a", row.actor, href=moment.link("/audit", actor=row.actor)),
+            actor(row, "/audit", moment),
             " ",
             tag("span", row.actor_how, class_="dim"),
         ),
@@ -65,10 +65,9 @@ def _done(row: AuditRow, moment: Moment) -> tuple[object, ...]:
 
 
 def _refused(row: RefusedRow, moment: Moment) -> tuple[object, ...]:
-    by = moment.link("/audit", actor=row.actor, what="refused")
     return (
         when(row.at, moment),
-        (tag("a", row.actor, href=by), " ", tag("span", row.actor_how, class_="dim")),
+        (actor(row, "/audit", moment, what="refused"), " ", tag("span", row.actor_how, class_="dim")),
         tag("span", row.command, class_="open"),
         entity(row, moment),
         (tag("span", row.kind, class_="chip"), " ", row.reason, f" (field {row.field})" if row.field else None),

@@ -99,7 +99,7 @@ def times(span: Span, y: float) -> Markup:
     first = -(-span.begin // step) * step
     shown = [first + step * index for index in range(int((span.end - first) // step) + 1)]
     form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86400 else "%m-%d"
-    return tag("g", tag("text", "UTC", x=0, y=y), [
+    return tag("g", [
         tag("text", f"{datetime.fromtimestamp(at, UTC):{form}}", x=span.x(at), y=y, text_anchor=_anchor(span.x(at)))
         for at in shown
     ])  # fmt: skip
@@ -115,4 +115,5 @@ def picture(height: float, label: str, *content: object) -> Markup:
 
 def legend(*entries: tuple[str, str]) -> Markup:
     """Pairs of the kind of a line and its words."""
-    return tag("figcaption", [tag("span", text, class_=f"key {kind}") for kind, text in entries])
+    keys = [tag("span", text, class_=f"key {kind}") for kind, text in entries]
+    return tag("figcaption", keys, tag("span", "times are UTC"))

@@ -138,12 +138,12 @@ class Board:
         """Cause and effect have one correlation. Of a long chain, what lies around the event."""
         until = moment.position if moment.fixed and moment.position >= event.position else None
         one, at = event.meta.correlation_id, event.position
-        before = await self.sources.rows(
-            AuditQuery(correlation=one, until_position=Position(at - 1), newest=True, limit=FAMILY_ROWS)
+        before, after = await asyncio.gather(
+            self.sources.rows(
+                AuditQuery(correlation=one, until_position=Position(at - 1), newest=True, limit=FAMILY_ROWS)
+            ),
+            self.sources.rows(AuditQuery(correlation=one, after=at, until_position=until, limit=FAMILY_ROWS)),
         )
-        after = await self.sources.rows(
-            AuditQuery(correlation=one, after=at, until_position=until, limit=FAMILY_ROWS)
-        )  # fmt: skip
         return Found((*before.rows, audit_row(event), *after.rows), before.note or after.note)
 
     async def _changes(self, event: Recorded) -> dict[str, tuple[Change, ...]]:

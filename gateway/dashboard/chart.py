@@ -119,4 +119,4 @@ def share_chart(steps: Line, end: float) -> Markup:
     dots = [tag("circle", cx=span.x(at), cy=panel.y(value), r=3.5) for at, value in steps]
     drawn = picture(160, "the candidate's share of the traffic over time", panel.grid(), times(span, 152),
                     panel.filled(levels, "target"), dots)  # fmt: skip
-    return tag("figure", drawn)
+    return tag("figure", drawn, legend())

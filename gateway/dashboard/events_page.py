@@ -9,7 +9,7 @@ from gateway.dashboard.graph import graph
 from gateway.dashboard.markup import Child, Markup, join, tag
 from gateway.dashboard.moment import ROOT, Moment
 from gateway.dashboard.sources import Found
-from gateway.dashboard.words import entity, fields, notice, section, timeline
+from gateway.dashboard.words import actor, entity, fields, notice, section, timeline
 from projections.audit import AuditRow
 from projections.diff import Change, show
 
@@ -82,7 +82,7 @@ def event(shown: OneEvent, moment: Moment) -> Markup:
         fields({
             "time (UTC)": f"{row.at:%Y-%m-%d %H:%M:%S.%f}",
             "of": entity(row, moment),
-            "by": (tag("a", row.actor, href=moment.link("/events", actor=row.actor)), f" ({row.actor_how})"),
+            "by": (actor(row, "/events", moment), f" ({row.actor_how})"),
             "request": began,
         }),
         section("What it changed", _changes(shown.changes, moment.label)),

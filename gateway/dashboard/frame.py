@@ -1,13 +1,14 @@
 """What is around every page: its head, the ways to the others, the time slider, the keys. Pure."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from urllib.parse import urlencode
 
 from events.base import Position
 from gateway.dashboard.markup import Markup, join, tag
 from gateway.dashboard.moment import ROOT, Moment
 from gateway.dashboard.sources import Refusal
-from gateway.dashboard.words import notice, seconds
+from gateway.dashboard.words import notice
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self';"
@@ -75,9 +76,8 @@ def _is_in(path: str, to: str) -> bool:
 def _stale(moment: Moment) -> Markup | None:
     if moment.stale_for_s is None:
         return None
-    return notice(
-        f"The log has been out of reach for {seconds(moment.stale_for_s)}: this is what was last known.", "bad"
-    )
+    since = moment.now - timedelta(seconds=moment.stale_for_s)
+    return notice(f"The log has been out of reach since {since:%H:%M:%S} UTC: this is what was last known.", "bad")
 
 
 def slider(moment: Moment, path: str, kept: Mapping[str, str]) -> Markup:

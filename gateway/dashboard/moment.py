@@ -31,6 +31,9 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     label: Callable[[str], str] = str
     """What people call what has this id; the id itself where it has no name."""
 
+    key_name: Callable[[str], str] = lambda key_id: ""
+    """What a key is called; empty: it is revoked, or was never known."""
+
     @property
     def until(self) -> datetime:
         """Where pictures over time end."""

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from events.base import Position
+from events.base import KeyId, Position
 from events.signals.load_history import LoadHistory
 from gateway.control import bodies
 from gateway.control.plane import Plane
@@ -24,7 +24,7 @@ from gateway.dashboard.routes import Entrance, Going, Ticks, html
 from gateway.dashboard.routes import install as install_pages
 from gateway.dashboard.sources import Files, Past, Sources
 from gateway.keys import KeyRefused, bare, check
-from projections.access import Key
+from projections.access import Access, Key
 
 COOKIE = "causeway_key"
 LOGIN_MAX_BYTES = 4096
@@ -43,6 +43,7 @@ def install(
         head=lambda: views.position,
         past=past,
         read=feed.read,
+        key_name=lambda key_id: _name_of(views.access.state, key_id),
         stale_for_s=plane.stale_for_s,
         audit=plane.audit,
         logs=plane.logs,
@@ -66,6 +67,11 @@ def install(
 
     _sessions(router, plane)
     install_pages(router, Board(sources), Entrance(visitor, signs_in=True), Ticks(next_after))
+
+
+def _name_of(access: Access, key_id: str) -> str:
+    known = access.keys.get(KeyId(key_id))
+    return "" if known is None else known.name
 
 
 def _check(plane: Plane, presented: str | None) -> Key:

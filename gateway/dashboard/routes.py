@@ -230,7 +230,7 @@ async def _said(ticks: Ticks, after: int, sources: Sources, going: Going) -> Asy
             yield b"data: %d\n\n" % after
             await asyncio.sleep(LIVE_EVERY_S)
         else:
-            yield b": quiet\n\n"
+            yield tail.QUIET
 
 
 def _stream(frames: AsyncIterator[bytes]) -> Response:

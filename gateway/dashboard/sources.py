@@ -40,7 +40,7 @@ SEARCHED, PIECE = 5000, 500
 """Events of the log that are looked through without an audit trail, and at a time."""
 NEAR = 256
 OF_WEBHOOKS, WEBHOOK_ROWS, ATTEMPTS = ("Webhook*", "DeliveryGivenUp", "Redelivery*"), 5000, 25
-AUDIT_DEADLINE_S, LOADS_DEADLINE_S, FILES_DEADLINE_S = 5.0, 3.0, 10.0
+AUDIT_DEADLINE_S, LOADS_DEADLINE_S, DELIVERIES_DEADLINE_S, FILES_DEADLINE_S = 5.0, 3.0, 3.0, 10.0
 T = TypeVar("T")
 
 
@@ -83,6 +83,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     past: Past
     read: Callable[[Position, Position], Awaitable[Sequence[Recorded]]]
     """Events after a position up to another. Raises LogUnavailable."""
+    key_name: Callable[[str], str] = lambda key_id: ""
+    """Of the keys of now."""
     stale_for_s: Callable[[], float | None] = lambda: None
     audit: AuditStore | None = None
     logs: LogFiles | None = None
@@ -117,6 +119,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
             source=self.source,
             stale_for_s=self.stale_for_s(),
             label=self.world().label,
+            key_name=self.key_name,
         )
 
     async def last_by(self, time: datetime) -> Position:
@@ -165,8 +168,9 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
     async def place(self, webhook_id: WebhookId, moment: Moment) -> Place | None:
         try:
-            return None if self.deliveries is None or moment.fixed else await self.deliveries.place(webhook_id)
-        except DeliveriesUnavailable:
+            async with asyncio.timeout(DELIVERIES_DEADLINE_S):
+                return None if self.deliveries is None or moment.fixed else await self.deliveries.place(webhook_id)
+        except (DeliveriesUnavailable, TimeoutError):
             return None
 
     async def attempts(self, webhook_id: WebhookId, moment: Moment) -> Sequence[Attempt] | None:
@@ -174,8 +178,9 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         try:
             if self.deliveries is None or moment.fixed:
                 return None
-            return await self.deliveries.attempts(webhook_id, ATTEMPTS)
-        except DeliveriesUnavailable:
+            async with asyncio.timeout(DELIVERIES_DEADLINE_S):
+                return await self.deliveries.attempts(webhook_id, ATTEMPTS)
+        except (DeliveriesUnavailable, TimeoutError):
             return None
 
     async def at(self, projections: Sequence[Projection[Any]], position: Position) -> tuple[Any, ...]:

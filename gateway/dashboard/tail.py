@@ -10,6 +10,8 @@ from gateway.dashboard.board import level_of
 from gateway.dashboard.logs_page import LINES, line
 
 LOOK_S = 0.5
+QUIET = b"event: quiet\ndata:\n\n"
+"""What a page hears by that it is still connected; a comment would not reach it."""
 
 
 async def lines(
@@ -26,7 +28,7 @@ async def lines(
     while going():
         await asyncio.sleep(LOOK_S)
         fresh = [each for each in await asyncio.to_thread(tail.look) if each.ts_ns > newest and wanted(each)]
-        yield b"".join(map(_frame, fresh)) if fresh else b": quiet\n\n"
+        yield b"".join(map(_frame, fresh)) if fresh else QUIET
 
 
 def wanted_by(asked: Mapping[str, str]) -> Callable[[LogLine], bool]:

@@ -113,13 +113,20 @@ def timeline(rows: Sequence[AuditRow], moment: Moment, empty: str = "No such eve
                 tag("a", row.type, href=moment.link(f"/events/{row.position}"), class_="open"),
                 entity(row, moment),
                 said(row),
-                tag("a", row.actor, href=moment.link("/events", actor=row.actor), class_="dim"),
+                actor(row, "/events", moment),
             )
             for row in rows
         ],
         empty,
         "events",
     )
+
+
+def actor(row: AuditRow | RefusedRow, path: str, moment: Moment, **query: str) -> Markup:
+    """A key with its name, which nobody can take for another kind of actor."""
+    name = moment.key_name(row.actor.removeprefix("key:")) if row.actor.startswith("key:") else ""
+    link = tag("a", row.actor, href=moment.link(path, actor=row.actor, **query))
+    return join((link, tag("span", f" {name}", class_="dim") if name else None))
 
 
 def entity(row: AuditRow | RefusedRow, moment: Moment) -> Markup:

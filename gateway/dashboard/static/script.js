@@ -96,21 +96,37 @@ async function refresh() {
   if (due) setTimeout(refresh, 2000);
 }
 
+// The plane says at least that nothing has happened, every second or so: who hears nothing for this long is cut off.
+const QUIET_MS = 15000;
+
 // A stream from the plane, kept for as long as the page is looked at: a browser has only six connections to one server.
 // One that breaks is opened anew, from where it came to; after some seconds of that the page says so, and asks whether it
 // may still be seen.
 function stream(address, told) {
-  let source = null, silence = null;
+  let source = null, silence = null, watch = null;
   const heard = (answers) => { $("#lost").hidden = answers; };
-  const lost = () => { silence ??= setTimeout(() => { heard(false); due = true; refresh(); }, 4000); };
+  const lost = () => {
+    close();
+    setTimeout(open, 1000);
+    silence ??= setTimeout(() => { heard(false); due = true; refresh(); }, 4000);
+  };
+  const alive = () => {
+    clearTimeout(silence);
+    clearTimeout(watch);
+    silence = null;
+    watch = setTimeout(lost, QUIET_MS);
+    heard(true);
+  };
   const open = () => {
     if (source || document.hidden) return;
     source = new EventSource(address());
-    source.onmessage = told;
-    source.onopen = () => { clearTimeout(silence); silence = null; heard(true); };
-    source.onerror = () => { lost(); close(); setTimeout(open, 1000); };
+    source.onmessage = (word) => { alive(); told(word); };
+    source.onopen = alive;
+    source.addEventListener("quiet", alive);
+    source.onerror = lost;
+    watch = setTimeout(lost, QUIET_MS);
   };
-  const close = () => { source?.close(); source = null; };
+  const close = () => { clearTimeout(watch); source?.close(); source = null; };
   document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else open(); });
   open();
 }

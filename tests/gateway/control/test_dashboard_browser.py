@@ -193,6 +193,7 @@ async def test_a_plane_that_does_not_answer_is_said_so_until_it_does(plane: tupl
             await expect(told).to_be_visible()
             await page.unroute("**/*")
             await expect(told).to_be_hidden()
+        await page.evaluate("new Promise((done) => new EventSource('/dashboard/live').addEventListener('quiet', done))")
         stand.stale_since = 0.0
         await seen.go("")
         await expect(page.get_by_text("The log has been out of reach")).to_be_visible()

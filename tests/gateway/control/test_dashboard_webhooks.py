@@ -1,5 +1,6 @@
 """Webhooks on the dashboard: how far each is, what it waits for, its deliveries and its dead letters; now and then."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from events.base import EventId, Position, WebhookId
 from events.signals.deliveries import Attempt, DeliveriesUnavailable, MemoryDeliveries, Note, Open, Place
 from events.webhook import DeliveryGivenUp, RedeliveryRequested, WebhookRegistered, WebhookRemoved
+from gateway.dashboard import sources
 from tests.gateway.control.dashboards import Checked, settled, signed_in
 from tests.gateway.control.stand import Stand
 
@@ -93,3 +95,11 @@ async def test_a_delivery_log_that_is_away_is_said_so(
         monkeypatch.setattr(MemoryDeliveries, name, away)
     assert "The delivery log does not answer" in await shown(browser, f"/{ME}")
     assert URL.split("<")[0] in await shown(browser, "")
+
+    async def hanging(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(sources, "DELIVERIES_DEADLINE_S", 0.05)
+    for name in ("place", "attempts"):
+        monkeypatch.setattr(MemoryDeliveries, name, hanging)
+    assert "The delivery log does not answer" in await shown(browser, f"/{ME}")
