@@ -1,17 +1,23 @@
 """Steps: each event with all that it changed and nothing else, forwards and back."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.base import ORIGIN, Position
+from events.codec import Recorded
 from events.log.closed import ClosedLog
 from events.model import DeploymentPushed
+from ops.past import Past
 from ops.replay import VIEWS, snapshot_at, within
 from ops.stepping import Stepped, Walk, Walked, steps
 from projections.diff import Change, apply, diff, diff_about
+from projections.entities import entities
+from projections.stores.kept import KeptSnapshots
+from projections.view import View
 from tests.histories import copied, random_history, two_versions_of_iris
 from tests.properties.history import history as simulated
 
@@ -69,6 +75,27 @@ def test_each_step_has_the_whole_difference_and_nothing_else(seed: int) -> None:
                 assert list(walk.on(recorded)) == expected, (what, recorded.position)
 
     asyncio.run(check())
+
+
+@pytest.fixture(params=[0, 1])
+def lived(request: pytest.FixtureRequest) -> tuple[Recorded, ...]:
+    """The simulator has a loop of its own, so it runs before that of the test."""
+    return simulated(request.param)
+
+
+async def test_steps_from_a_kept_state_are_those_from_zero(lived: tuple[Recorded, ...], tmp_path: Path) -> None:
+    whole, kept, middle = ClosedLog(ORIGIN, lived), KeptSnapshots(tmp_path), Position(len(lived) // 2)
+    views = [View(projection) for projection, _ in VIEWS.values()]
+    for view in views:
+        view.fold(lived[:middle])
+    await kept.save(views)
+    ids = {each for recorded in lived for each in entities(recorded.stream, recorded.event)}
+    for what in (None, "targets", *sorted(ids)[::3]):
+        here, there = Walk(Past(whole, kept), what), Walk(whole, what)
+        await here.begin(middle)
+        await there.begin(middle)
+        for recorded in lived[middle:]:
+            assert here.on(recorded) == there.on(recorded), (what, recorded.position)
 
 
 async def test_steps_of_one_thing_are_those_that_concern_or_change_it() -> None:
