@@ -1,5 +1,7 @@
-"""Request bodies: bounded, JSON, typed. Unknown fields are ignored, as clients of the public specification expect."""
+"""Request bodies: bounded, JSON, typed. Unknown fields are ignored, as clients of the public specification expect,
+but for bodies whose type forbids them."""
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,6 +11,7 @@ from gateway.control.errors import ApiError, invalid
 
 T = TypeVar("T")
 BODY_MAX_BYTES = 8 << 20
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
 async def read(request: Request, most: int = BODY_MAX_BYTES) -> bytes:
@@ -32,6 +35,10 @@ def parse(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `")
         field = place.rstrip("`").removeprefix("$").lstrip(".") or None
+        unknown = _UNKNOWN.fullmatch(message)
+        if unknown is not None and field is None:
+            fields = ", ".join(getattr(kind, "__struct_fields__", ()))
+            raise invalid(f"there is no field {unknown[1]!r}", unknown[1], f"known are {fields}") from error
         raise invalid(f"{field}: {message}" if field else message, field) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(f"the body is not JSON ({error})", fix="send a JSON object") from error

@@ -31,6 +31,7 @@ HEARTBEAT_S = 15.0
 LOOK_S = 1.0
 """How often a quiet stream looks whether its key is still valid, and its gateway stays."""
 RETRY_MS = 1000
+REPEATED = ("types", "entity")
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,13 +63,18 @@ def install(router: APIRouter, plane: Plane, subscriptions: Subscriptions) -> No
 
 def _query(request: Request) -> Query:
     given: dict[str, Any] = dict(request.query_params)
-    for name in ("types", "entity"):
+    for name in given:
+        if name not in Query.__struct_fields__:
+            raise invalid(f"there is no parameter {name!r}", name, f"known are {', '.join(Query.__struct_fields__)}")
+        if name not in REPEATED and len(request.query_params.getlist(name)) > 1:
+            raise invalid(f"{name} is given more than once", name, f"only {' and '.join(REPEATED)} may be repeated")
+    for name in REPEATED:
         given[name] = [each for text in request.query_params.getlist(name) for each in text.split(",") if each]
     try:
         query = msgspec.convert(given, Query, strict=False)
     except msgspec.ValidationError as error:
-        place = str(error).partition(" - at `")[2]
-        raise invalid(f"the query is wrong: {error}", place.rstrip("`").removeprefix("$.") or None) from error
+        field = str(error).partition(" - at `$.")[2].rstrip("`")
+        raise invalid(f"{field} cannot be {given[field][:40]!r}", field, "write a whole number such as 42") from error
     unknown = no_such_type(query.types)
     if unknown is not None:
         raise invalid(f"there is no event type {unknown[0]!r}; {unknown[1]}", "types")

@@ -104,7 +104,9 @@ async def test_filters_by_type_entity_and_correlation(stand: Stand) -> None:
         ("after=x", "after"),
         ("types=Replca", "types"),
         ("types=KeyIssued,Zz*", "types"),
-        ("typ=KeyIssued", None),
+        ("typ=KeyIssued", "typ"),
+        ("after=1&after=2", "after"),
+        ("limit=1.5", "limit"),
     ],
 )
 async def test_a_wrong_query_is_refused_by_field(stand: Stand, query: str, field: str | None) -> None:

@@ -67,7 +67,7 @@ async def test_a_request_that_is_repeated_is_the_same_webhook_with_the_same_secr
         ({"url": PUBLIC, "after": 99}, "after"),
         ({"url": PUBLIC, "entities": [""]}, "entities"),
         ({"url": PUBLIC, "description": "x" * 600}, "description"),
-        ({"url": PUBLIC, "type": ["KeyIssued"]}, None),
+        ({"url": PUBLIC, "type": ["KeyIssued"]}, "type"),
         ({}, None),
     ],
 )
@@ -82,9 +82,9 @@ async def test_what_only_looks_like_a_field_is_refused_and_changes_nothing(stand
     made = await added(stand)
     path = f"/v1/webhooks/{made['id']}"
     moved = await stand.client.patch(path, json={"url": "https://8.8.4.4/", "types": ["Node*"]})
-    assert moved.status_code == 400 and "unknown field `types`" in moved.json()["message"]
+    assert moved.status_code == 400 and moved.json()["field"] == "types" and "known are url" in moved.json()["fix"]
     again = await stand.client.post(f"{path}/redeliver", json={"all": True, "position": 3})
-    assert again.status_code == 400 and "unknown field `position`" in again.json()["message"]
+    assert again.status_code == 400 and again.json()["field"] == "position"
     assert (await stand.client.get(path)).json()["url"] == made["url"]
 
 
