@@ -108,16 +108,23 @@ async def _from(jetstream: JetStreamContext, after: int) -> AsyncIterator[tuple[
     reading = await jetstream.subscribe("refused.>", stream=STREAM, ordered_consumer=True, config=config)
     try:
         while True:
-            batch = [_kept(await reading.next_msg(timeout=IDLE_S))]
-            while reading.pending_msgs and len(batch) < MOST_AT_ONCE:
-                batch.append(_kept(await reading.next_msg(timeout=IDLE_S)))
+            messages = [await reading.next_msg(timeout=IDLE_S)]
+            while reading.pending_msgs and len(messages) < MOST_AT_ONCE:
+                messages.append(await reading.next_msg(timeout=IDLE_S))
             not_cancelled()
-            yield tuple(batch)
+            if batch := tuple(kept for each in messages if (kept := _kept(each)) is not None):
+                yield batch
     except TimeoutError:
         return
     finally:
         await reading.unsubscribe()
 
 
-def _kept(message: Msg) -> KeptRefusal:
-    return KeptRefusal(message.metadata.sequence.stream, _decoder.decode(message.data))
+def _kept(message: Msg) -> KeptRefusal | None:
+    """None: another program's, or of another version of this one. It must not end what follows the others."""
+    sequence = message.metadata.sequence.stream
+    try:
+        return KeptRefusal(sequence, _decoder.decode(message.data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _log.error("not a refusal: left out of the audit trail", subject=message.subject, at=sequence, why=str(error))
+        return None

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import nats
 import pytest
 from structlog.testing import capture_logs
 
@@ -55,6 +56,26 @@ async def test_in_jetstream(tmp_path: Path) -> None:
     with NatsServer(tmp_path) as server:
         async with closing(JetStreamRefusals(server.url)) as refusals:
             await kept_once_and_followed(refusals)
+
+
+async def test_what_is_no_refusal_is_said_so_and_ends_nothing(tmp_path: Path) -> None:
+    with NatsServer(tmp_path) as server:
+        async with closing(JetStreamRefusals(server.url)) as refusals:
+            store = MemoryAuditStore()
+            await refusals.keep(refused(1))
+            client = await nats.connect(server.url, connect_timeout=60)
+            with capture_logs() as said:
+                following = asyncio.create_task(follow_refused_into(refusals, store))
+                try:
+                    for body in (b"garbage", b"{}", b'{"id":"\xff"}'):
+                        await client.jetstream(timeout=60).publish("refused.model.Other", body)
+                    await refusals.keep(refused(2))
+                    assert await filled(store, 2) == ["refused-1", "refused-2"]
+                finally:
+                    following.cancel()
+                    await asyncio.gather(following, return_exceptions=True)
+                    await client.close()
+            assert [line["at"] for line in said if line["event"].startswith("not a refusal")] == [2, 3, 4]
 
 
 async def test_a_killed_server_delays_and_loses_nothing_that_was_kept(
