@@ -9,13 +9,16 @@ from gateway.dashboard.moment import ROOT, Moment
 from gateway.dashboard.words import actor, entity, notice, position_link, said, table, when
 from projections.audit import AuditRow, RefusedRow
 
+LATE = 10
+"""Events that the trail may be behind the log from one moment to the next."""
 WHATS = {"done": "What was done", "refused": "What was refused"}
 
 
 def audit(
-    rows: Sequence[AuditRow | RefusedRow], what: str, filters: Mapping[str, str], limit: int, moment: Moment
-) -> Markup:
-    """Rows in rising order."""
+    rows: Sequence[AuditRow | RefusedRow], what: str, filters: Mapping[str, str], limit: int, moment: Moment,
+    behind: int = 0,
+) -> Markup:  # fmt: skip
+    """Rows in rising order. `behind`: how many of the newest events they do not know yet."""
     shown = [_done(row, moment) if isinstance(row, AuditRow) else _refused(row, moment) for row in reversed(rows)]
     columns = ("time (UTC)", "who", "did" if what == "done" else "tried", "to", "details", "request")
     empty = "Nobody did anything that matches." if what == "done" else "Nothing was refused that matches."
@@ -26,7 +29,9 @@ def audit(
         at = {"at": moment.position} if moment.fixed else {}
         query = urlencode({**filters, "what": what, "before": before, **at})
         older = tag("p", tag("a", "Older ↓", href=f"{ROOT}/audit?{query}", rel="next", class_="button"), class_="pager")
-    return join([_head(what, filters, moment), table(columns, shown, empty, "audit"), older])
+    late = f"The audit trail catches up: it does not have the newest {behind} events yet."
+    told = notice(late) if behind >= LATE else None
+    return join([_head(what, filters, moment), told, table(columns, shown, empty, "audit"), older])
 
 
 def away(why: str, what: str, filters: Mapping[str, str], moment: Moment) -> Markup:

@@ -180,8 +180,8 @@ class Board:
         query = self._query(filters, **place, limit=ROWS)
         try:
             if what == "done":
-                found = await self.sources.done(query)
-                return "Audit", audit_page.audit(found, what, filters, ROWS, moment)
+                behind, found = await self.sources.behind(), await self.sources.done(query)
+                return "Audit", audit_page.audit(found, what, filters, ROWS, moment, behind)
             if moment.fixed:
                 query = _until(query, moment)
             return "Audit", audit_page.audit(await self.sources.refused(query), what, filters, ROWS, moment)

@@ -197,12 +197,29 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
     async def rows(self, query: AuditQuery) -> Found:
         try:
-            return Found(await self.done(query))
+            reached = await _in_time(self._trail.position())
+            found = await self.done(query)
         except AuditUnavailable as away:
             return await self._rows_of_log(query, f"the audit trail is away ({away})")
+        return await self._with_newer(query, found, reached)
+
+    async def _with_newer(self, query: AuditQuery, found: tuple[AuditRow, ...], reached: Position) -> Found:
+        """What the trail does not have yet is read from the log itself."""
+        until = self._until(query)
+        if reached >= until:
+            return Found(found)
+        why = f"the audit trail has come to position {reached} only"
+        rest = msgspec.structs.replace(query, after=Position(max(query.after, reached)))
+        newer = await self._rows_of_log(rest, why)
+        rows = (*(row for row in found if row.position <= reached), *newer.rows)
+        kept = rows[-query.limit :] if query.newest else rows[: query.limit]
+        return Found(kept, newer.note if until - reached > SEARCHED else "")
+
+    def _until(self, query: AuditQuery) -> Position:
+        return self.head() if query.until_position is None else min(query.until_position, self.head())
 
     async def _rows_of_log(self, query: AuditQuery, why: str) -> Found:
-        until = self.head() if query.until_position is None else min(query.until_position, self.head())
+        until = self._until(query)
         last, rows, matches = (
             Position(max(query.after, until - SEARCHED, self.beginning)),
             list[AuditRow](),
@@ -224,6 +241,10 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     async def done(self, query: AuditQuery) -> tuple[AuditRow, ...]:
         """Of the audit trail alone. Raises AuditUnavailable."""
         return await _in_time(self._trail.page(query))
+
+    async def behind(self) -> int:
+        """How many events the audit trail does not have yet. Raises AuditUnavailable."""
+        return max(0, self.head() - await _in_time(self._trail.position()))
 
     async def refused(self, query: AuditQuery) -> tuple[RefusedRow, ...]:
         """Raises AuditUnavailable."""

@@ -9,7 +9,7 @@ import aiohttp
 import httpx
 import pytest
 
-from events.base import DeploymentId, ModelId, NodeId
+from events.base import DeploymentId, ModelId, NodeId, Position
 from events.log import LogUnavailable
 from events.model import DeploymentFailed
 from events.node import NodeJoined, NodeLost
@@ -147,6 +147,28 @@ async def test_without_the_audit_trail_events_come_from_the_log_and_the_search_s
     monkeypatch.setattr(stand.audit, "page", away)
     for what in ("done", "refused"):
         assert "cannot be searched now: PostgreSQL does not answer" in await shown(browser, f"/audit?what={what}")
+
+
+async def test_what_the_audit_trail_does_not_have_yet_is_read_from_the_log(
+    stand: Stand, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lived(stand)
+    paths = ("/events", "/events?types=Promotion*", "/events?at=20", "/events/4")
+    there = [await shown(browser, path) for path in paths]
+    rows, page = await stand.audit.page(AuditQuery(limit=1000)), stand.audit.page
+
+    async def position() -> Position:
+        return Position(9)
+
+    async def late(query: AuditQuery) -> tuple[AuditRow, ...]:
+        return tuple(row for row in await page(query) if row.position <= 11)  # It has gone on meanwhile.
+
+    monkeypatch.setattr(stand.audit, "position", position)
+    monkeypatch.setattr(stand.audit, "page", late)
+    assert [await shown(browser, path) for path in paths] == there
+    assert f"does not have the newest {rows[-1].position - 9} events yet" in await shown(browser, "/audit")
+    monkeypatch.setattr(sources, "SEARCHED", 5)
+    assert "has come to position 9 only" in await shown(browser, "/events")
 
 
 async def test_what_if_replays_the_load_under_the_settings_asked_for(stand: Stand, browser: httpx.AsyncClient) -> None:
