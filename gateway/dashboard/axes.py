@@ -109,8 +109,9 @@ def _anchor(x: float) -> str:
     return "start" if x < LEFT + 20 else "end" if x > WIDTH - RIGHT - 20 else "middle"
 
 
-def picture(height: float, label: str, *content: object) -> Markup:
-    return tag("svg", *content, viewBox=f"0 0 {WIDTH} {height:g}", role="img", aria_label=label, class_="chart")
+def picture(height: float, label: str, *content: object, role: str = "img") -> Markup:
+    """`role`: an image's links are not there for who hears the page, a group's are."""
+    return tag("svg", *content, viewBox=f"0 0 {WIDTH} {height:g}", role=role, aria_label=label, class_="chart")
 
 
 def legend(*entries: tuple[str, str]) -> Markup:

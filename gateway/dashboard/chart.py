@@ -74,7 +74,7 @@ def chart(told: Story, loads: Sequence[Load] | None, begin: datetime, end: datet
         HEIGHT, "requests at once above, replicas below, over time",
         above, below.grid(), times(span, HEIGHT - 8),
         below.filled(ready, "ready"), below.steps(target, "target"),
-        [_dot(each, below, moment) for each in told.decisions],
+        [_dot(each, below, moment) for each in told.decisions], role="group",
     )  # fmt: skip
     words = legend(("load", seen), ("ready", "ready"), ("target", "target"), ("decision", "a decision: open its event"))
     return tag("figure", drawn, words)

@@ -89,13 +89,16 @@ def slider(moment: Moment, path: str, kept: Mapping[str, str]) -> Markup:
     )
     back = _step("‹", Position(at - 1), "prev", "one event back", moment, path, kept)
     forth = _step("›", Position(at + 1), "next", "one event forward", moment, path, kept)
-    when = f"{moment.at:%Y-%m-%d %H:%M:%S} UTC" if moment.at is not None else "before the first event"
+    untold = "before the first event" if at <= least else "at a time that the log does not tell now"
+    when = f"{moment.at:%Y-%m-%d %H:%M:%S} UTC" if moment.at is not None else untold
     present = f"end of {moment.source}" if moment.source else "now"
     if moment.fixed:
         said = tag("span", tag("b", "as it was"), f" {when}", class_="when past")
         now = tag("a", present, href=f"{ROOT}{path}{_query(kept, '?')}", class_="button", id="now")
     else:
-        said, now = tag("span", tag("b", present), f" last event {when}", class_="when"), None
+        stale = moment.stale_for_s is not None
+        known = tag("b", "last known" if stale else present)
+        said, now = tag("span", known, f" last event {when}", class_="when past" if stale else "when"), None
     span = tag("input", type="range", min=least, max=most, value=at, id="slider", aria_label="position in the history")
     place = tag("label", tag("span", "position or time", class_="unseen"), number)
     form = (hidden, said, back, span, forth, place, tag("button", "Go"), now)

@@ -136,6 +136,8 @@ async def _moves_the_slider(seen: Seen) -> None:
 
 
 async def _appends_log_lines(stand: Stand, seen: Seen, deployment_id: DeploymentId) -> None:
+    await seen.go(f"/deployments/{deployment_id}")
+    await expect(seen.page.get_by_role("link", name="0 → 2 replicas, rule activation")).to_be_visible()
     await seen.go(f"/deployments/{deployment_id}/logs")
     await expect(seen.page.locator("#log li")).to_have_count(2)
     line = LogLine(ts_ns=time.time_ns(), level="error", message="<img src=x> fresh", source="build")

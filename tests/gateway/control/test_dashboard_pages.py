@@ -211,6 +211,7 @@ async def test_with_the_log_out_of_reach_the_present_is_still_shown(
     stand.stale_since = 0.0
     page = await shown(browser, "")
     assert "The log has been out of reach since" in page and "deployment-2" in page
+    assert "<b>last known</b> last event at a time that the log does not tell now" in page
     await shown(browser, "/events/4", 503)
     await shown(browser, "?at=4", 503)
 
