@@ -48,6 +48,7 @@ from projections.stores.audit import (
     ReaderRefused,
     follow_into,
     follow_refused_into,
+    same_history,
 )
 from projections.stores.audit_exports import pages
 from projections.stores.audit_rebuild import rebuild
@@ -367,6 +368,16 @@ async def test_after_an_accepted_loss_the_trail_goes_on_and_keeps_the_lost_rows_
         await asyncio.gather(following, return_exceptions=True)
         assert await store.page(AuditQuery(limit=1000)) == tuple(map(audit_row, await log.read()))
         assert await store.lost() == rows[kept:]
+
+
+async def test_an_accepted_loss_is_gone_on_from_though_the_trail_lacks_its_row(store: AuditStore) -> None:
+    whole = await (await two_versions_of_iris()).read()
+    await store.append([audit_row(each) for each in whole if each.position != 11], ORIGIN)
+    log = await copied(whole[:10])
+    loss = LossAccepted(first=Position(11), last=Position(len(whole)))
+    await log.append(LOG_STREAM, ((loss, _meta("loss")),), ORIGIN)
+    assert await same_history(log, store, await store.position()) == 10
+    assert await store.lost() == tuple(map(audit_row, whole[11:]))
 
 
 def _meta(name: str) -> Metadata:
