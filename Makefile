@@ -36,7 +36,7 @@ down: setup ## stop the local stack
 	@$(BIN)/causeway down $(ARGS)
 
 test: setup ## every test; ARGS="tests/ops -k name" narrows it
-	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 test-s3: setup ## all that speaks S3 against a real Ceph RGW, started for it; its Debian packages must be there
 	@$(BIN)/python -m tests.s3 $(ARGS)
