@@ -217,22 +217,41 @@ def part_in(name: str, state: Any, entity: str) -> Tree | None:
     return part_about(shown_only(name, state, mentioned(state, entity)), entity)
 
 
-def shown_only(name: str, state: Any, keys: Mapping[str, Iterable[Any]]) -> Tree:
+Keys = dict[Any, Any]
+"""Names of values of a mapping: each with None for all of it, or with names of values in it."""
+
+
+def shown_only(name: str, state: Any, keys: Mapping[str, Keys]) -> Tree:
     """The view with these values of its mappings."""
-    fields = {field: getattr(state, field) for field in keys}
-    few = {field: {key: fields[field][key] for key in keys[field] if key in fields[field]} for field in keys}
+    few = {field: _only(getattr(state, field), keys[field]) for field in keys}
     return VIEWS[name][1](msgspec.structs.replace(state, **few))
 
 
-def mentioned(state: Any, entity: str) -> dict[str, dict[Any, None]]:
+def _only(values: Any, keys: Keys) -> dict[Any, Any]:
+    there = [(name, within) for name, within in keys.items() if name in values]
+    return {name: values[name] if within is None else _only(values[name], within) for name, within in there}
+
+
+def mentioned(state: Any, entity: str) -> dict[str, Keys]:
     """In each of its mappings: under which names something may be about the entity; hardly ever one too many."""
     text = entity.partition("-")[0].encode()
     mappings = {field: getattr(state, field) for field in state.__struct_fields__}
-    return {
-        field: dict.fromkeys(_names_mentioning(each, text))
-        for field, each in mappings.items()
-        if isinstance(each, dict | Unread)
-    }
+    return {field: _mentioning(each, text) for field, each in mappings.items() if isinstance(each, dict | Unread)}
+
+
+def _mentioning(values: Mapping[Any, Any], text: bytes) -> Keys:
+    """Of a mapping of mappings, one of which may be very large, what is within as well."""
+    found: Keys = {}
+    for name in _names_mentioning(values, text):
+        each = values[name]
+        found[name] = _mentioning(each, text) if isinstance(each, dict | Unread) and text not in _encode(name) else None
+    return found
+
+
+def _either(one: Keys | None, other: Keys | None) -> Keys | None:
+    if one is None or other is None:
+        return None
+    return one | other | {name: _either(one[name], other[name]) for name in one.keys() & other.keys()}
 
 
 def _names_mentioning(values: Mapping[Any, Any], text: bytes) -> Iterator[Any]:
@@ -269,8 +288,7 @@ async def _difference_about(log: Log, entity: str, a: Position, b: Position) -> 
         await other.forward(b)
         for name, view in one.views.items():
             states = (view.state, other.views[name].state)
-            names = [mentioned(each, entity) for each in states]
-            several = {field: names[0][field] | names[1][field] for field in names[0]}
-            before, after = (shown_only(name, each, several) for each in states)
+            keys = _either(*(mentioned(each, entity) for each in states)) or {}
+            before, after = (shown_only(name, each, keys) for each in states)
             changes += within(name, diff_about(before, after, entity))
     return tuple(changes)
