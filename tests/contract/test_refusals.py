@@ -14,7 +14,7 @@ from events.signals.refusals import MemoryRefusals, Refusals
 from projections.audit import AuditQuery
 from projections.stores import audit
 from projections.stores.audit import MemoryAuditStore, follow_refused_into
-from tests.contract.test_audit_store import refused
+from tests.contract.trails import refused
 from tests.nats import NatsServer
 
 
