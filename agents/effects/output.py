@@ -87,10 +87,11 @@ class Output:
         """Why it ended, as far as it said: the last exception, else the last line that means something. It becomes part
         of an event, which is for ever, so the values of secrets are taken out."""
         said = self.tail()
-        for file in sorted(self._secrets.glob("[!.]*")):
-            value = file.read_text(errors="replace").strip()
-            if len(value) >= _SECRET_MIN:
-                said = said.replace(value, f"[secret {file.name}]")
+        values = {file.name: file.read_text(errors="replace").strip() for file in self._secrets.glob("[!.]*")}
+        # The longest first: one value may begin with another, and what would be left of it is secret too.
+        for name in sorted(values, key=lambda each: (-len(values[each]), each)):
+            if len(values[name]) >= _SECRET_MIN:
+                said = said.replace(values[name], f"[secret {name}]")
         lines = (line for line in said.splitlines() if line.strip("\0 "))
         return last_words([parse_line(line, source=self._source, ts_ns=0) for line in lines])
 

@@ -96,3 +96,11 @@ def test_the_values_of_secrets_are_not_among_the_last_words(tmp_path: Path) -> N
     (tmp_path / "secrets" / "empty").write_text("")
     (tmp_path / "output.log").write_text(f"{TRACEBACK[:-1]} for 'open sesame' and 1\n")
     assert output(tmp_path).last_words() == "ValueError: no weights for '[secret token]' and 1"
+
+
+def test_of_a_secret_that_begins_with_another_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "a").write_text("open")
+    (tmp_path / "secrets" / "b").write_text("open sesame")
+    (tmp_path / "output.log").write_text(f"{TRACEBACK[:-1]} for 'open sesame' and 'open'\n")
+    assert output(tmp_path).last_words() == "ValueError: no weights for '[secret b]' and '[secret a]'"
